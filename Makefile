@@ -1,0 +1,57 @@
+# Every target makes .venv by itself; nothing else needs to be installed by hand.
+PYTHON ?= python3
+BIN := .venv/bin
+JOBS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint type bench docs format clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/made: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "codegen_async needs Python 3.11 or newer; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+.venv/made-bench: .venv/made
+	$(BIN)/python -m pip install --quiet --group bench
+	touch $@
+
+.venv/made-docs: .venv/made
+	$(BIN)/python -m pip install --quiet --group docs
+	touch $@
+
+demo: .venv/made  ## 40 simulated runs, created and waited for over real HTTP; no token, no network
+	$(BIN)/python -m codegen_async.testing.demo
+
+test: .venv/made  ## the tests, under 8 minutes
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+
+test-all: .venv/made  ## the slow proofs as well
+	$(BIN)/python -m pytest -n $(JOBS)
+
+lint: .venv/made  ## style, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+type: .venv/made  ## mypy strict, pyright strict, completeness of the public types
+	$(BIN)/mypy
+	$(BIN)/pyright
+	rm -rf build/typed && $(BIN)/python -m pip install --quiet --no-deps --target build/typed .
+	cd build/typed && PYTHONPATH=. ../../$(BIN)/pyright --pythonpath ../../$(BIN)/python --ignoreexternal --verifytypes codegen_async
+
+bench: .venv/made-bench  ## the benchmarks; each prints its table
+	for script in benchmarks/[a-z]*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
+
+docs: .venv/made-docs  ## the documentation, into site/
+	$(BIN)/mkdocs build --strict --quiet
+
+format: .venv/made
+	$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist site

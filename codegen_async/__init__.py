@@ -1,0 +1,1 @@
+"""Asyncio-first, typed client for hosted agent runs."""
