@@ -1,0 +1,202 @@
+"""The exceptions of the package. This is the whole tree.
+
+    CodegenAsyncError
+    |- ConfigurationError            the client cannot work as it was set up (also a ValueError)
+    |- InvalidArgumentError          an argument was refused, nothing was sent (also a ValueError)
+    |- ClientClosedError             the client is used outside its `async with` (also a RuntimeError)
+    |- APIError                      a call failed; carries method, path, status, request_id, attempts
+    |  |- StatusError                the server answered, and not with success
+    |  |  |- InvalidRequestError     400, 422: the server refused the request; `fields` says where
+    |  |  |- AuthenticationError     401: the token is missing, wrong or expired
+    |  |  |- QuotaExceededError      402: the plan's runs are used up
+    |  |  |- PermissionDeniedError   403: the token has no access
+    |  |  |- NotFoundError           404: no such run (or, on create, no repository)
+    |  |  |- RateLimitedError        429: still refused after the attempts made; `retry_after`
+    |  |  `- ServerError             5xx
+    |  |- DecodeError                the answer is not what the vendor's page promises; `body` is its first KB
+    |  |- ConnectionFailedError      no answer: refused, reset, unresolvable, broken HTTP
+    |  |- RequestTimeoutError        no answer in time (also a TimeoutError)
+    |  `- OutcomeUnknownError        a create or resume may have happened or not; `likely_done`
+    |- RunError                      about one run; carries run_id and the last snapshot, if any
+    |  |- RunFailedError             the run ended badly: the server's verdict
+    |  |- RunBlockedError            the run needs a person before it can go on
+    |  `- WaitTimeoutError           our verdict: not ended in time; waiting can be taken up again (also a TimeoutError)
+
+None of them ever carries the token or an object of the HTTP library.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from codegen_async.models import RunId, RunLike
+
+# C0 but for newline and tab, DEL, C1, marks that turn the direction of text: all can fake what a terminal shows.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def clean(text: str, limit: int = 200) -> str:
+    """Return foreign text fit for a message: no control characters, at most `limit` characters."""
+    cut = text if len(text) <= limit else text[: limit - 3] + "..."
+    return _UNSAFE.sub("?", cut)
+
+
+class CodegenAsyncError(Exception):
+    """Stand above every exception that the package raises on purpose."""
+
+
+class ConfigurationError(CodegenAsyncError, ValueError):
+    """Say that the client cannot work as it was set up."""
+
+
+class InvalidArgumentError(CodegenAsyncError, ValueError):
+    """Say that an argument was refused before anything was sent.
+
+    Attributes:
+        field: the argument's name.
+        value: what was given.
+        expected: what would be right.
+    """
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        super().__init__(f"{field}: expected {expected}, got {clean(repr(value), 100)}")
+        self.field = field
+        self.value = value
+        self.expected = expected
+
+
+class ClientClosedError(CodegenAsyncError, RuntimeError):
+    """Say that the client is used outside its `async with` block."""
+
+
+class APIError(CodegenAsyncError):
+    """Say that a call to the API failed.
+
+    Attributes:
+        method: the HTTP method.
+        path: the path of the URL, without host and query.
+        status: the HTTP status, None where no answer came.
+        request_id: what the server calls the request, if it said so.
+        attempts: how often the request was tried.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        method: str,
+        path: str,
+        status: int | None = None,
+        request_id: str | None = None,
+        attempts: int = 1,
+    ) -> None:
+        tried = "" if attempts == 1 else f" (after {attempts} attempts)"
+        super().__init__(f"{method} {path}: {clean(message, 500)}{tried}")
+        self.method = method
+        self.path = path
+        self.status = status
+        self.request_id = request_id
+        self.attempts = attempts
+
+
+class StatusError(APIError):
+    """Say that the server answered with something other than success."""
+
+
+class InvalidRequestError(StatusError):
+    """Say that the server refused the request as malformed (400, 422).
+
+    Attributes:
+        fields: one text per complaint, such as `query.limit: Input should be less than or equal to 100`.
+    """
+
+    fields: Sequence[str] = ()
+
+
+class AuthenticationError(StatusError):
+    """Say that the token is missing, wrong or expired (401)."""
+
+
+class QuotaExceededError(StatusError):
+    """Say that the runs of the billing plan are used up (402)."""
+
+
+class PermissionDeniedError(StatusError):
+    """Say that the token has no access to the organization (403)."""
+
+
+class NotFoundError(StatusError):
+    """Say that there is no such run, or on create no repository (404)."""
+
+
+class RateLimitedError(StatusError):
+    """Say that the server still refused for its rate limit after the attempts made (429).
+
+    Attributes:
+        retry_after: seconds until the server says it will listen again, None where it did not say.
+    """
+
+    retry_after: float | None = None
+
+
+class ServerError(StatusError):
+    """Say that the server failed (5xx)."""
+
+
+class DecodeError(APIError):
+    """Say that an answer is not of the documented shape.
+
+    Attributes:
+        body: the first KB of the answer, cleaned of control characters.
+    """
+
+    body: str = ""
+
+
+class ConnectionFailedError(APIError):
+    """Say that no answer came: refused, reset, not resolvable, or not HTTP."""
+
+
+class RequestTimeoutError(APIError, TimeoutError):
+    """Say that no answer came in time."""
+
+
+class OutcomeUnknownError(APIError):
+    """Say that a create or resume was sent and nobody knows whether it happened.
+
+    It was not repeated, since that could do it twice.
+
+    Attributes:
+        likely_done: True where the server reported success and only its answer could not be read.
+    """
+
+    likely_done: bool = False
+
+
+class RunError(CodegenAsyncError):
+    """Say something about one run.
+
+    Attributes:
+        run_id: the run.
+        run: its last known snapshot, None where it was never seen.
+    """
+
+    def __init__(self, message: str, *, run_id: RunId, run: RunLike | None) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.run = run
+
+
+class RunFailedError(RunError):
+    """Say that a run ended in failure or was stopped."""
+
+
+class RunBlockedError(RunError):
+    """Say that a run cannot go on before a person acts."""
+
+
+class WaitTimeoutError(RunError, TimeoutError):
+    """Say that a run did not end in the time given. The run itself goes on."""
