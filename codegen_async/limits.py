@@ -383,18 +383,21 @@ def _make_bucket(capacity: int, pace: float) -> AsyncLimiter:
 class _WindowSlot:
     """One slot of one limiter; see `Slot`."""
 
-    __slots__ = ("_cooling", "_limiter", "_may_be_counted", "_priority", "_taken_at")
+    __slots__ = ("_cooling", "_limiter", "_may_be_counted", "_priority", "_taken", "_taken_at")
 
     def __init__(self, limiter: WindowLimiter, priority: Priority) -> None:
         self._limiter = limiter
         self._priority = priority
         self._may_be_counted = False
+        self._taken = False
         self._cooling = False
         self._taken_at = 0.0
 
     async def __aenter__(self) -> Self:
-        await self._limiter._take(self._priority)
-        self._taken_at = self._limiter._now()
+        if not self._taken:  # a poll takes its slot before it chooses its request; the sender then enters it again
+            await self._limiter._take(self._priority)
+            self._taken = True
+            self._taken_at = self._limiter._now()
         return self
 
     async def __aexit__(

@@ -1,0 +1,250 @@
+"""Send requests with aiohttp: the only user of its client, imported when a client is opened.
+
+Two facts about aiohttp shape this module. It repeats a GET once by itself when a connection dies, so what belongs to an
+attempt (slot, phase marks, Authorization) is in a client middleware, which runs once per attempt. And its exceptions
+and answers hold the request's headers, so none of them leaves this module, not even as `__context__`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Callable
+from types import SimpleNamespace
+from urllib.parse import urlencode, urlsplit
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from codegen_async.answers import NoAnswerError, Request, Response
+from codegen_async.errors import ConfigurationError, clean
+from codegen_async.limits import Slot
+from codegen_async.secret import Secret
+
+_HEADERS_KEPT = ("retry-after", "date", "x-request-id")
+
+# What happened, in words that hold nothing of the exception's own text. The first class that fits counts.
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (aiohttp.ConnectionTimeoutError, "no connection in time"),
+    (aiohttp.SocketTimeoutError, "the server fell silent"),
+    (TimeoutError, "no answer in time"),
+    (aiohttp.ClientConnectorDNSError, "the host name cannot be resolved"),
+    (aiohttp.ClientConnectorCertificateError, "the server's certificate is not trusted"),
+    (aiohttp.ClientSSLError, "TLS failed"),
+    (aiohttp.ServerFingerprintMismatch, "the server's certificate is not the expected one"),
+    (aiohttp.ClientProxyConnectionError, "the proxy cannot be reached"),
+    (aiohttp.ClientConnectorError, "the server cannot be reached"),
+    (aiohttp.ServerDisconnectedError, "the server closed the connection without an answer"),
+    (aiohttp.ClientConnectionResetError, "the connection was reset"),
+    (aiohttp.ClientOSError, "the connection broke"),
+    (aiohttp.ClientConnectionError, "the connection failed"),
+    (aiohttp.ClientPayloadError, "the answer was cut short or damaged"),
+    (aiohttp.InvalidURL, "the URL is not valid"),
+    (aiohttp.ClientResponseError, "the answer is not valid HTTP"),  # its `status` is invented: 400
+    (OSError, "the connection broke"),
+)
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Bound one attempt. Waiting for a slot does not count.
+
+    Attributes:
+        connect: seconds to connect, TLS included.
+        read: seconds without a byte.
+        total: seconds from the slot to the last byte; ends an answer that drips.
+    """
+
+    connect: float = 10.0
+    read: float = 30.0
+    total: float = 60.0
+
+
+def explain(failure: BaseException) -> str:
+    """Return what happened in plain words; the exception's own text may quote the request."""
+    return next((reason for kind, reason in _REASONS if isinstance(failure, kind)), "the request failed")
+
+
+def check_base_url(url: str) -> str:
+    """Return the base URL without a slash at its end.
+
+    Raises:
+        ConfigurationError: if it is not https (http only towards this machine), or carries a user, query or fragment.
+    """
+    parts = urlsplit(url)
+    shown = clean(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl())
+    if not parts.hostname or parts.scheme not in ("https", "http"):
+        raise ConfigurationError(f"base_url: expected a URL such as https://api.example.com, got {shown!r}")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ConfigurationError(f"base_url: expected no user, query or fragment in {shown!r}")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ConfigurationError(f"base_url: expected https, since http would show the token, got {shown!r}")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class AiohttpSender:
+    """Send requests over HTTP/1.1; a `Sender`. Made inside a running event loop.
+
+    Safe by default: no redirects, no cookies, no settings from the environment, a cap on the size of an answer. POSTs
+    have connections of their own that are closed after use, since a kept one that the server closes meanwhile leaves
+    it unknown whether the POST arrived.
+
+    Args:
+        base_url: where the API is, checked by `check_base_url`.
+        token: sent as a bearer token.
+        timeouts: bounds of one attempt.
+        max_body: bytes an answer may have, after decompression.
+        user_agent: how the client names itself.
+    """
+
+    def __init__(self, base_url: str, token: Secret, *, timeouts: Timeouts, max_body: int, user_agent: str) -> None:
+        self._base_url = base_url
+        self._token = token
+        self._timeouts = timeouts
+        self._max_body = max_body
+        self._user_agent = user_agent
+        self._reads = self._open(keep=True)
+        self._writes = self._open(keep=False)
+        self._retired: list[_Pool] = []
+
+    async def send(self, request: Request, take_slot: Callable[[], Slot]) -> Response:
+        """Send one request; see `Sender`."""
+        pool = self._reads if request.method == "GET" else self._writes
+        pool.users += 1
+        try:
+            outcome = await self._send(pool.session, request, take_slot)
+        finally:
+            pool.users -= 1
+            await self._close_retired()
+        if isinstance(outcome, NoAnswerError):
+            raise outcome
+        return outcome
+
+    def renew(self) -> None:
+        """Trust no kept connection; requests under way end on theirs."""
+        self._retired.append(self._reads)
+        self._reads = self._open(keep=True)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        for pool in (self._reads, self._writes, *self._retired):
+            await pool.session.close()
+
+    def _open(self, *, keep: bool) -> _Pool:
+        marks = aiohttp.TraceConfig()
+        marks.on_connection_create_end.append(_connected)
+        marks.on_connection_reuseconn.append(_connected)
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, force_close=not keep),  # the limiter bounds what is in flight
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trace_configs=[marks],
+            timeout=aiohttp.ClientTimeout(
+                total=None,  # would count the wait for a slot as well
+                sock_connect=self._timeouts.connect,
+                sock_read=self._timeouts.read,
+            ),
+            headers={"User-Agent": self._user_agent, "Accept": "application/json"},
+        )
+        return _Pool(session)
+
+    async def _close_retired(self) -> None:
+        for pool in [pool for pool in self._retired if not pool.users]:
+            self._retired.remove(pool)
+            await pool.session.close()
+
+    async def _send(
+        self, session: aiohttp.ClientSession, request: Request, take_slot: Callable[[], Slot]
+    ) -> Response | NoAnswerError:
+        exchange = _Exchange(take_slot, self._token, self._timeouts.total)
+        body = bytearray()
+        try:
+            async with (
+                asyncio.timeout(None) as exchange.patience,
+                session.request(
+                    request.method,
+                    self._url(request),
+                    data=request.body,
+                    headers=None if request.body is None else {"Content-Type": "application/json"},
+                    allow_redirects=False,
+                    trace_request_ctx=exchange,
+                    middlewares=(exchange,),
+                ) as answer,
+            ):
+                async for chunk in answer.content.iter_any():
+                    body += chunk
+                    if len(body) > self._max_body:
+                        return exchange.response(body, f"the answer is larger than {self._max_body} bytes")
+                return exchange.response(body)
+        except (aiohttp.ClientError, OSError) as exc:  # TimeoutError is an OSError
+            if exchange.status is not None:
+                return exchange.response(body, explain(exc))
+            return NoAnswerError(explain(exc), sent=exchange.sent, timed_out=isinstance(exc, TimeoutError))
+
+    def _url(self, request: Request) -> URL:
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        return URL(f"{self._base_url}{request.path}{query}", encoded=True)
+
+
+class _Pool:
+    """A session and the number of requests on it."""
+
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self.session = session
+        self.users = 0
+
+
+class _Exchange:
+    """One request and the attempts made at it. As an aiohttp middleware it is called once per attempt."""
+
+    patience: asyncio.Timeout
+
+    def __init__(self, take_slot: Callable[[], Slot], token: Secret, total: float) -> None:
+        self._take_slot = take_slot
+        self._token = token
+        self._total = total
+        self._slot: Slot | None = None
+        self._headers: dict[str, str] = {}
+        self.sent = False
+        self.status: int | None = None
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        self.status = None
+        self._wait_at_most(None)
+        async with self._take_slot() as slot:
+            self._slot = slot
+            self._wait_at_most(asyncio.get_running_loop().time() + self._total)
+            request.headers["Authorization"] = self._token.bearer()
+            response = await handler(request)
+            slot.answered()
+        self.status = response.status
+        self._headers = {name: response.headers[name] for name in _HEADERS_KEPT if name in response.headers}
+        return response
+
+    def connected(self) -> None:
+        """Note that from now on bytes may reach the server."""
+        self.sent = True
+        if self._slot is not None:
+            self._slot.sent()
+
+    def response(self, body: bytearray, problem: str | None = None) -> Response:
+        """Return what came; a status is there."""
+        return Response(status=self.status or 0, headers=self._headers, body=bytes(body), problem=problem)
+
+    def _wait_at_most(self, until: float | None) -> None:
+        if not self.patience.expired():  # else the task is about to be cancelled, and it cannot be rescheduled
+            self.patience.reschedule(until)
+
+
+async def _connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+    context.trace_request_ctx.connected()

@@ -1,0 +1,261 @@
+"""What an answer means: whether to repeat the request, and which error it is. Pure: no I/O.
+
+What is repeated is written down in `judge`: a GET after everything that may pass; a POST only where the server provably
+did not act, since there is no idempotency key and a repeated create costs its user money.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from typing import TypedDict
+
+import msgspec
+
+from codegen_async.errors import (
+    APIError,
+    AuthenticationError,
+    ConnectionFailedError,
+    DecodeError,
+    InvalidRequestError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RateLimitedError,
+    RequestTimeoutError,
+    ServerError,
+    StatusError,
+    clean,
+)
+from codegen_async.retry import parse_retry_after
+from codegen_async.secret import Secret
+
+TOO_MANY_REQUESTS = 429
+_BODY_SHOWN = 1024  # characters of an unreadable answer that an error keeps
+_REDIRECT = "redirects are not followed, as they would carry the token elsewhere; check the base URL"
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """Describe one request.
+
+    Attributes:
+        endpoint: whose limit it spends.
+        method: GET or POST.
+        path: absolute path, already quoted, built from checked values only.
+        query: the query string's pairs.
+        body: JSON.
+    """
+
+    endpoint: str
+    method: str
+    path: str
+    query: tuple[tuple[str, str], ...] = ()
+    body: bytes | None = None
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending it twice does no more than sending it once."""
+        return self.method == "GET"
+
+
+class Response(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold an answer.
+
+    Attributes:
+        status: the HTTP status.
+        headers: what matters of the headers, names in lower case.
+        body: the body, as far as it came.
+        problem: why the body is not whole; None if it is.
+    """
+
+    status: int
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+    problem: str | None = None
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds the server asks to wait, None where it does not say."""
+        return parse_retry_after(self.headers.get("retry-after"), self.headers.get("date"))
+
+
+class NoAnswerError(Exception):
+    """Say that no status line came at all.
+
+    Attributes:
+        reason: what happened, fit for a message.
+        sent: whether a byte of the request may have reached the server.
+        timed_out: whether it was our patience that ended.
+    """
+
+    def __init__(self, reason: str, *, sent: bool, timed_out: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+        self.timed_out = timed_out
+
+
+class Unreadable(msgspec.Struct, frozen=True):
+    """Say why a successful answer cannot be read.
+
+    Attributes:
+        problem: what is wrong with it.
+        passing: whether another attempt may bring a better one.
+    """
+
+    problem: str
+    passing: bool = True
+
+
+class Verdict(enum.Enum):
+    """Say what an attempt came to."""
+
+    DONE = "done"
+    RETRY = "retry"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+# 421 and 425 say that the server did not act, 429 that it was not asked; 408 is misused by gateways that did pass the
+# request on. Statuses that are not listed are judged by their class.
+_POST_STATUSES = {408: Verdict.UNKNOWN, 421: Verdict.RETRY, 425: Verdict.RETRY, 429: Verdict.RETRY}
+_POST_CLASSES = {2: Verdict.DONE, 3: Verdict.REFUSED, 4: Verdict.REFUSED}
+_GET_STATUSES = {408: Verdict.RETRY, 421: Verdict.RETRY, 425: Verdict.RETRY, 429: Verdict.RETRY}
+_GET_CLASSES = {2: Verdict.DONE, 3: Verdict.REFUSED, 4: Verdict.REFUSED, 5: Verdict.RETRY}
+
+
+def judge(request: Request, outcome: Response | NoAnswerError | Unreadable) -> Verdict:
+    """Decide what an attempt came to, by what was sent and answered, never by the class of an exception."""
+    if isinstance(outcome, NoAnswerError):
+        return Verdict.UNKNOWN if outcome.sent and not request.repeatable else Verdict.RETRY
+    if isinstance(outcome, Unreadable):
+        if not request.repeatable:
+            return Verdict.UNKNOWN
+        return Verdict.RETRY if outcome.passing else Verdict.REFUSED
+    statuses, classes = (_GET_STATUSES, _GET_CLASSES) if request.repeatable else (_POST_STATUSES, _POST_CLASSES)
+    return statuses.get(outcome.status) or classes.get(outcome.status // 100, Verdict.UNKNOWN)
+
+
+class ErrorMaker:
+    """Turn what an attempt came to into the error to raise: the one place where answers become exceptions.
+
+    Args:
+        request: the request.
+        attempts: how often it was tried.
+        token: scrubbed from what the server says.
+    """
+
+    def __init__(self, request: Request, attempts: int, token: Secret) -> None:
+        self._request = request
+        self._attempts = attempts
+        self._token = token
+
+    def no_answer(self, failure: NoAnswerError) -> APIError:
+        """Return the error for an attempt without an answer."""
+        if judge(self._request, failure) is Verdict.UNKNOWN:
+            return self._unknown(failure.reason, None)
+        kind = RequestTimeoutError if failure.timed_out else ConnectionFailedError
+        return kind(self._safe(failure.reason), **self._facts(None))
+
+    def status(self, response: Response) -> APIError:
+        """Return the error for an answer other than success."""
+        complaint = _Complaints.read(response.body)
+        message = f"{response.status} {_REDIRECT if response.status // 100 == 3 else complaint.text}"  # noqa: PLR2004 - 3xx
+        if judge(self._request, response) is Verdict.UNKNOWN:
+            return self._unknown(message, response)
+        kind = _STATUS_ERRORS.get(response.status) or (ServerError if response.status >= 500 else StatusError)  # noqa: PLR2004 - 5xx
+        error = kind(self._safe(message), **self._facts(response))
+        if isinstance(error, InvalidRequestError):
+            error.fields = tuple(map(self._safe, complaint.fields))
+        if isinstance(error, RateLimitedError):
+            error.retry_after = response.retry_after
+        return error
+
+    def unreadable(self, response: Response, why: Unreadable) -> APIError:
+        """Return the error for a success that cannot be read."""
+        if not self._request.repeatable:
+            error = self._unknown(f"the server reported success, but: {why.problem}", response)
+            error.likely_done = True
+            return error
+        decode_error = DecodeError(self._safe(why.problem), **self._facts(response))
+        decode_error.body = self._safe(response.body[:_BODY_SHOWN].decode("utf-8", "replace"), _BODY_SHOWN)
+        return decode_error
+
+    def _unknown(self, reason: str, response: Response | None) -> OutcomeUnknownError:
+        return OutcomeUnknownError(
+            self._safe(f"sent, but whether it was carried out is unknown: {reason}"), **self._facts(response)
+        )
+
+    def _facts(self, response: Response | None) -> _Facts:
+        return {
+            "method": self._request.method,
+            "path": self._request.path,
+            "status": None if response is None else response.status,
+            "request_id": None if response is None else response.headers.get("x-request-id"),
+            "attempts": self._attempts,
+        }
+
+    def _safe(self, text: str, limit: int = 300) -> str:
+        return clean(self._token.scrub(text), limit)
+
+
+class _Facts(TypedDict):
+    """What every error carries; see `APIError`."""
+
+    method: str
+    path: str
+    status: int | None
+    request_id: str | None
+    attempts: int
+
+
+_STATUS_ERRORS: dict[int, type[StatusError]] = {
+    400: InvalidRequestError,
+    401: AuthenticationError,
+    402: QuotaExceededError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    422: InvalidRequestError,
+    429: RateLimitedError,
+}
+
+
+class _Complaint(msgspec.Struct):
+    """One complaint about one field, as FastAPI (loc, msg) or Middesk (parameter, message) writes it."""
+
+    loc: list[str | int] = []
+    msg: str = ""
+    message: str = ""
+    parameter: str | None = None
+
+    def __str__(self) -> str:
+        where = ".".join(map(str, self.loc)) or self.parameter
+        what = self.msg or self.message
+        return f"{where}: {what}" if where else what
+
+
+class _Complaints(msgspec.Struct):
+    """An error body, in the forms that are known; anything else is shown as text."""
+
+    message: str | None = None
+    detail: str | list[_Complaint] | None = None
+    errors: list[_Complaint] = []
+
+    @classmethod
+    def read(cls, body: bytes) -> _Complaints:
+        try:
+            return _decode_complaints(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return cls(message=body[:200].decode("utf-8", "replace"))
+
+    @property
+    def fields(self) -> list[str]:
+        return [str(one) for one in (self.detail if isinstance(self.detail, list) else self.errors)]
+
+    @property
+    def text(self) -> str:
+        return self.message or (self.detail if isinstance(self.detail, str) else "; ".join(self.fields))
+
+
+_decode_complaints = msgspec.json.Decoder(_Complaints).decode

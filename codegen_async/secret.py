@@ -1,0 +1,60 @@
+"""A token that does not show itself."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from codegen_async.errors import ConfigurationError
+
+
+class Secret:
+    """Hold a token so that it appears in no repr, log, traceback or pickle.
+
+    Args:
+        value: the token; visible ASCII only, since anything else would break or forge an HTTP header.
+        name: what the error message calls it.
+
+    Raises:
+        ConfigurationError: if it is empty or has other characters. The message does not show it.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str, name: str = "token") -> None:
+        if not value:
+            raise ConfigurationError(f"{name}: expected the API token, got an empty text")
+        if not all("!" <= character <= "~" for character in value):
+            raise ConfigurationError(f"{name}: expected visible ASCII characters without spaces (not shown here)")
+        self._value = _Masked(value)
+
+    def reveal(self) -> str:
+        """Return the token itself (as a `str` whose repr is masked)."""
+        return self._value
+
+    def bearer(self) -> str:
+        """Return the value of the Authorization header (as a `str` whose repr is masked)."""
+        return _Masked(f"Bearer {self._value}")
+
+    def scrub(self, text: str) -> str:
+        """Return the text without the token, for text that came from elsewhere."""
+        return text.replace(self._value, "***")
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled or copied")
+
+
+class _Masked(str):
+    """Text whose repr is masked: frames of other libraries hold it in their locals, and tracebacks show those."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"

@@ -1,0 +1,171 @@
+"""One call: slot, send, read, map errors, retry. What an answer means is decided in `answers`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import anyio
+import msgspec
+
+from codegen_async.answers import (
+    TOO_MANY_REQUESTS,
+    ErrorMaker,
+    NoAnswerError,
+    Request,
+    Response,
+    Unreadable,
+    Verdict,
+    judge,
+)
+from codegen_async.limits import Limits, Priority, Slot
+from codegen_async.retry import Backoff
+from codegen_async.secret import Secret
+
+T = TypeVar("T")
+
+
+class Sender(Protocol):
+    """Send requests; the seam at which tests put something else."""
+
+    async def send(self, request: Request, take_slot: Callable[[], Slot]) -> Response:
+        """Send one request and return its answer.
+
+        Every attempt that can reach the server stands inside `async with take_slot() as slot`, calls `slot.sent()` once
+        a connection is there and `slot.answered()` when the status line is.
+
+        Raises:
+            NoAnswerError: no status line came.
+        """
+        ...
+
+    def renew(self) -> None:
+        """Trust no connection that is open now: one of them gave an answer to another question."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class ForeignAnswerError(ValueError):
+    """Say that a well-formed answer belongs to another question; raised by the `decode` of a call."""
+
+
+class Transport:
+    """Carry calls: each waits for its slot, is sent, and is repeated where that is safe.
+
+    Args:
+        sender: what talks to the server.
+        limits: the limiter of each endpoint.
+        token: scrubbed from texts that the server sends back.
+        attempts: how often a call is tried in all. Default 4.
+        backoff: the delays between attempts.
+    """
+
+    def __init__(
+        self, sender: Sender, limits: Limits, *, token: Secret, attempts: int = 4, backoff: Backoff | None = None
+    ) -> None:
+        self.limits = limits
+        self._sender = sender
+        self._token = token
+        self._attempts = attempts
+        self._backoff = backoff or Backoff()
+
+    async def call(
+        self,
+        request: Request,
+        decode: Callable[[bytes], T],
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        slot: Slot | None = None,
+    ) -> T:
+        """Send a request until it has an answer, and return it decoded.
+
+        Args:
+            request: what to send.
+            decode: turns the body into the result; may raise what msgspec raises, or `ForeignAnswerError`.
+            priority: whether somebody waits for it.
+            slot: a slot that the caller holds. Such a call is a poll and tried once, since its caller has a schedule.
+
+        Raises:
+            StatusError: the server refused.
+            DecodeError: the answer cannot be read.
+            ConnectionFailedError, RequestTimeoutError: no answer came.
+            OutcomeUnknownError: a POST was sent and may have been carried out.
+        """
+        attempt = 0
+        while True:
+            attempt += 1
+            outcome = await self._attempt(request, priority, slot)
+            verdict = judge(request, outcome)
+            make_error = ErrorMaker(request, attempt, self._token)
+            if isinstance(outcome, NoAnswerError):
+                error = make_error.no_answer(outcome)
+            elif verdict is Verdict.DONE:
+                result = self._read(outcome, decode)
+                if not isinstance(result, Unreadable):
+                    return result
+                verdict = judge(request, result)
+                error = make_error.unreadable(outcome, result)
+            else:
+                error = make_error.status(outcome)
+            if verdict is not Verdict.RETRY or slot is not None or attempt >= self._attempts:
+                raise error
+            delay = self._delay(outcome, attempt)
+            held_for = self.limits[request.endpoint].state.held_for
+            if anyio.current_time() + max(delay, held_for) >= anyio.current_effective_deadline():
+                raise error  # the caller's time would be over before the next attempt
+            await asyncio.sleep(delay)
+
+    async def aclose(self) -> None:
+        """Close the sender."""
+        await self._sender.aclose()
+
+    async def _attempt(self, request: Request, priority: Priority, held: Slot | None) -> Response | NoAnswerError:
+        slots = _Slots(self.limits, request.endpoint, priority, held)
+        try:
+            response = await self._sender.send(request, slots.take)
+        except NoAnswerError as failure:
+            return failure.with_traceback(None)
+        if response.status == TOO_MANY_REQUESTS and slots.last is not None:
+            slots.last.rejected(response.retry_after)
+        return response
+
+    def _read(self, response: Response, decode: Callable[[bytes], T]) -> T | Unreadable:
+        if response.problem is not None:
+            return Unreadable(response.problem)
+        try:
+            return decode(response.body)
+        except ForeignAnswerError as exc:
+            self._sender.renew()
+            return Unreadable(str(exc))
+        except msgspec.ValidationError as exc:
+            return Unreadable(str(exc), passing=False)  # whole, and yet not what was promised: it would come again
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+            return Unreadable(f"not JSON: {exc}")
+
+    def _delay(self, outcome: Response | NoAnswerError, attempt: int) -> float:
+        if isinstance(outcome, NoAnswerError):
+            return self._backoff.delay(attempt)
+        if outcome.status == TOO_MANY_REQUESTS:
+            return 0.0  # the limiter's gate is closed for as long as it takes
+        return self._backoff.delay(attempt, retry_after=outcome.retry_after)
+
+
+class _Slots:
+    """Give out the slots for the attempts that a sender makes at one request."""
+
+    def __init__(self, limits: Limits, endpoint: str, priority: Priority, held: Slot | None) -> None:
+        self._limits = limits
+        self._endpoint = endpoint
+        self._priority = priority
+        self._held = held
+        self.last: Slot | None = None
+
+    def take(self) -> Slot:
+        slot = self._held or self._limits.slot(self._endpoint, self._priority)
+        self._held = None  # good for one attempt
+        self.last = slot
+        return slot
