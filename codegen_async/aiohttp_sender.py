@@ -8,19 +8,17 @@ and answers hold the request's headers, so none of them leaves this module, not 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable
 from types import SimpleNamespace
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import aiohttp
-import msgspec
 from yarl import URL
 
 from codegen_async.answers import NoAnswerError, Request, Response
-from codegen_async.errors import ConfigurationError, clean
 from codegen_async.limits import Slot
 from codegen_async.secret import Secret
+from codegen_async.settings import Timeouts
 
 _HEADERS_KEPT = ("retry-after", "date", "x-request-id")
 
@@ -46,49 +44,9 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 
-class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """Bound one attempt. Waiting for a slot does not count.
-
-    Attributes:
-        connect: seconds to connect, TLS included.
-        read: seconds without a byte.
-        total: seconds from the slot to the last byte; ends an answer that drips.
-    """
-
-    connect: float = 10.0
-    read: float = 30.0
-    total: float = 60.0
-
-
 def explain(failure: BaseException) -> str:
     """Return what happened in plain words; the exception's own text may quote the request."""
     return next((reason for kind, reason in _REASONS if isinstance(failure, kind)), "the request failed")
-
-
-def check_base_url(url: str) -> str:
-    """Return the base URL without a slash at its end.
-
-    Raises:
-        ConfigurationError: if it is not https (http only towards this machine), or carries a user, query or fragment.
-    """
-    parts = urlsplit(url)
-    shown = clean(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl())
-    if not parts.hostname or parts.scheme not in ("https", "http"):
-        raise ConfigurationError(f"base_url: expected a URL such as https://api.example.com, got {shown!r}")
-    if parts.username is not None or parts.query or parts.fragment:
-        raise ConfigurationError(f"base_url: expected no user, query or fragment in {shown!r}")
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ConfigurationError(f"base_url: expected https, since http would show the token, got {shown!r}")
-    return url.rstrip("/")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class AiohttpSender:
@@ -99,7 +57,7 @@ class AiohttpSender:
     it unknown whether the POST arrived.
 
     Args:
-        base_url: where the API is, checked by `check_base_url`.
+        base_url: where the API is, checked by `settings.check_base_url`.
         token: sent as a bearer token.
         timeouts: bounds of one attempt.
         max_body: bytes an answer may have, after decompression.

@@ -1,0 +1,86 @@
+"""Check what a client is set up with. Light: imports no HTTP library."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+from urllib.parse import urlsplit
+
+import msgspec
+
+from codegen_async.errors import ConfigurationError, clean
+
+
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
+    """Bound one attempt. Waiting for a slot does not count.
+
+    Attributes:
+        connect: seconds to connect, TLS included.
+        read: seconds without a byte.
+        total: seconds from the slot to the last byte; ends an answer that drips.
+    """
+
+    connect: float = 10.0
+    read: float = 30.0
+    total: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            check_seconds(f"timeouts.{name}", getattr(self, name), above=0.0)
+
+
+def check_seconds(name: str, value: object, *, above: float = -1.0) -> float:
+    """Return a number of seconds if it is finite and not negative (or greater than `above`).
+
+    Raises:
+        ConfigurationError: otherwise.
+    """
+    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0 or value <= above:
+        raise ConfigurationError(
+            f"{name}: expected seconds {'> 0' if above >= 0 else '>= 0'}, got {clean(repr(value))}"
+        )
+    return value
+
+
+def from_environment(variable: str, name: str) -> str:
+    """Return the value of an environment variable that stands in for an argument.
+
+    Raises:
+        ConfigurationError: if it is not set.
+    """
+    value = os.environ.get(variable, "")
+    if not value:
+        raise ConfigurationError(f"{name}: give it as an argument or set {variable}")
+    return value
+
+
+def check_base_url(url: str) -> str:
+    """Return the base URL without a slash at its end.
+
+    Raises:
+        ConfigurationError: if it is not https (http only towards this machine), or carries a user, query or fragment.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError:
+        raise ConfigurationError("base_url: expected a URL such as https://api.example.com") from None
+    shown = clean(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+    if not host or not port_is_valid or parts.scheme not in ("https", "http"):
+        raise ConfigurationError(f"base_url: expected a URL such as https://api.example.com, got {shown!r}")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ConfigurationError(f"base_url: expected no user, query or fragment beside {shown!r}")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ConfigurationError(f"base_url: expected https, since http would show the token to others, got {shown!r}")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
