@@ -1,0 +1,185 @@
+"""The list of runs, as far as watched runs stand in it: learns from pages, and lays out the next one."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from typing import TYPE_CHECKING
+
+from codegen_async.ranks import PAGE, RankBook
+from codegen_async.windows import Watch, Windows
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from codegen_async.models import RunId
+
+_MOST_MISSES = 3  # pages without it until a run is taken not to be in the list
+
+
+def _order(run: Watch) -> float:
+    return -math.inf if run.order is None else run.order
+
+
+class Listing:
+    """Know the ranks of watched runs, exactly or by estimate.
+
+    Args:
+        source: the filter of the list while no watched run is known to have another source.
+    """
+
+    def __init__(self, source: str | None) -> None:
+        self._source = source
+        self._strangers = 0  # watched runs known to have another source
+        self._books = {source: RankBook(), None: RankBook()}
+        self._windows = Windows()
+        self._guessed: list[tuple[float, int, Watch]] = []  # runs whose rank is estimated, by order
+        self._ties = itertools.count()  # among equal orders
+
+    @property
+    def source(self) -> str | None:
+        """The filter to list under."""
+        return None if self._strangers else self._source
+
+    @property
+    def _book(self) -> RankBook:
+        return self._books[self.source]
+
+    @property
+    def unknown(self) -> bool:
+        """Whether no page was read yet."""
+        return self._book.total is None
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether the rank of any watched run is known or guessed."""
+        return bool(self._windows)
+
+    # Who is in it
+
+    def enter(self, run: Watch) -> None:
+        """Take in a run nothing is known of but its order."""
+        self._guess(run)
+
+    def leave(self, run: Watch) -> None:
+        """Forget a run."""
+        self._unguess(run)
+        self._windows.put(run, None)
+
+    def created(self, run: Watch) -> None:
+        """Count a run that was created just now, if nothing newer is known."""
+        self._book.created(run.order)
+
+    def touch(self, run: Watch) -> None:
+        """Note that a run was asked for."""
+        self._windows.touch(run)
+
+    def strange(self, source: str | None) -> bool:
+        """Whether the usual filter hides runs of this source."""
+        return self._source is not None and source is not None and source != self._source
+
+    def recount(self, change: int, runs: Collection[Watch]) -> None:
+        """Count the watched runs of other sources; with the first and the last of them the filter changes."""
+        before = self.source
+        self._strangers += change
+        if self.source != before:
+            self._windows = Windows()
+            self._guessed = []
+            for run in runs:
+                run.rank, run.exact, run.misses = None, False, 0
+            for run in sorted(runs, key=_order):
+                self._guess(run)
+
+    def _guess(self, run: Watch) -> None:
+        run.exact = False
+        if run.order is not None:
+            bisect.insort(self._guessed, (run.order, next(self._ties), run))
+            self._windows.put(run, self._book.estimate(run.order))
+        else:
+            self._windows.put(run, None)
+
+    def _unguess(self, run: Watch) -> None:
+        if run.exact or run.order is None:
+            return
+        place = bisect.bisect_left(self._guessed, (run.order,))
+        while place < len(self._guessed) and self._guessed[place][2] is not run:
+            place += 1
+            if 
+    # What a page tells
+
+    def read(
+        self, skip: int, orders: Sequence[float | None], shown: Mapping[int, Watch], total: int | None, asked: float
+    ) -> int | None:
+        """Learn from a page under the present filter; `shown` are its watched runs, by index.
+
+        Returns:
+            How many watched runs were not where they were expected; None if the total cannot be true.
+        """
+        unknown = self.unknown
+        top = self._book.learn(skip, orders, total, asked)
+        if top is None:
+            return None
+        self._place(shown, top)
+        known = [order for order in orders if order is not None]
+        missing = self._miss({run.run_id for run in shown.values()}, known, top - len(orders) + 1, top)
+        if unknown:
+            self._guess_again(-math.inf, math.inf)
+        elif known:
+            self._guess_again(*self._book.gap(known[-1], known[0]))
+        return missing
+
+    def _place(self, shown: Mapping[int, Watch], top: int) -> None:
+        believed = (top - index - run.rank for index, run in shown.items() if run.exact and run.rank is not None)
+        shift = next(believed, 0)
+        for index, run in shown.items():
+            self._unguess(run)
+            run.exact, run.misses = True, 0
+            if run.rank != top - index:
+                self._windows.put(run, top - index)
+        if shift:  # runs were deleted beneath
+            self._book.shift(top, shift)
+            self._windows.shift(top, shift)
+
+    def _miss(self, shown: Collection[RunId], orders: Sequence[float], low: int, high: int) -> int:
+        """Give up what was believed of runs that the page should have shown."""
+        missing = [run for run in self._windows.between(low, high) if run.run_id not in shown]
+        for run in missing:
+            self._unguess(run)
+            passed_over = bool(orders) and run.order is not None and orders[-1] <= run.order <= orders[0]
+            run.misses += 1
+            if passed_over or run.misses >= _MOST_MISSES:
+                run.exact = False
+                self._windows.put(run, None)  # not in this list; only a page that shows it can tell where it is
+            else:
+                self._guess(run)
+        return len(missing)
+
+    def _guess_again(self, low: float, high: float) -> None:
+        """Estimate anew where better anchors are known now."""
+        begin = bisect.bisect_left(self._guessed, low, key=_order)
+        end = bisect.bisect_right(self._guessed, high, key=_order)
+        for run in self._guessed[begin:end]:
+            self._windows.put(run, self._book.estimate(run.order))
+
+    # What to ask for
+
+    def lonely(self, run: Watch) -> bool:
+        """Whether no page is likely to show the run together with another."""
+        return self._windows.lonely(run)
+
+    def best(self, now: float) -> list[Watch]:
+        """Return the runs of the page with the largest gain."""
+        return self._windows.best(now, self._book.reach(now))
+
+    def around(self, run: Watch, now: float) -> list[Watch]:
+        """Return the runs of the page that shows this one and gathers the most staleness."""
+        return self._windows.around(run, now, self._book.reach(now))
+
+    def first(self) -> tuple[int, int]:
+        """Return the `skip` and `limit` of the newest page: it teaches where the list stands."""
+        return 0, PAGE
+
+    def fit(self, runs: Sequence[Watch], now: float) -> tuple[int, int]:
+        """Return the `skip` and `limit` of the smallest page that shows the runs, the oldest of which comes first."""
+        low, high = runs[0].rank or 0, runs[-1].rank or 0
+        return self._book.fit(low, high, now, guessed=not all(run.exact for run in runs))

@@ -1,0 +1,203 @@
+"""Which stretch of the list shows the most of what its watchers wait for."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from codegen_async.models import RunId
+from codegen_async.ranks import PAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_YOUNG = (
+    600.0  # seconds: the gain of a look falls with age + 10 min, whatever the law of durations (300 to 1200: +-3 %)
+)
+_OLD = 86400.0  # seconds: older runs count as this old, so the longest pause is twelve times the shortest
+_MOST_TILES = 1024
+_FEWEST_TILES = 256
+_LONG = 1e5  # seconds after which the sums are taken anew: squares of long times lose digits
+
+
+class Watch(msgspec.Struct, eq=False, gc=False):
+    """One watched run. Refers to nothing but numbers and words, so it can be in no cycle."""
+
+    run_id: RunId
+    latency: float
+    asked: float  # when the newest answer, had or awaited, was asked for
+    due: float
+    order: float | None = None
+    created: float | None = None
+    source: str | None = None
+    rank: int | None = None
+    exact: bool = False  # the rank was read from a page, not estimated
+    misses: int = 0  # pages that should have shown the run and did not
+    lost: bool = False  # the last request for it brought nothing
+    patience: float = _YOUNG
+    level: int = -1  # its place among the `Stalest`
+    entry: int = -1  # its place in a `DueQueue`
+
+    def gain(self, now: float) -> float:
+        """Return what a look is worth: the chance of an end since the last one, times the wait it would save."""
+        return (now - self.asked) ** 2 / self.patience
+
+    def grow_older(self, server_now: float) -> None:
+        """Read the age. A run of unknown age counts as new, and a patient watcher for less than an eager one."""
+        age = 0.0 if self.created is None else min(max(0.0, server_now - self.created), _OLD)
+        self.patience = (age + _YOUNG) * (1 + self.latency) ** 2
+
+
+def heaviest(places: Sequence[int], weights: Iterable[float], reach: int, starts: int | None = None) -> slice:
+    """Return the slice of sorted places, all within `reach` of the first, that weighs most.
+
+    It begins with one of the first `starts` places, by default with any.
+    """
+    sums = list(itertools.accumulate(weights, initial=0.0))
+    ends = [bisect.bisect_left(places, place + reach) for place in itertools.islice(places, starts)]
+    gains = [sums[end] - before for before, end in zip(sums, ends, strict=False)]
+    begin = gains.index(max(gains))
+    return slice(begin, ends[begin])
+
+
+def _rank(run: Watch) -> int:
+    return run.rank or 0
+
+
+class Windows:
+    """Keep runs by rank, and find the stretch of ranks with the largest gain.
+
+    Ranks are gathered in tiles, a single rank wide while few are taken. The gain of a tile is a parabola in time, so
+    three sums give it at any moment; only the tiles whose runs were asked for must be added up again.
+    """
+
+    def __init__(self) -> None:
+        self._grain = 1  # ranks a tile
+        self._tiles: dict[int, list[Watch]] = {}
+        self._sums: dict[int, tuple[float, float, float]] = {}
+        self._stale: set[int] = set()  # tiles to be added up again
+        self._order: list[int] = []  # the tiles, from the oldest
+        self._origin = -math.inf  # the sums count time from here
+
+    def __bool__(self) -> bool:
+        return bool(self._tiles)
+
+    def put(self, run: Watch, rank: int | None) -> None:
+        """Move a run to a rank, or out of the list."""
+        if run.rank is not None:
+            self._take(run, run.rank // self._grain)
+        run.rank = rank
+        if rank is not None:
+            self._insert(run, rank // self._grain)
+            self._regrain()
+
+    def _insert(self, run: Watch, key: int) -> None:
+        tile = self._tiles.get(key)
+        if tile is None:
+            tile = self._tiles[key] = []
+            bisect.insort(self._order, key)
+        tile.append(run)
+        self._stale.add(key)
+
+    def _take(self, run: Watch, key: int) -> None:
+        tile = self._tiles[key]
+        tile.remove(run)
+        self._stale.add(key)
+        if not tile:
+            del self._tiles[key]
+            del self._order[bisect.bisect_left(self._order, key)]
+
+    def _regrain(self) -> None:
+        if len(self._tiles) > _MOST_TILES:
+            self._rebuild(self._grain * 2)
+        elif self._grain > 1 and len(self._tiles) < _FEWEST_TILES:
+            self._rebuild(self._grain // 2)
+
+    def _rebuild(self, grain: int) -> None:
+        runs = [run for tile in self._tiles.values() for run in tile]
+        self._grain, self._origin = grain, -math.inf
+        for gathered in (self._tiles, self._sums, self._stale, self._order):
+            gathered.clear()
+        for run in runs:
+            self._insert(run, _rank(run) // grain)
+
+    def touch(self, run: Watch) -> None:
+        """Note that the run was asked for, or has grown older."""
+        if run.rank is not None:
+            self._stale.add(run.rank // self._grain)
+
+    def shift(self, above: int, by: int) -> None:
+        """Move what stands above a rank: runs were deleted beneath it."""
+        for run in itertools.chain.from_iterable(self._tiles.values()):
+            if _rank(run) > above:
+                run.rank = max(1, _rank(run) + by)
+        self._rebuild(self._grain)
+
+    def between(self, low: int, high: int) -> list[Watch]:
+        """Return the runs from one rank to another, the oldest first."""
+        order = self._order
+        begin = bisect.bisect_left(order, low // self._grain)
+        end = bisect.bisect_right(order, high // self._grain)
+        runs = [run for key in order[begin:end] for run in self._tiles[key] if low <= _rank(run) <= high]
+        runs.sort(key=_rank)
+        return runs
+
+    def lonely(self, run: Watch) -> bool:
+        """Whether no page is likely to show the run together with another."""
+        if run.rank is None:
+            return True
+        key = run.rank // self._grain
+        if len(self._tiles[key]) > 1:
+            return False
+        order = self._order
+        place = bisect.bisect_left(order, key)
+        width = max(1, PAGE // self._grain)
+        near_older = place > 0 and key - order[place - 1] < width
+        near_newer = place + 1 < len(order) and order[place + 1] - key < width
+        return not (near_older or near_newer)
+
+    def around(self, run: Watch, now: float, reach: int) -> list[Watch]:
+        """Return the stretch with that run in it that gathers the most staleness."""
+        rank = _rank(run)
+        near = self.between(rank - reach + 1, rank + reach - 1)
+        places = [_rank(other) for other in near]
+        starts = bisect.bisect_right(places, rank)
+        return near[heaviest(places, [now - other.asked for other in near], reach, starts)]
+
+    def best(self, now: float, reach: int) -> list[Watch]:
+        """Return the stretch with the largest gain."""
+        order = self._order
+        width = max(1, reach // self._grain)
+        chosen = heaviest(order, self._gains(order, now), width)
+        low = (order[chosen.start] - 1) * self._grain
+        high = (order[chosen.stop - 1] + 2) * self._grain
+        near = self.between(low, high)
+        return near[heaviest([_rank(run) for run in near], [run.gain(now) for run in near], reach)]
+
+    def _gains(self, order: Sequence[int], now: float) -> list[float]:
+        if now - self._origin > _LONG:
+            self._origin = now
+            self._stale.update(order)
+        for key in self._stale:
+            self._add_up(key)
+        self._stale.clear()
+        elapsed = now - self._origin
+        return [(a * elapsed - b) * elapsed + c for a, b, c in map(self._sums.__getitem__, order)]
+
+    def _add_up(self, key: int) -> None:
+        a = b = c = 0.0
+        for run in self._tiles.get(key, ()):
+            since = run.asked - self._origin
+            share = 1 / run.patience
+            a += share
+            share *= since
+            b += share
+            c += share * since
+        if a:
+            self._sums[key] = a, 2 * b, c
+        else:
+            self._sums.pop(key, None)
