@@ -45,7 +45,17 @@ def clean(text: str, limit: int = 200) -> str:
 
 
 class CodegenAsyncError(Exception):
-    """Stand above every exception that the package raises on purpose."""
+    """Stand above every exception that the package raises on purpose. Can be copied and pickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[CodegenAsyncError], args: tuple[object, ...], state: dict[str, object]) -> CodegenAsyncError:
+    # The constructors demand keywords, which the default way of copying an exception does not know.
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class ConfigurationError(CodegenAsyncError, ValueError):

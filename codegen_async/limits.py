@@ -100,7 +100,11 @@ class Slot(Protocol):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        """Give the slot back: at once if nothing was sent, else when it has cooled."""
+        """Close the slot."""
+        ...
+
+    def close(self) -> None:
+        """Give the slot back, if that is not done yet: at once if nothing was sent, else when it has cooled."""
         ...
 
     def sent(self) -> None:
@@ -403,7 +407,10 @@ class _WindowSlot:
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        if self._cooling:
+        self.close()
+
+    def close(self) -> None:
+        if self._cooling or not self._taken:
             return
         self._cooling = True
         if self._may_be_counted:
@@ -466,15 +473,18 @@ class _SlotPair:
         try:
             await ceiling.__aenter__()
         except BaseException:
-            await endpoint.__aexit__(None, None, None)
+            endpoint.close()
             raise
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        for slot in reversed(self._slots):
-            await slot.__aexit__(exc_type, exc, tb)
+        self.close()
+
+    def close(self) -> None:
+        for slot in self._slots:
+            slot.close()
 
     def sent(self) -> None:
         for slot in self._slots:
