@@ -1,1 +1,104 @@
-"""Asyncio-first, typed client for hosted agent runs."""
+"""Asyncio-first, typed client for hosted agent runs.
+
+A name is imported when it is first used: asyncio alone takes longer to import than many a script to run.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from codegen_async.version import __version__
+
+if TYPE_CHECKING:
+    from codegen_async.codegen.client import CodegenClient
+    from codegen_async.codegen.models import (
+        AgentRun,
+        AgentRunLog,
+        AgentRunLogs,
+        AgentRunPage,
+        AgentType,
+        PullRequest,
+        SourceType,
+    )
+    from codegen_async.errors import (
+        APIError,
+        AuthenticationError,
+        ClientClosedError,
+        CodegenAsyncError,
+        ConfigurationError,
+        ConnectionFailedError,
+        DecodeError,
+        InvalidArgumentError,
+        InvalidRequestError,
+        NotFoundError,
+        OutcomeUnknownError,
+        PermissionDeniedError,
+        QuotaExceededError,
+        RateLimitedError,
+        RequestTimeoutError,
+        RunBlockedError,
+        RunError,
+        RunFailedError,
+        ServerError,
+        StatusError,
+        WaitTimeoutError,
+    )
+    from codegen_async.limits import LimiterState, Rate, WindowLimiter
+    from codegen_async.models import Phase, RunId, RunLike
+    from codegen_async.settings import Timeouts
+
+__all__ = [
+    "APIError",
+    "AgentRun",
+    "AgentRunLog",
+    "AgentRunLogs",
+    "AgentRunPage",
+    "AgentType",
+    "AuthenticationError",
+    "ClientClosedError",
+    "CodegenAsyncError",
+    "CodegenClient",
+    "ConfigurationError",
+    "ConnectionFailedError",
+    "DecodeError",
+    "InvalidArgumentError",
+    "InvalidRequestError",
+    "LimiterState",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "PermissionDeniedError",
+    "Phase",
+    "PullRequest",
+    "QuotaExceededError",
+    "Rate",
+    "RateLimitedError",
+    "RequestTimeoutError",
+    "RunBlockedError",
+    "RunError",
+    "RunFailedError",
+    "RunId",
+    "RunLike",
+    "ServerError",
+    "SourceType",
+    "StatusError",
+    "Timeouts",
+    "WaitTimeoutError",
+    "WindowLimiter",
+    "__version__",
+]
+
+# In the order in which they import one another, so that a light name does not load a heavy module.
+_HOMES = ("errors", "models", "settings", "limits", "codegen.models", "codegen.client")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                globals()[name] = getattr(module, name)
+                return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,110 @@
+"""Check arguments before anything is sent: a clear error here instead of a 422, or of a run nobody wanted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict, cast
+
+from codegen_async.errors import InvalidArgumentError
+
+LARGEST_ID = 2**63 - 1
+LARGEST_PAGE = 100
+_DEEPEST = 100  # levels of JSON; far below where encoders and servers give up
+
+
+class Wait(TypedDict):
+    """The checked arguments that all ways of waiting share."""
+
+    timeout: float | None
+    latency: float | None
+
+
+def check_seconds_given(field: str, value: object) -> float:
+    """Return a number of seconds if it is finite and not negative."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise InvalidArgumentError(field, value, "seconds >= 0")
+    return value
+
+
+def check_wait(*, timeout: object, latency: object) -> Wait:
+    """Return the arguments of a wait if they can be right."""
+    return {
+        "timeout": None if timeout is None else check_seconds_given("timeout", timeout),
+        "latency": None if latency is None else check_seconds_given("latency", latency),
+    }
+
+
+def check_int(field: str, value: object, low: int, high: int) -> int:
+    """Return the value if it is an integer in low..high.
+
+    Raises:
+        InvalidArgumentError: otherwise, also for booleans.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        bounds = f"an integer >= {low}" if high == LARGEST_ID and low < 1 else f"an integer in {low}..{_shown(high)}"
+        raise InvalidArgumentError(field, value, bounds)
+    return value
+
+
+def check_id(field: str, value: object) -> int:
+    """Return the value if it can be an id."""
+    return check_int(field, value, 1, LARGEST_ID)
+
+
+def check_text(field: str, value: object) -> str:
+    """Return the value if it is text with something in it that can be sent as UTF-8."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidArgumentError(field, value, "a text that is not blank")
+    return _check_unicode(field, value)
+
+
+def check_json_object(field: str, value: object) -> dict[str, Any]:
+    """Return a mapping as a dict if it is JSON.
+
+    Raises:
+        InvalidArgumentError: for NaN and infinities (encoders turn them into null), keys that are no text, other types,
+            and nesting beyond 100 levels, which is how a cycle looks.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidArgumentError(field, value, "a mapping")
+    content = dict(cast("Mapping[str, Any]", value))
+    _check_json(field, content, _DEEPEST)
+    return content
+
+
+def _check_json(field: str, value: object, levels_left: int) -> None:
+    if not levels_left:
+        raise InvalidArgumentError(field[:40], "more", f"at most {_DEEPEST} levels of nesting")
+    if isinstance(value, Mapping):
+        for key, item in cast("Mapping[object, object]", value).items():
+            if not isinstance(key, str):
+                raise InvalidArgumentError(field, key, "keys that are text")
+            _check_json(f"{field}.{_check_unicode(field, key)}", item, levels_left - 1)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(cast("Sequence[object]", value)):
+            _check_json(f"{field}[{index}]", item, levels_left - 1)
+    else:
+        _check_scalar(field, value)
+
+
+def _check_scalar(field: str, value: object) -> None:
+    if isinstance(value, str):
+        _check_unicode(field, value)
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidArgumentError(field, value, "a finite number, since JSON has no other")
+    elif value is not None and not isinstance(value, int):  # bool is an int
+        raise InvalidArgumentError(field, value, "what JSON knows: text, numbers, booleans, None, lists and mappings")
+
+
+def _check_unicode(field: str, value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgumentError(field, value, "text without lone surrogates") from None
+    return value
+
+
+def _shown(number: int) -> str:
+    return "2^63-1" if number == LARGEST_ID else str(number)

@@ -1,0 +1,219 @@
+"""What the clients of all dialects share: how they are set up, opened and closed, and how they wait."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Generic, Protocol, Self, TypeVar
+
+import anyio
+
+from codegen_async.arguments import check_wait
+from codegen_async.errors import ClientClosedError, ConfigurationError
+from codegen_async.limits import LimiterState, Limits, Rate
+from codegen_async.models import RunId, RunLike
+from codegen_async.polling import PollSchedule
+from codegen_async.secret import Secret
+from codegen_async.settings import Timeouts, check_base_url, check_seconds
+from codegen_async.transport import Sender, Transport
+from codegen_async.version import __version__
+from codegen_async.waiting import Remote, Waiting
+
+
+class Run(RunLike, Protocol):
+    """What a client needs of its runs."""
+
+    def raise_for_status(self) -> Self:
+        """Return the run, or raise if it ended badly."""
+        ...
+
+
+R = TypeVar("R", bound=Run)
+Id = TypeVar("Id", bound=RunId)
+
+
+class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
+    """Be the client of one dialect. Arguments are described where users see them, in the dialects' clients."""
+
+    def __init__(
+        self,
+        token: Secret,
+        *,
+        base_url: str,
+        limits: Limits,
+        latency: float,
+        share: float,
+        timeouts: Timeouts | None,
+        max_body: int,
+        sender: Sender | None,
+    ) -> None:
+        self.base_url = check_base_url(base_url)
+        if not 0 < share <= 1:
+            raise ConfigurationError(f"share: expected more than 0 and at most 1, got {share!r}")
+        if max_body < 1:
+            raise ConfigurationError(f"max_body: expected at least 1 byte, got {max_body!r}")
+        self._token = token
+        self._limits = limits
+        self._latency = check_seconds("latency", latency)
+        self._share = share
+        self._timeouts = timeouts or Timeouts()
+        self._max_body = max_body
+        self._sender = sender
+        self._link: Link[R] | None = None
+
+    @abstractmethod
+    def _remote(self, transport: Transport) -> Remote[R]:
+        """Return what polls the server."""
+
+    @abstractmethod
+    def _schedule(self) -> PollSchedule:
+        """Return a new schedule for the polls."""
+
+    @abstractmethod
+    def _check_run(self, run: Id | R) -> Id | R:
+        """Return a run or an id if it can be one of this dialect, else raise InvalidArgumentError."""
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        transport = Transport(self._sender or self._make_sender(), self._limits, token=self._token)
+        waiting = Waiting(self._remote(transport), self._schedule(), latency=self._latency)
+        self._link = Link(transport, waiting)
+        try:
+            yield self
+        finally:
+            self._link = None
+            with anyio.CancelScope(shield=True):  # also a cancelled program closes its sockets
+                await waiting.aclose()
+                await transport.aclose()
+
+    def _make_sender(self) -> Sender:
+        from codegen_async.aiohttp_sender import AiohttpSender  # noqa: PLC0415 - importing aiohttp takes 0.2 s of CPU
+
+        return AiohttpSender(
+            self.base_url,
+            self._token,
+            timeouts=self._timeouts,
+            max_body=self._max_body,
+            user_agent=f"codegen-async/{__version__}",
+        )
+
+    def _linked(self) -> Link[R]:
+        if self._link is None:
+            name = type(self).__name__
+            raise ClientClosedError(f"use the client inside its block: async with {name}() as client: ...")
+        return self._link
+
+    @property
+    def limits(self) -> dict[str, LimiterState]:
+        """What the limiter of each endpoint is doing now."""
+        return self._limits.states
+
+    async def wait_for_run(
+        self,
+        run: Id | R,
+        *,
+        timeout: float | None = None,
+        latency: float | None = None,
+        raise_on_failure: bool = False,
+        on_blocked: Callable[[R], Awaitable[object]] | None = None,
+    ) -> R:
+        """Return the final snapshot of a run, when it has one.
+
+        All waits of a client share one schedule: a thousand cost little more than one. Outages of the server delay a
+        wait and do not end it. Cancelling a wait stops nothing at the server, and disturbs no other wait.
+
+        Args:
+            run: the run or its id.
+            timeout: seconds until this wait gives up; the time `on_blocked` takes does not count. Default: never.
+            latency: seconds within which the run is looked at again. Default: the client's.
+            raise_on_failure: raise if the run failed or was stopped. Default: that is a result, look at `run.phase`.
+            on_blocked: called with the snapshot when the run is paused and needs a person; it should see to that (for
+                example by `resume_run`), and then waiting goes on. Without it a paused run raises.
+
+        Raises:
+            WaitTimeoutError: the time is over; has the last snapshot. The run goes on, and can be waited for again.
+            RunBlockedError: the run is paused; has the snapshot.
+            RunFailedError: it ended badly, and `raise_on_failure` is set.
+            NotFoundError: there is no such run, five seconds after the wait began.
+            AuthenticationError, PermissionDeniedError: the token is refused; ends all waits.
+            ClientClosedError: the client was closed meanwhile.
+        """
+        final = await self._linked().waiting.wait_for_run(
+            self._check_run(run), on_blocked=on_blocked, **check_wait(timeout=timeout, latency=latency)
+        )
+        return final.raise_for_status() if raise_on_failure else final
+
+    async def wait_for_runs(
+        self, runs: Iterable[Id | R], *, timeout: float | None = None, latency: float | None = None
+    ) -> list[R]:
+        """Return the final snapshots of runs, in the order given.
+
+        A run that failed is a result like any other, and so is one that is paused: it does not move by itself. Look at
+        `run.phase`.
+
+        Args:
+            runs: runs or ids.
+            timeout: seconds until the wait for all of them gives up. Default: never.
+            latency: seconds within which each is looked at again. Default: the client's.
+
+        Raises:
+            WaitTimeoutError: the time is over; names the first run that has not ended.
+            APIError, ClientClosedError: as `wait_for_run`.
+        """
+        return await self._linked().waiting.wait_for_runs(
+            map(self._check_run, runs), **check_wait(timeout=timeout, latency=latency)
+        )
+
+    def as_completed(
+        self, runs: Iterable[Id | R], *, timeout: float | None = None, latency: float | None = None
+    ) -> AsyncGenerator[R]:
+        """Yield the final snapshot of each run as it ends, or of one that is paused; each run once.
+
+        Args:
+            runs: runs or ids.
+            timeout: seconds until the wait for all of them gives up. Default: never.
+            latency: seconds within which each is looked at again. Default: the client's.
+
+        Raises:
+            WaitTimeoutError: the time is over; names the first run that has not ended.
+            APIError, ClientClosedError: as `wait_for_run`.
+        """
+        return self._linked().waiting.as_completed(
+            map(self._check_run, runs), **check_wait(timeout=timeout, latency=latency)
+        )
+
+    def watch(
+        self, runs: Iterable[Id | R], *, timeout: float | None = None, latency: float | None = None
+    ) -> AsyncGenerator[R]:
+        """Yield a first snapshot of each run and one at every change of its phase, until all have ended.
+
+        Args:
+            runs: runs or ids.
+            timeout: seconds until it gives up. Default: never.
+            latency: seconds within which each is looked at again. Default: the client's.
+
+        Raises:
+            WaitTimeoutError: the time is over; names the first run that has not ended.
+            APIError, ClientClosedError: as `wait_for_run`.
+        """
+        return self._linked().waiting.watch(map(self._check_run, runs), **check_wait(timeout=timeout, latency=latency))
+
+
+class Link(Generic[R]):
+    """What there is only while a client is open."""
+
+    def __init__(self, transport: Transport, waiting: Waiting[R]) -> None:
+        self.transport = transport
+        self.waiting = waiting
+
+
+def replaced(rates: Mapping[str, Rate], by: Mapping[str, Rate] | None) -> dict[str, Rate]:
+    """Return the limits of the vendor's pages with those that a user replaces.
+
+    Raises:
+        ConfigurationError: there is no such endpoint.
+    """
+    if unknown := set(by or {}) - set(rates):
+        raise ConfigurationError(f"rates: expected endpoints of {sorted(rates)}, got {sorted(unknown)}")
+    return {**rates, **(by or {})}

@@ -1,0 +1,382 @@
+"""The client of the Codegen API."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import Any
+
+from codegen_async.arguments import (
+    LARGEST_ID,
+    LARGEST_PAGE,
+    check_id,
+    check_int,
+    check_json_object,
+    check_seconds_given,
+    check_text,
+)
+from codegen_async.client import RunClient, replaced
+from codegen_async.codegen.decoding import Decoding
+from codegen_async.codegen.images import read_images
+from codegen_async.codegen.models import AgentRun, AgentRunLog, AgentRunLogs, AgentRunPage
+from codegen_async.codegen.remote import CodegenRemote, waiting_page
+from codegen_async.codegen.requests import Requests
+from codegen_async.errors import (
+    ConfigurationError,
+    ConnectionFailedError,
+    InvalidArgumentError,
+    RateLimitedError,
+    RequestTimeoutError,
+    ServerError,
+)
+from codegen_async.limits import Limits, Priority, Rate
+from codegen_async.polling import ListPoll, PollSchedule
+from codegen_async.secret import Secret
+from codegen_async.settings import Timeouts, from_environment
+from codegen_async.transport import Sender, Transport
+
+BASE_URL = "https://api.codegen.com"
+
+RATES: Mapping[str, Rate] = {
+    "create": Rate(10, 60.0),
+    "get": Rate(60, 30.0),
+    "list": Rate(60, 30.0),
+    "logs": Rate(60, 60.0),
+    "resume": Rate(10, 60.0),  # none is stated; the strictest of the others
+}
+"""The limits of the vendor's pages, by endpoint."""
+
+_PASSING = (ConnectionFailedError, RequestTimeoutError, ServerError, RateLimitedError)
+
+
+class CodegenClient(RunClient[AgentRun, int]):
+    """Start Codegen agent runs, look at them and wait for them, within the API's rate limits.
+
+    Use it as `async with CodegenClient() as client:`. All methods may be called concurrently. The limits hold if there
+    is one client per token, so one client serves a whole application.
+
+    GETs are tried up to four times after connection failures, timeouts, 408, 421, 425, 429 and 5xx. A create or resume
+    has no idempotency key, so it is only repeated where the server provably did not act (no connection, 421, 425, 429).
+    Bound a call with `asyncio.timeout` or `anyio.fail_after`; under the latter it gives up at once when the next
+    attempt would come too late.
+
+    Args:
+        token: the API token. Default: the environment variable `CODEGEN_API_TOKEN`.
+        org_id: the organization. Default: `CODEGEN_ORG_ID`.
+        base_url: where the API is. Default: `CODEGEN_API_BASE_URL`, else https://api.codegen.com. http is refused
+            except towards this machine.
+        latency: seconds within which every run that is waited for is looked at again. Default 5; 0 spends all of
+            `share`.
+        share: part of the get and list limits that waiting may spend; the rest is left to your own calls. Default 0.8.
+        rates: limits that differ from the vendor's pages, by endpoint (`create`, `get`, `list`, `logs`, `resume`).
+        ceiling: a limit over all endpoints together; one page of the vendor calls the limits shared. Default: none.
+        timeouts: bounds of a single attempt.
+        max_body: bytes an answer may have, after decompression. Default 32 MiB.
+        sender: what talks to the server instead of aiohttp, for tests. The client closes it.
+
+    Raises:
+        ConfigurationError: one of these is missing or cannot be right.
+    """
+
+    def __init__(
+        self,
+        token: str | None = None,
+        *,
+        org_id: int | None = None,
+        base_url: str | None = None,
+        latency: float = 5.0,
+        share: float = 0.8,
+        rates: Mapping[str, Rate] | None = None,
+        ceiling: Rate | None = None,
+        timeouts: Timeouts | None = None,
+        max_body: int = 32 * 2**20,
+        sender: Sender | None = None,
+    ) -> None:
+        self.org_id = _org_id(org_id)
+        self._rates = replaced(RATES, rates)
+        self._requests = Requests(self.org_id)
+        self._decoding = Decoding(self.org_id)
+        super().__init__(
+            Secret(from_environment("CODEGEN_API_TOKEN", "token") if token is None else token),
+            base_url=base_url or os.environ.get("CODEGEN_API_BASE_URL") or BASE_URL,
+            limits=Limits(self._rates, ceiling=ceiling),
+            latency=latency,
+            share=share,
+            timeouts=timeouts,
+            max_body=max_body,
+            sender=sender,
+        )
+
+    def __repr__(self) -> str:
+        return f"CodegenClient(org_id={self.org_id}, base_url={self.base_url!r})"
+
+    # -- one run
+
+    async def create_run(
+        self,
+        prompt: str,
+        *,
+        images: Iterable[str | os.PathLike[str]] = (),
+        metadata: Mapping[str, Any] | None = None,
+        repo_id: int | None = None,
+        model: str | None = None,
+        agent_type: str | None = None,
+    ) -> AgentRun:
+        """Start a run and return its first snapshot ("Create Agent Run"; 10 per 60 s).
+
+        Args:
+            prompt: what the agent is to do.
+            images: data URIs (`data:image/png;base64,...`) or paths of PNG, JPEG, GIF or WebP files.
+            metadata: JSON to be stored with the run.
+            repo_id: the repository to work on. Default: the server's choice.
+            model: the model to use. Default: the organization's.
+            agent_type: `codegen` or `claude_code`, see `AgentType`. Default: the organization's.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right; nothing was sent.
+            QuotaExceededError: the plan's runs are used up.
+            NotFoundError: the organization has no repository.
+            OutcomeUnknownError: it was sent, and whether there is a run now is unknown.
+            APIError: any other failure; there is no run.
+        """
+        fields = {
+            "prompt": check_text("prompt", prompt),
+            "images": await read_images(images) or None,
+            "metadata": None if metadata is None else check_json_object("metadata", metadata),
+            "repo_id": None if repo_id is None else check_id("repo_id", repo_id),
+            "model": None if model is None else check_text("model", model),
+            "agent_type": None if agent_type is None else check_text("agent_type", agent_type),
+        }
+        link = self._linked()
+        return await link.transport.call(self._requests.create(fields), self._decoding.created)
+
+    async def resume_run(self, run_id: int, prompt: str, *, images: Iterable[str | os.PathLike[str]] = ()) -> AgentRun:
+        """Take up a paused or ended run with a new prompt, and return its snapshot.
+
+        The end it had before is not taken for its new end by waits that begin afterwards: for 10 s after the resume
+        they do not believe that it has ended. No limit is stated by the vendor; 10 per 60 s is kept.
+
+        Args:
+            run_id: the run.
+            prompt: what the agent is to do next.
+            images: as in `create_run`.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right; nothing was sent.
+            NotFoundError: there is no such run.
+            OutcomeUnknownError: it was sent, and whether the run goes on is unknown.
+            APIError: any other failure; the run is as it was.
+        """
+        fields = {
+            "agent_run_id": check_id("run_id", run_id),
+            "prompt": check_text("prompt", prompt),
+            "images": await read_images(images) or None,
+        }
+        link = self._linked()
+        try:
+            run = await link.transport.call(self._requests.resume(fields), self._decoding.run(run_id))
+        finally:
+            link.waiting.reopened(run_id)
+        link.waiting.seen(run)
+        return run
+
+    async def get_run(self, run_id: int) -> AgentRun:
+        """Return a run as it is now ("Get Agent Run"; 60 per 30 s).
+
+        Raises:
+            InvalidArgumentError: the id cannot be one.
+            NotFoundError: there is no such run in the organization.
+            APIError: any other failure.
+        """
+        request = self._requests.get(check_id("run_id", run_id))
+        link = self._linked()
+        run = await link.transport.call(request, self._decoding.run(run_id))
+        link.waiting.seen(run)
+        return run
+
+    # -- many runs
+
+    async def list_runs(
+        self, *, user_id: int | None = None, source_type: str | None = None, page_size: int = LARGEST_PAGE
+    ) -> AsyncGenerator[AgentRun]:
+        """Yield the organization's runs, newest first, page after page ("List Agent Runs"; 60 pages per 30 s).
+
+        Each run is yielded once, also when new ones push others onto the next page meanwhile.
+
+        Args:
+            user_id: only runs started by this user.
+            source_type: only runs started this way, see `SourceType`.
+            page_size: runs asked for at a time, 1..100. Default 100, which needs the fewest requests.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            APIError: a page could not be had.
+        """
+        seen: set[int] = set()
+        skip = 0
+        while True:
+            page = await self.list_runs_page(user_id=user_id, source_type=source_type, skip=skip, limit=page_size)
+            for run in page.items:
+                if run.id not in seen:
+                    seen.add(run.id)
+                    yield run
+            length = len(page.items) + page.unreadable
+            if _is_last(length, page_size, page.size):
+                return
+            skip += length
+
+    async def list_runs_page(
+        self, *, user_id: int | None = None, source_type: str | None = None, skip: int = 0, limit: int = LARGEST_PAGE
+    ) -> AgentRunPage:
+        """Return one page of the organization's runs, newest first ("List Agent Runs"; 60 per 30 s).
+
+        Args:
+            user_id: only runs started by this user.
+            source_type: only runs started this way, see `SourceType`.
+            skip: runs to leave out at the newest end, 0 or more.
+            limit: runs on the page, 1..100.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            APIError: the page could not be had.
+        """
+        request = self._requests.page(
+            check_int("skip", skip, 0, LARGEST_ID),
+            check_int("limit", limit, 1, LARGEST_PAGE),
+            user_id=None if user_id is None else check_id("user_id", user_id),
+            source_type=None if source_type is None else check_text("source_type", source_type),
+        )
+        link = self._linked()
+        page = await link.transport.call(request, self._decoding.page)
+        if user_id is None:
+            link.waiting.seen_page(ListPoll(skip, limit, source_type), waiting_page(page))
+        else:
+            for run in page.items:  # their places in this list say nothing of those in others
+                link.waiting.seen(run)
+        return page
+
+    # -- logs
+
+    async def run_logs(
+        self, run_id: int, *, reverse: bool = False, page_size: int = LARGEST_PAGE
+    ) -> AsyncGenerator[AgentRunLog]:
+        """Yield the rows of a run's log, oldest first ("Get Agent Run Logs", ALPHA; 60 pages per 60 s).
+
+        Args:
+            run_id: the run.
+            reverse: newest first.
+            page_size: rows asked for at a time, 1..100. Default 100.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            NotFoundError: there is no such run.
+            APIError: a page could not be had.
+        """
+        skip = 0
+        while True:
+            page = await self.run_logs_page(run_id, skip=skip, limit=page_size, reverse=reverse)
+            for row in page.logs:
+                yield row
+            length = len(page.logs) + page.unreadable
+            if _is_last(length, page_size, page.size):
+                return
+            skip += length
+
+    async def run_logs_page(
+        self, run_id: int, *, skip: int = 0, limit: int = LARGEST_PAGE, reverse: bool = False
+    ) -> AgentRunLogs:
+        """Return a run with one page of its log ("Get Agent Run Logs", ALPHA; 60 per 60 s).
+
+        Args:
+            run_id: the run.
+            skip: rows to leave out at the beginning, 0 or more.
+            limit: rows on the page, 1..100.
+            reverse: newest first.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            NotFoundError: there is no such run.
+            APIError: the page could not be had.
+        """
+        return await self._logs_page(run_id, skip, limit, reverse=reverse, priority=Priority.INTERACTIVE)
+
+    async def follow_logs(self, run_id: int, *, latency: float | None = None) -> AsyncGenerator[AgentRunLog]:
+        """Yield the rows of a run's log from the first, and new ones as they come, until the run ends.
+
+        Rows have no id, so they are told apart by their place: the log is taken to grow at its end only. An outage of
+        the server delays rows and ends nothing.
+
+        Args:
+            run_id: the run.
+            latency: seconds between looks. Default: the client's `latency`. Each look spends one of 60 per 60 s.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            NotFoundError: there is no such run.
+            APIError: the server refused.
+        """
+        pause = self._latency if latency is None else check_seconds_given("latency", latency)
+        skip = 0
+        while True:
+            try:
+                page = await self._logs_page(run_id, skip, LARGEST_PAGE, reverse=False, priority=Priority.BACKGROUND)
+            except _PASSING:
+                await asyncio.sleep(pause)
+                continue
+            for row in page.logs:
+                yield row
+            length = len(page.logs) + page.unreadable
+            skip += length
+            if not _is_last(length, LARGEST_PAGE, page.size):
+                continue
+            if page.phase.is_terminal:
+                return
+            await asyncio.sleep(pause)
+
+    async def _logs_page(
+        self, run_id: int, skip: int, limit: int, *, reverse: bool, priority: Priority
+    ) -> AgentRunLogs:
+        request = self._requests.logs(
+            check_id("run_id", run_id),
+            check_int("skip", skip, 0, LARGEST_ID),
+            check_int("limit", limit, 1, LARGEST_PAGE),
+            reverse=reverse,
+        )
+        link = self._linked()
+        page = await link.transport.call(request, self._decoding.logs(run_id), priority=priority)
+        if page.phase.is_terminal:
+            link.waiting.notify(run_id)  # it lacks fields of the final snapshot, so that is fetched
+        return page
+
+    def notify(self, run_id: int) -> None:
+        """Look at a run now, because something says that it has changed (a webhook, say); does nothing if nobody waits.
+
+        Raises:
+            InvalidArgumentError: the id cannot be one.
+        """
+        self._linked().waiting.notify(check_id("run_id", run_id))
+
+    def _remote(self, transport: Transport) -> CodegenRemote:
+        return CodegenRemote(transport, self._requests, self._decoding)
+
+    def _schedule(self) -> PollSchedule:
+        return PollSchedule(get=self._rates["get"], page=self._rates["list"], share=self._share, source="API")
+
+    def _check_run(self, run: int | AgentRun) -> int | AgentRun:
+        return run if isinstance(run, AgentRun) else check_id("run", run)
+
+
+def _is_last(length: int, asked: int, size: int | None) -> bool:
+    """Whether no page follows: this one is short, by the size asked for or a smaller one that the server keeps to."""
+    return not length or length < (min(asked, size) if size and size > 0 else asked)
+
+
+def _org_id(given: object) -> int:
+    value = from_environment("CODEGEN_ORG_ID", "org_id") if given is None else given
+    try:
+        return check_id(
+            "org_id", int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+        )
+    except InvalidArgumentError as exc:
+        raise ConfigurationError(str(exc)) from None
