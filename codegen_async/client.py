@@ -11,7 +11,7 @@ import anyio
 
 from codegen_async.arguments import check_wait
 from codegen_async.errors import ClientClosedError, ConfigurationError
-from codegen_async.limits import LimiterState, Limits, Rate
+from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.models import RunId, RunLike
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
@@ -108,6 +108,10 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
     def limits(self) -> dict[str, LimiterState]:
         """What the limiter of each endpoint is doing now."""
         return self._limits.states
+
+    def limiter(self, endpoint: str) -> WindowLimiter:
+        """Return the limiter of an endpoint, to seed or to hold it."""
+        return self._limits[endpoint]
 
     async def wait_for_run(
         self,

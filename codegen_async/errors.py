@@ -17,6 +17,7 @@
     |  |- ConnectionFailedError      no answer: refused, reset, unresolvable, broken HTTP
     |  |- RequestTimeoutError        no answer in time (also a TimeoutError)
     |  `- OutcomeUnknownError        a create or resume may have happened or not; `likely_done`
+    |     `- CreateOutcomeUnknownError  a create of which no run was found; `key` tells it apart
     |- RunError                      about one run; carries run_id and the last snapshot, if any
     |  |- RunFailedError             the run ended badly: the server's verdict
     |  |- RunBlockedError            the run needs a person before it can go on
@@ -86,6 +87,7 @@ class APIError(CodegenAsyncError):
     """Say that a call to the API failed.
 
     Attributes:
+        reason: what happened, without the method and the path.
         method: the HTTP method.
         path: the path of the URL, without host and query.
         status: the HTTP status, None where no answer came.
@@ -104,7 +106,8 @@ class APIError(CodegenAsyncError):
         attempts: int = 1,
     ) -> None:
         tried = "" if attempts == 1 else f" (after {attempts} attempts)"
-        super().__init__(f"{method} {path}: {clean(message, 500)}{tried}")
+        super().__init__(f"{method} {path}: {clean(message, 600)}{tried}")
+        self.reason = message
         self.method = method
         self.path = path
         self.status = status
@@ -184,6 +187,40 @@ class OutcomeUnknownError(APIError):
     """
 
     likely_done: bool = False
+
+
+class CreateOutcomeUnknownError(OutcomeUnknownError):
+    """Say that a create was sent and that no run of its was found.
+
+    Attributes:
+        key: the idempotency key it was sent with. `find_run_by_key(key)` finds its run if it comes up later;
+            `create_run(..., idempotency_key=key)` sends it once more.
+        likely_created: True where the server reported success and only its answer could not be read.
+    """
+
+    key: str = ""
+
+    @property
+    def likely_created(self) -> bool:
+        """Whether the server reported success."""
+        return self.likely_done
+
+    @classmethod
+    def of(cls, unknown: OutcomeUnknownError, key: str, *, searched: bool) -> CreateOutcomeUnknownError:
+        """Return the error for a create whose outcome is still unknown after it was looked for, if it could be."""
+        search = "it was looked for and not found" if searched else "it could not be looked for"
+        error = cls(
+            f"{unknown.reason}; {search}; find_run_by_key({key!r}) looks again, and only if you are sure that there is "
+            "no run, create it again",
+            method=unknown.method,
+            path=unknown.path,
+            status=unknown.status,
+            request_id=unknown.request_id,
+            attempts=unknown.attempts,
+        )
+        error.key = key
+        error.likely_done = unknown.likely_done
+        return error
 
 
 class RunError(CodegenAsyncError):

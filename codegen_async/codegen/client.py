@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import uuid
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
@@ -12,11 +13,11 @@ from codegen_async.arguments import (
     LARGEST_PAGE,
     check_id,
     check_int,
-    check_json_object,
     check_seconds_given,
     check_text,
 )
 from codegen_async.client import RunClient, replaced
+from codegen_async.codegen.creating import Creating, OnUnknown, check_key
 from codegen_async.codegen.decoding import Decoding
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.models import AgentRun, AgentRunLog, AgentRunLogs, AgentRunPage
@@ -33,7 +34,7 @@ from codegen_async.errors import (
 from codegen_async.limits import Limits, Priority, Rate
 from codegen_async.polling import ListPoll, PollSchedule
 from codegen_async.secret import Secret
-from codegen_async.settings import Timeouts, from_environment
+from codegen_async.settings import Timeouts, check_seconds, from_environment
 from codegen_async.transport import Sender, Transport
 
 BASE_URL = "https://api.codegen.com"
@@ -73,11 +74,15 @@ class CodegenClient(RunClient[AgentRun, int]):
         ceiling: a limit over all endpoints together; one page of the vendor calls the limits shared. Default: none.
         timeouts: bounds of a single attempt.
         max_body: bytes an answer may have, after decompression. Default 32 MiB.
+        settle: seconds over which a create whose answer was lost is looked for. Default 60: longer than a gateway keeps
+            a request that it has given up on.
         sender: what talks to the server instead of aiohttp, for tests. The client closes it.
 
     Raises:
         ConfigurationError: one of these is missing or cannot be right.
     """
+
+    _creating: Creating  # made when the client is opened
 
     def __init__(
         self,
@@ -91,12 +96,14 @@ class CodegenClient(RunClient[AgentRun, int]):
         ceiling: Rate | None = None,
         timeouts: Timeouts | None = None,
         max_body: int = 32 * 2**20,
+        settle: float = 60.0,
         sender: Sender | None = None,
     ) -> None:
         self.org_id = _org_id(org_id)
         self._rates = replaced(RATES, rates)
         self._requests = Requests(self.org_id)
         self._decoding = Decoding(self.org_id)
+        self._settle = check_seconds("settle", settle)
         super().__init__(
             Secret(from_environment("CODEGEN_API_TOKEN", "token") if token is None else token),
             base_url=base_url or os.environ.get("CODEGEN_API_BASE_URL") or BASE_URL,
@@ -122,8 +129,13 @@ class CodegenClient(RunClient[AgentRun, int]):
         repo_id: int | None = None,
         model: str | None = None,
         agent_type: str | None = None,
+        idempotency_key: str | None = None,
+        on_unknown: OnUnknown = "raise",
     ) -> AgentRun:
-        """Start a run and return its first snapshot ("Create Agent Run"; 10 per 60 s).
+        """Start a run, once, and return its first snapshot ("Create Agent Run"; 10 per 60 s).
+
+        The API has no idempotency key, so one is put into the metadata. Where an answer is lost, the newest runs are
+        searched for it, several times within the client's `settle` time, before anything is raised or sent again.
 
         Args:
             prompt: what the agent is to do.
@@ -132,24 +144,46 @@ class CodegenClient(RunClient[AgentRun, int]):
             repo_id: the repository to work on. Default: the server's choice.
             model: the model to use. Default: the organization's.
             agent_type: `codegen` or `claude_code`, see `AgentType`. Default: the organization's.
+            idempotency_key: what tells this create from all others, 1..128 visible ASCII characters; give your own to
+                find the run even if this program dies. Default: a new random one.
+            on_unknown: `raise` (default) or `retry`: whether to send the same key again where no run was found. Even
+                then it is not sent again if the server reported success, or does not give back metadata.
 
         Raises:
             InvalidArgumentError: an argument cannot be right; nothing was sent.
             QuotaExceededError: the plan's runs are used up.
             NotFoundError: the organization has no repository.
-            OutcomeUnknownError: it was sent, and whether there is a run now is unknown.
+            CreateOutcomeUnknownError: it was sent, and no run was found; has the key.
             APIError: any other failure; there is no run.
         """
-        fields = {
-            "prompt": check_text("prompt", prompt),
-            "images": await read_images(images) or None,
-            "metadata": None if metadata is None else check_json_object("metadata", metadata),
-            "repo_id": None if repo_id is None else check_id("repo_id", repo_id),
-            "model": None if model is None else check_text("model", model),
-            "agent_type": None if agent_type is None else check_text("agent_type", agent_type),
-        }
-        link = self._linked()
-        return await link.transport.call(self._requests.create(fields), self._decoding.created)
+        key = uuid.uuid4().hex if idempotency_key is None else check_key(idempotency_key)
+        if on_unknown not in ("raise", "retry"):
+            raise InvalidArgumentError("on_unknown", on_unknown, "'raise' or 'retry'")
+        creating = self.creating
+        fields = await creating.prepare(
+            prompt, images=images, metadata=metadata, repo_id=repo_id, model=model, agent_type=agent_type
+        )
+        return await creating.create(fields, key, on_unknown=on_unknown)
+
+    async def find_run_by_key(self, idempotency_key: str, *, newer_than: int | None = None) -> AgentRun | None:
+        """Return the run that was created with this key, or None if it is not among the newest.
+
+        Args:
+            idempotency_key: the key that `create_run` was given, or that its error carries.
+            newer_than: the id of a run that existed before; the search ends there. Default: it ends after ten pages.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            APIError: a page could not be had.
+        """
+        floor = None if newer_than is None else check_id("newer_than", newer_than)
+        return await self.creating.look(check_key(idempotency_key), floor)
+
+    @property
+    def creating(self) -> Creating:
+        """The single steps of a create, for those who keep a journal."""
+        self._linked()
+        return self._creating
 
     async def resume_run(self, run_id: int, prompt: str, *, images: Iterable[str | os.PathLike[str]] = ()) -> AgentRun:
         """Take up a paused or ended run with a new prompt, and return its snapshot.
@@ -358,6 +392,7 @@ class CodegenClient(RunClient[AgentRun, int]):
         self._linked().waiting.notify(check_id("run_id", run_id))
 
     def _remote(self, transport: Transport) -> CodegenRemote:
+        self._creating = Creating(transport, self._requests, self._decoding, settle=self._settle)
         return CodegenRemote(transport, self._requests, self._decoding)
 
     def _schedule(self) -> PollSchedule:

@@ -31,11 +31,13 @@ class Decoding:
     def __init__(self, org_id: int) -> None:
         self._org_id = org_id
         self._reported_odd = False
+        self.newest_id: int | None = None
+        """The largest id of a run that any answer has shown."""
 
     def created(self, body: bytes) -> AgentRun:
         """Read the answer to a create."""
         run = _run.decode(body)
-        self._check_org(run.organization_id)
+        self._check_own(run)
         return run
 
     def run(self, run_id: int) -> Callable[[bytes], AgentRun]:
@@ -55,7 +57,7 @@ class Decoding:
         except msgspec.ValidationError as exc:
             page = self._piecemeal(body, "items", _run, AgentRunPage, exc)
         for run in page.items:
-            self._check_org(run.organization_id)
+            self._check_own(run)
         return page
 
     def logs(self, run_id: int) -> Callable[[bytes], AgentRunLogs]:
@@ -66,7 +68,7 @@ class Decoding:
                 logs = _logs.decode(body)
             except msgspec.ValidationError as exc:
                 logs = self._piecemeal(body, "logs", _row, AgentRunLogs, exc)
-            self._check_org(logs.organization_id)
+            self._check_own(logs)
             self._check_id(logs.id, run_id)
             return logs
 
@@ -88,9 +90,11 @@ class Decoding:
             _log.warning("codegen: a page has items of an unknown shape, they are left out: %s", clean(str(why)))
         return msgspec.structs.replace(page, **{name: tuple(items), "unreadable": len(raws) - len(items)})
 
-    def _check_org(self, org_id: int) -> None:
-        if org_id != self._org_id:
-            raise ForeignAnswerError(f"the answer is about organization {org_id}, not {self._org_id}")
+    def _check_own(self, run: AgentRun | AgentRunLogs) -> None:
+        if run.organization_id != self._org_id:
+            raise ForeignAnswerError(f"the answer is about organization {run.organization_id}, not {self._org_id}")
+        if self.newest_id is None or run.id > self.newest_id:
+            self.newest_id = run.id
 
     @staticmethod
     def _check_id(run_id: int, asked: int) -> None:

@@ -1,0 +1,246 @@
+"""Create runs exactly once, although the API has no idempotency key.
+
+Every create carries a key in its metadata. When nobody knows whether a create happened, the key is looked for in the
+newest list pages, several times, since the server may be slow to finish and the list slow to show. What is found is
+the run; where nothing is found, only the caller may decide to send the same key again.
+
+What remains: a server that commits a create later than all looks can still make a second run. An audit sees it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Literal
+
+from codegen_async.arguments import LARGEST_PAGE, check_id, check_json_object, check_text
+from codegen_async.codegen.decoding import Decoding
+from codegen_async.codegen.images import read_images
+from codegen_async.codegen.models import AgentRun, AgentRunPage
+from codegen_async.codegen.requests import Requests
+from codegen_async.errors import APIError, CreateOutcomeUnknownError, InvalidArgumentError, OutcomeUnknownError
+from codegen_async.limits import Priority, Slot
+from codegen_async.transport import Transport
+
+OnUnknown = Literal["raise", "retry"]
+
+IDEMPOTENCY_KEY = "idempotency_key"
+"""The metadata key that is reserved for the key of a create."""
+
+_LOOKS = (1 / 30, 1 / 4, 1 / 2, 1.0)  # of the settle time
+_MISSES = 2  # looks that must have found nothing before a create is taken not to have happened
+_SENDS = 3
+_LONGEST_KEY = 128
+_PAGES_WITHOUT_FLOOR = 10
+_PAGES_AT_MOST = 100
+
+_log = logging.getLogger("codegen_async")
+
+
+class Creating:
+    """Create runs and find them again by their keys.
+
+    Args:
+        transport: carries the calls.
+        requests, decoding: write and read them.
+        settle: seconds until a create that nobody has seen is taken not to have happened.
+    """
+
+    def __init__(self, transport: Transport, requests: Requests, decoding: Decoding, *, settle: float) -> None:
+        self._transport = transport
+        self._requests = requests
+        self._decoding = decoding
+        self._settle = settle
+        self._walks = _Walks(self._page)
+        self.echoed: bool | None = None
+        """Whether the server gives back metadata, None while that is unknown. Without it nothing can be found again."""
+
+    @property
+    def newest_id(self) -> int | None:
+        """The largest run id any answer has shown: a run that is created from now on has a larger one."""
+        return self._decoding.newest_id
+
+    def slot(self) -> Slot:
+        """Return a slot for one `attempt`."""
+        return self._transport.limits.slot("create", Priority.BACKGROUND)
+
+    async def prepare(
+        self,
+        prompt: str,
+        *,
+        images: Iterable[str | os.PathLike[str]] = (),
+        metadata: Mapping[str, Any] | None = None,
+        repo_id: int | None = None,
+        model: str | None = None,
+        agent_type: str | None = None,
+    ) -> dict[str, Any]:
+        """Return the fields of a create, checked; see `CodegenClient.create_run`."""
+        if metadata is not None and IDEMPOTENCY_KEY in metadata:
+            raise InvalidArgumentError(
+                "metadata", IDEMPOTENCY_KEY, f"no key {IDEMPOTENCY_KEY!r}, as it is reserved; use idempotency_key="
+            )
+        return {
+            "prompt": check_text("prompt", prompt),
+            "images": await read_images(images) or None,
+            "metadata": {} if metadata is None else check_json_object("metadata", metadata),
+            "repo_id": None if repo_id is None else check_id("repo_id", repo_id),
+            "model": None if model is None else check_text("model", model),
+            "agent_type": None if agent_type is None else check_text("agent_type", agent_type),
+        }
+
+    async def create(self, fields: Mapping[str, Any], key: str, *, on_unknown: OnUnknown) -> AgentRun:
+        """Create a run once; see `CodegenClient.create_run`."""
+        try:
+            return await self._create(fields, key, on_unknown)
+        except asyncio.CancelledError as cancelled:
+            cancelled.add_note(f"a run may have been created; find_run_by_key({key!r}) tells")
+            _log.warning("codegen: a create was cancelled; its run, if there is one, has the key %r", key)
+            raise
+
+    async def _create(self, fields: Mapping[str, Any], key: str, on_unknown: OnUnknown) -> AgentRun:
+        floor = self.newest_id
+        sends = 0
+        while True:
+            sends += 1
+            try:
+                return await self._send(fields, key, None)
+            except OutcomeUnknownError as error:
+                unknown = error
+            found, searched = await self._search(key, floor)
+            if found is not None:
+                return found
+            # Sending again is safe only if a run of the first send would have been found.
+            if on_unknown == "raise" or unknown.likely_done or not searched or not self.echoed or sends == _SENDS:
+                raise CreateOutcomeUnknownError.of(unknown, key, searched=searched)
+
+    async def _search(self, key: str, floor: int | None) -> tuple[AgentRun | None, bool]:
+        """Return what `settle` finds, and whether it could look at all."""
+        if self.echoed is False:
+            return None, False
+        try:
+            return await self.settle(key, floor), True
+        except APIError:
+            return None, False
+
+    async def attempt(self, fields: Mapping[str, Any], key: str, slot: Slot) -> AgentRun:
+        """Make one attempt at a create, with a slot that the caller holds.
+
+        Raises:
+            OutcomeUnknownError: it was sent, and whether there is a run now is unknown.
+            APIError: any other failure; there is no run.
+        """
+        return await self._send(fields, key, slot)
+
+    async def settle(self, key: str, floor: int | None) -> AgentRun | None:
+        """Look for a run several times over the settle time; return it as soon as it is found, else None.
+
+        Raises:
+            APIError: so many looks failed that a miss means nothing.
+        """
+        started = asyncio.get_running_loop().time()
+        misses = 0
+        failure: APIError | None = None
+        for share in _LOOKS:
+            await asyncio.sleep(started + share * self._settle - asyncio.get_running_loop().time())
+            try:
+                found = await self.look(key, floor)
+            except APIError as error:
+                failure = error
+                continue
+            if found is not None:
+                return found
+            misses += 1
+        if failure is not None and misses < _MISSES:
+            raise failure
+        return None
+
+    async def look(self, key: str, floor: int | None) -> AgentRun | None:
+        """Look for a run once; looks that wait at the same time share one walk through the list.
+
+        Args:
+            key: the key it was created with.
+            floor: an id that existed before it; the walk ends there. None: it ends after ten pages.
+        """
+        keyed = await self._walks.walk(floor)
+        if keyed:
+            self.echoed = True
+        return keyed.get(key)
+
+    async def keyed_runs(self, floor: int | None) -> list[AgentRun]:
+        """Return all runs newer than `floor` that carry a key, newest first."""
+        return [run async for run in self._walks.runs(floor) if key_of(run) is not None]
+
+    async def _send(self, fields: Mapping[str, Any], key: str, slot: Slot | None) -> AgentRun:
+        body = {**fields, "metadata": {**fields["metadata"], IDEMPOTENCY_KEY: key}}
+        run = await self._transport.call(self._requests.create(body), self._decoding.created, slot=slot)
+        echoed = key_of(run) == key
+        if not echoed and self.echoed is not False:
+            _log.warning("codegen: the server does not give back metadata; a create without answer cannot be looked up")
+        self.echoed = echoed
+        return run
+
+    async def _page(self, skip: int) -> AgentRunPage:
+        return await self._transport.call(self._requests.page(skip, LARGEST_PAGE), self._decoding.page)
+
+
+class _Walks:
+    """Walk through the newest runs; who asks while a walk waits to begin shares it."""
+
+    def __init__(self, page: Callable[[int], Awaitable[AgentRunPage]]) -> None:
+        self._page = page
+        self._lock = asyncio.Lock()
+        self._tickets = itertools.count(1)
+        self._waiting: dict[int, int | None] = {}  # ticket: floor
+        self._served = 0  # the newest ticket that the last walk served
+        self._found: dict[str, AgentRun] = {}
+
+    async def walk(self, floor: int | None) -> Mapping[str, AgentRun]:
+        """Return the runs that carry a key, by key, from a walk that began after this call."""
+        ticket = next(self._tickets)
+        self._waiting[ticket] = floor
+        try:
+            async with self._lock:
+                if self._served < ticket:
+                    served = max(self._waiting)
+                    floors = list(self._waiting.values())
+                    found = await self._collect(None if None in floors else min(f for f in floors if f is not None))
+                    self._served, self._found = served, found
+                return self._found
+        finally:
+            del self._waiting[ticket]
+
+    async def _collect(self, floor: int | None) -> dict[str, AgentRun]:
+        # Newest first, so that of two runs with one key the older stays.
+        keyed = [(key, run) async for run in self.runs(floor) if (key := key_of(run)) is not None]
+        return dict(keyed)
+
+    async def runs(self, floor: int | None) -> AsyncIterator[AgentRun]:
+        """Yield runs newest first, down to the floor."""
+        skip = 0
+        for _ in range(_PAGES_WITHOUT_FLOOR if floor is None else _PAGES_AT_MOST):
+            page = await self._page(skip)
+            for run in page.items:
+                yield run
+            skip += len(page.items) + page.unreadable
+            if not page.items or (floor is not None and page.items[-1].id <= floor):
+                return
+
+
+def key_of(run: AgentRun) -> str | None:
+    """Return the idempotency key that a run was created with."""
+    key = (run.metadata or {}).get(IDEMPOTENCY_KEY)
+    return key if isinstance(key, str) else None
+
+
+def check_key(key: object) -> str:
+    """Return a key if it can be one.
+
+    Raises:
+        InvalidArgumentError: it is no text of 1..128 visible ASCII characters.
+    """
+    if not isinstance(key, str) or not 1 <= len(key) <= _LONGEST_KEY or not all("!" <= c <= "~" for c in key):
+        raise InvalidArgumentError("idempotency_key", key, f"1..{_LONGEST_KEY} visible ASCII characters without spaces")
+    return key
