@@ -1,0 +1,32 @@
+"""Simulated servers, a virtual clock and a pytest plugin for the tests of whoever uses the client.
+
+Names are loaded on first use: the clock can be had without aiohttp.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from codegen_async.testing.clock import FastLoop, VirtualLoop, run_virtual
+    from codegen_async.testing.codegen import CodegenServer
+    from codegen_async.testing.faults import Fault
+    from codegen_async.testing.world import Life, Run, World
+
+__all__ = ["CodegenServer", "FastLoop", "Fault", "Life", "Run", "VirtualLoop", "World", "run_virtual"]
+
+_HOMES = {
+    "CodegenServer": "codegen",
+    "FastLoop": "clock",
+    "Fault": "faults",
+    "Life": "life",
+    "Run": "life",
+    "VirtualLoop": "clock",
+    "World": "world",
+    "run_virtual": "clock",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

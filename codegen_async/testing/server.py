@@ -1,0 +1,225 @@
+"""What all simulated servers have in common: they listen, count, delay, break, and keep a record.
+
+A request travels (`latency`), is counted against the rate limits on arrival, then meets a planned fault or
+has its work done, and its answer travels back. A client that goes away does not stop the work.
+"""
+
+import asyncio
+import random
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import datetime
+from email.utils import format_datetime
+from math import ceil
+from typing import Any, Literal, NamedTuple, Self
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler as Next
+
+from codegen_async.testing.delivery import Answer, deliver, status_sent
+from codegen_async.testing.faults import Fault, Faults, Injection
+from codegen_async.testing.rates import Window, model, worst_window
+from codegen_async.testing.validation import Refusal
+
+__all__ = ["Handler", "Rate", "Request", "SimulatedServer", "Window", "Worst"]
+
+Rate = tuple[int, float]
+"""At most so many requests in so many seconds."""
+
+Handler = Callable[[web.Request, bytes], Mapping[str, Any]]
+"""Do the work of one endpoint and return the payload of the answer, or raise `Refusal`."""
+
+_UNDONE = {Fault.RESET_BEFORE, Fault.DROP_BEFORE, Fault.ERROR_BEFORE}
+_LARGEST_BODY = 64 * 2**20
+
+
+class Request(NamedTuple):
+    """A request that has arrived: when (server's clock), where to, and the status of the answer.
+
+    The status is 0 until an answer is sent, and remains so if none is.
+    """
+
+    time: float
+    endpoint: str
+    status: int
+
+
+class Worst(NamedTuple):
+    """The most requests that arrived at an endpoint within one period, and the limit."""
+
+    seen: int
+    limit: int
+
+
+class SimulatedServer(ABC):
+    """Serve HTTP on 127.0.0.1 while the `async with` block lasts, on the loop of the caller.
+
+    Make it where that loop runs. Everything random comes from `seed`.
+
+    Args:
+        rates: limit of each endpoint by name; "ceiling" is one across all endpoints. An endpoint that has
+            none is not limited.
+        window: how requests are counted.
+        count_rejected: a rejected request uses the limit up like any other.
+        retry_after: tell in a header of each 429 how many seconds to wait, rounded up.
+        latency: least and most that a request takes to arrive, and again its answer, in seconds.
+        speed: how many times faster the server's clock is than the loop's.
+        token: the bearer token that the server accepts.
+        seed: of jitter, random faults and the phase of windows.
+    """
+
+    def __init__(
+        self,
+        *,
+        rates: Mapping[str, Rate],
+        window: Window,
+        count_rejected: bool,
+        retry_after: bool,
+        latency: tuple[float, float],
+        speed: float,
+        token: str,
+        seed: int,
+    ) -> None:
+        self.url = ""
+        """The base URL, without a slash at the end; empty until the server listens."""
+        self.token = token
+        self.rates = dict(rates)
+        """Limit and period in seconds of each endpoint."""
+        self.faults = Faults(seed)
+        """What is to go wrong."""
+        self.requests: list[Request] = []
+        """All requests in the order of arrival; the endpoint of an unknown path is "unrouted"."""
+        self.violations = 0
+        """How many requests the limits have rejected."""
+        self._retry_after = retry_after
+        self._latency = latency
+        self._speed = speed
+        self._loop = asyncio.get_running_loop()
+        self._jitter = random.Random(f"{seed}:jitter")
+        self._arrivals: defaultdict[str, list[float]] = defaultdict(list)
+        phase = random.Random(f"{seed}:phase")
+        self._models = {
+            name: model(window, limit, period, count_rejected=count_rejected, phase=phase.random() * period)
+            for name, (limit, period) in self.rates.items()
+        }
+        # What is still open at the end is cut off.
+        self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.01)
+
+    async def __aenter__(self) -> Self:
+        await self._runner.setup()
+        # A connection that finds the queue full is tried again a second later, by the kernel's clock.
+        await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=4096).start()
+        host, port = self._runner.addresses[0]
+        self.url = f"http://{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    def now(self) -> float:
+        """Return the time of the server's clock in seconds."""
+        return self._loop.time() * self._speed
+
+    def worst(self, endpoint: str) -> Worst:
+        """Return the fullest period of an endpoint ("ceiling": of all), rejected requests included.
+
+        Raises:
+            KeyError: the endpoint has no limit.
+        """
+        limit, period = self.rates[endpoint]
+        return Worst(worst_window(self._arrivals[endpoint], period), limit)
+
+    @abstractmethod
+    def _routes(self) -> list[tuple[str, str, str, Handler]]:
+        """Return method, path, name and handler of each endpoint."""
+
+    @abstractmethod
+    def _date(self) -> datetime:
+        """Return the date that the server's clock shows, in UTC."""
+
+    @abstractmethod
+    def _refusal(self, status: Literal[401, 429]) -> Refusal:
+        """Return the answer to a wrong token or to too many requests."""
+
+    def _app(self) -> web.Application:
+        app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._unrouted])
+        for method, path, endpoint, handler in self._routes():
+            app.router.add_route(method, path, self._serving(endpoint, handler))
+        return app
+
+    @web.middleware
+    async def _unrouted(self, request: web.Request, handler: Next) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+            self.requests.append(Request(self.now(), "unrouted", error.status))
+            return self._answer(error.status, {"detail": error.reason}, {}).response()
+
+    def _serving(
+        self, endpoint: str, handler: Handler
+    ) -> Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]:
+        async def serve(request: web.Request) -> web.StreamResponse:
+            body = await request.read()
+            await self._travel()
+            number = len(self.requests)
+            self.requests.append(Request(self.now(), endpoint, 0))
+            answer, injection = self._work(request, endpoint, handler, body)
+            await self._travel()
+            status = status_sent(answer, injection)
+            self.requests[number] = self.requests[number]._replace(status=status)
+            return await deliver(request, answer, injection)
+
+        return serve
+
+    async def _travel(self) -> None:
+        low, high = self._latency
+        if high > 0:
+            await asyncio.sleep(self._jitter.uniform(low, high))
+
+    def _work(
+        self, request: web.Request, endpoint: str, handler: Handler, body: bytes
+    ) -> tuple[Answer, Injection | None]:
+        injection = None
+        try:
+            self._authenticate(request)
+            self._count(endpoint)
+            injection = self.faults.take(endpoint)
+            payload = self._perform(injection, handler, request, body)
+        except Refusal as refusal:
+            return self._answer(refusal.status, refusal.payload, refusal.headers), injection
+        return self._answer(200, payload, {}), injection
+
+    def _answer(self, status: int, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
+        date = format_datetime(self._date(), usegmt=True)
+        return Answer(status, payload, {hdrs.DATE: date, **headers})
+
+    def _authenticate(self, request: web.Request) -> None:
+        if request.headers.get(hdrs.AUTHORIZATION) != f"Bearer {self.token}":
+            raise self._refusal(401)
+
+    def _count(self, endpoint: str) -> None:
+        now = self.now()
+        waits: list[float] = []
+        for name in (endpoint, "ceiling"):
+            self._arrivals[name].append(now)
+            wait = self._models[name].hit(now) if name in self._models else None
+            if wait is not None:
+                waits.append(wait)
+        if waits:
+            self.violations += 1
+            raise self._too_many(ceil(max(waits) / self._speed) if self._retry_after else None)
+
+    def _perform(
+        self, injection: Injection | None, handler: Handler, request: web.Request, body: bytes
+    ) -> Mapping[str, Any]:
+        if injection is not None and injection.fault is Fault.RATE_LIMITED:
+            raise self._too_many(injection.retry_after)
+        undone = injection is not None and injection.fault in _UNDONE
+        return {} if undone else handler(request, body)
+
+    def _too_many(self, retry_after: float | str | None) -> Refusal:
+        refusal = self._refusal(429)
+        if retry_after is not None:
+            refusal.headers[hdrs.RETRY_AFTER] = str(retry_after)
+        return refusal
