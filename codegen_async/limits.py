@@ -28,17 +28,17 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from heapq import heappop, heappush, nlargest
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Protocol, Self
 
 import msgspec
-
-if TYPE_CHECKING:
-    from aiolimiter import AsyncLimiter
+from aiolimiter import AsyncLimiter
 
 _PATIENCE = 4  # interactive requests that may pass a waiting background request before it gets its turn
 _PACE = 0.95  # of the rate: even a server that estimates its window from two counters refuses nothing at this pace
 _SLOWEST = 6  # steps; the pace halves with each beyond the first
 _CALM = 10.0  # periods without a 429 until the pace is raised by one step
+_RELAPSES = 6  # the calm before a return to bursts is doubled so often at most
+_MOMENT = 0.001  # seconds; no loop's timer fires earlier than that before its time
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -130,6 +130,7 @@ class _Pacer:
         self._since = -math.inf
         self._relapses = 0
         self._bucket: AsyncLimiter | None = None
+        self.next_token = -math.inf  # when a bucket that is empty holds one again, in loop time
 
     @property
     def pace(self) -> float | None:
@@ -148,26 +149,32 @@ class _Pacer:
 
     def token(self, now: float) -> bool:
         """Take a token; True where there is no need for one."""
-        if self._step:
-            self._speed_up(now)
+        self.speed_up(now)
         pace = self.pace
         if pace is None:
             return True
         if self._bucket is None:
-            self._bucket = _make_bucket(1 if self._step else self._burst, pace)
+            capacity = 1 if self._step else self._burst
+            self._bucket = AsyncLimiter(capacity, capacity / pace)
         if not self._bucket.has_capacity():
+            self.next_token = max(self.next_token, now + _MOMENT)
             return False
+        self.next_token = now + 1 / pace
         try:
             self._bucket.acquire().send(None)  # runs through without a pause, since there is capacity
         except StopIteration:
             return True
         raise AssertionError("a bucket with capacity made its caller wait")
 
-    def _speed_up(self, now: float) -> None:
+    def speed_up(self, now: float) -> None:
+        """Take back the steps whose time is over."""
+        while self._step and now >= self._since + self._calm():
+            self._change(self._step - 1, self._since + self._calm())
+
+    def _calm(self) -> float:
         # A server that has refused every return to bursts so far is asked for one less and less often.
-        calm = _CALM * self._rate.period * 2.0 ** min(self._relapses - 1, _SLOWEST)
-        while self._step and now - self._since >= calm:
-            self._change(self._step - 1, self._since + calm)
+        doublings = min(self._relapses - 1, _RELAPSES) if self._step == 1 else 0
+        return _CALM * self._rate.period * 2.0**doublings
 
     def _change(self, step: int, since: float) -> None:
         self._step = step
@@ -196,6 +203,10 @@ class WindowLimiter:
     ) -> None:
         if burst is not None and not 1 <= burst <= rate.limit:
             raise ValueError(f"burst: expected 1..{rate.limit} requests, got {burst!r}")
+        if not (margin is None or 0 <= margin < math.inf):
+            raise ValueError(f"margin: expected seconds >= 0, got {margin!r}")
+        if not 0 <= lateness < math.inf:
+            raise ValueError(f"lateness: expected seconds >= 0, got {lateness!r}")
         self.rate = rate
         self.margin = max(0.005, rate.period / 600) if margin is None else margin
         self.lateness = lateness
@@ -237,6 +248,7 @@ class WindowLimiter:
         """What the limiter is doing now."""
         now = self._now()
         self._expire(now)
+        self._pacer.speed_up(now)
         held = max(0.0, self._held_until - now)
         return LimiterState(
             rate=self.rate,
@@ -324,7 +336,7 @@ class WindowLimiter:
         if not self._free:
             return self._cooling[0] if self._cooling else math.inf
         if not self._pacer.token(now):
-            return now + 1 / (self._pacer.pace or 1.0)  # the bucket gains one token in that time
+            return self._pacer.next_token
         return now
 
     def _next_in_line(self) -> asyncio.Future[None]:
@@ -378,12 +390,6 @@ class WindowLimiter:
         self._serve()
 
 
-def _make_bucket(capacity: int, pace: float) -> AsyncLimiter:
-    from aiolimiter import AsyncLimiter  # noqa: PLC0415 - most clients never need it, and it is slow to import
-
-    return AsyncLimiter(capacity, capacity / pace)
-
-
 class _WindowSlot:
     """One slot of one limiter; see `Slot`."""
 
@@ -398,6 +404,8 @@ class _WindowSlot:
         self._taken_at = 0.0
 
     async def __aenter__(self) -> Self:
+        if self._cooling:
+            raise RuntimeError("this slot was given back; take a new one for each request")
         if not self._taken:  # a poll takes its slot before it chooses its request; the sender then enters it again
             await self._limiter._take(self._priority)
             self._taken = True
@@ -422,7 +430,7 @@ class _WindowSlot:
         self._may_be_counted = True
 
     def answered(self) -> None:
-        if not self._cooling:
+        if self._taken and not self._cooling:
             self._cooling = True
             self._limiter._cool()
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from datetime import UTC
 
 import msgspec
 
 LONGEST_RETRY_AFTER = 3600.0
 """Seconds. Who asks for more is taken to ask for this, so that one wrong header cannot stop a client for days."""
 
-_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,6})?", re.ASCII)
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 class Backoff(msgspec.Struct, frozen=True):
@@ -62,6 +63,8 @@ def _parse_date(text: str) -> float | None:
     from email.utils import parsedate_to_datetime  # noqa: PLC0415 - slow to import and rarely needed
 
     try:
-        return parsedate_to_datetime(text).timestamp()
+        moment = parsedate_to_datetime(text)
+        # The obsolete forms name no zone and mean GMT (RFC 9110); without one, Python would take the machine's own.
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()
     except (ValueError, OverflowError, TypeError):
         return None
