@@ -29,8 +29,8 @@ _Events = list[tuple[selectors.SelectorKey, int]]
 _TICK = 1e-6
 
 # How long, in real seconds, a peer may take to make room for what a socket has yet to send. Over loopback
-# that is the time of the kernel's own timers, 0.04 and 0.2 s; a peer that never reads stops nobody for good.
-_PATIENCE = 0.25
+# that is a matter of the kernel's own timers, 0.04 to 0.4 s. A peer that never reads stops nobody for good.
+_PATIENCE = 0.5
 
 if sys.platform == "linux":
     from fcntl import ioctl

@@ -2,7 +2,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 from aiolimiter import AsyncLimiter
 
+from codegen_async.testing import clock
 from codegen_async.testing.clock import FastLoop, VirtualLoop, run_virtual
 
 T = TypeVar("T")
@@ -225,57 +226,83 @@ def test_no_timeout_expires_while_bytes_are_under_way() -> None:
     assert run_virtual(main()) == 20 * 900_000
 
 
-async def full_pipe(size: int) -> tuple[asyncio.StreamWriter, socket.socket]:
-    """Return a connection with more written to it than its other end takes in unread, and that other end."""
+async def tcp_pair() -> tuple[socket.socket, socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        _, writer = await asyncio.open_connection(*listener.getsockname())
-        other, _ = await asyncio.get_running_loop().sock_accept(listener)
+        near = socket.socket()
+        near.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(near, listener.getsockname())
+        far, _ = await asyncio.get_running_loop().sock_accept(listener)
+    return near, far
+
+
+async def unix_pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair()
+
+
+Pair = Callable[[], Awaitable[tuple[socket.socket, socket.socket]]]
+
+
+async def full_connection(pair: Pair, size: int) -> tuple[asyncio.StreamWriter, socket.socket]:
+    """Return a connection with more written to it than its far end takes in unread, and that far end."""
+    near, far = await pair()
+    _, writer = await asyncio.open_connection(sock=near)
     writer.write(bytes(size))
-    return writer, other
+    return writer, far
 
 
-# The one fits into the kernel's buffer, the other waits to get in.
-sizes = pytest.mark.parametrize("size", [100_000, 20_000_000])
+full_connections = pytest.mark.parametrize(
+    ("pair", "size"),
+    [
+        pytest.param(tcp_pair, 100_000, id="the kernel has it all, but cannot send it"),
+        pytest.param(tcp_pair, 20_000_000, id="the kernel cannot take it all"),
+        pytest.param(unix_pair, 20_000_000, id="not even TCP"),
+    ],
+)
 
 
-@sizes
-def test_the_clock_waits_for_a_peer_to_make_room(size: int) -> None:
+@full_connections
+def test_the_clock_stands_still_while_a_peer_may_yet_make_room(
+    monkeypatch: pytest.MonkeyPatch, pair: Pair, size: int
+) -> None:
+    monkeypatch.setattr(clock, "_PATIENCE", 60)
     threads: list[threading.Thread] = []
+    times: list[float] = []
 
-    def read(other: socket.socket, loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
-        # Each round trip lets the loop come to rest, with the timer and the full socket left to wait for.
-        for _ in range(50):
-            asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result()
-        other.setblocking(True)
-        received = 0
-        while received < size:
-            received += len(other.recv(1_000_000))
-        loop.call_soon_threadsafe(done.set)
-
-    async def main() -> float:
-        done = asyncio.Event()
-        writer, other = await full_pipe(size)
-        threads.append(threading.Thread(target=read, args=(other, asyncio.get_running_loop(), done)))
-        threads[0].start()
-        async with asyncio.timeout(60):
-            await done.wait()
-        writer.close()
-        await writer.wait_closed()
-        other.close()
+    async def tell_time() -> float:
         return now()
 
-    assert run_virtual(main()) == 1000
+    def ask(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
+        # Between two questions the loop comes to rest, with the timer and the full socket left to wait for.
+        times.extend(asyncio.run_coroutine_threadsafe(tell_time(), loop).result() for _ in range(20))
+        loop.call_soon_threadsafe(done.set)
+
+    async def main() -> None:
+        done = asyncio.Event()
+        writer, far = await full_connection(pair, size)
+        threads.append(threading.Thread(target=ask, args=(asyncio.get_running_loop(), done)))
+        threads[0].start()
+        async with asyncio.timeout(3600):
+            await done.wait()
+        far.close()
+        writer.transport.abort()
+
+    run_virtual(main())
     threads[0].join()
+    assert times == [1000] * 20
 
 
-@sizes
-def test_a_peer_that_never_reads_does_not_stop_the_clock(size: int) -> None:
+@full_connections
+def test_a_peer_that_never_reads_does_not_stop_the_clock(
+    monkeypatch: pytest.MonkeyPatch, pair: Pair, size: int
+) -> None:
+    monkeypatch.setattr(clock, "_PATIENCE", 0.01)
+
     async def main() -> float:
-        writer, other = await full_pipe(size)
+        writer, far = await full_connection(pair, size)
         await asyncio.sleep(60)
-        other.close()
+        far.close()
         writer.transport.abort()
         return now()
 
