@@ -91,7 +91,7 @@ def test_an_observation_may_be_anything(observation: object) -> None:
     assert (row.observation, row.tool_output) == (observation, "text")
 
 
-PHASES = {
+PHASES: dict[Phase, list[Any]] = {
     Phase.PENDING: ["PENDING", "QUEUED"],
     Phase.RUNNING: ["ACTIVE", "EVALUATION", "RUNNING", "IN_PROGRESS", None],
     Phase.BLOCKED: ["PAUSED", "WAITING", "BLOCKED", "INPUT_REQUIRED"],
