@@ -18,6 +18,8 @@
     |  |- RequestTimeoutError        no answer in time (also a TimeoutError)
     |  `- OutcomeUnknownError        a create or resume may have happened or not; `likely_done`
     |     `- CreateOutcomeUnknownError  a create of which no run was found; `key` tells it apart
+    |- BatchPausedError              a batch cannot go on now; nothing is lost, running it again goes on
+    |- JournalError                  a batch's journal cannot be used; `path`
     |- RunError                      about one run; carries run_id and the last snapshot, if any
     |  |- RunFailedError             the run ended badly: the server's verdict
     |  |- RunBlockedError            the run needs a person before it can go on
@@ -54,7 +56,8 @@ class CodegenAsyncError(Exception):
 
 def _rebuild(kind: type[CodegenAsyncError], args: tuple[object, ...], state: dict[str, object]) -> CodegenAsyncError:
     # The constructors demand keywords, which the default way of copying an exception does not know.
-    error = kind.__new__(kind, *args)
+    error = kind.__new__(kind)
+    error.args = args
     error.__dict__.update(state)
     return error
 
@@ -221,6 +224,25 @@ class CreateOutcomeUnknownError(OutcomeUnknownError):
         error.key = key
         error.likely_done = unknown.likely_done
         return error
+
+
+class BatchPausedError(CodegenAsyncError):
+    """Say that a batch cannot go on for now, as the plan or the token does not allow it. Its journal has all of it.
+
+    Its `__cause__` is what the API answered.
+    """
+
+
+class JournalError(CodegenAsyncError):
+    """Say that the journal of a batch cannot be used: full disk, no permission, damaged, held by another process.
+
+    Attributes:
+        path: the journal's file.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{clean(path, 300)}: {clean(problem, 600)}")
+        self.path = path
 
 
 class RunError(CodegenAsyncError):
