@@ -8,14 +8,18 @@ and answers hold the request's headers, so none of them leaves this module, not 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import io
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from types import SimpleNamespace
+from typing import NoReturn
 from urllib.parse import urlencode
 
 import aiohttp
 from yarl import URL
 
 from codegen_async.answers import NoAnswerError, Request, Response
+from codegen_async.errors import ClientClosedError
 from codegen_async.limits import Slot
 from codegen_async.secret import Secret
 from codegen_async.settings import Timeouts
@@ -39,6 +43,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientConnectionError, "the connection failed"),
     (aiohttp.ClientPayloadError, "the answer was cut short or damaged"),
     (aiohttp.InvalidURL, "the URL is not valid"),
+    (aiohttp.NonHttpUrlClientError, "the URL is not valid"),
     (aiohttp.ClientResponseError, "the answer is not valid HTTP"),  # its `status` is invented: 400
     (OSError, "the connection broke"),
 )
@@ -77,15 +82,34 @@ class AiohttpSender:
     async def send(self, request: Request, take_slot: Callable[[], Slot]) -> Response:
         """Send one request; see `Sender`."""
         pool = self._reads if request.method == "GET" else self._writes
+        pool.check_open()
         pool.users += 1
         try:
-            outcome = await self._send(pool.session, request, take_slot)
+            outcome = await self._send(pool, request, take_slot)
         finally:
             pool.users -= 1
             await self._close_retired()
         if isinstance(outcome, NoAnswerError):
             raise outcome
         return outcome
+
+    @asynccontextmanager
+    async def stream(
+        self, request: Request, take_slot: Callable[[], Slot], *, silence: float
+    ) -> AsyncGenerator[Response | AsyncIterator[bytes]]:
+        """Send one request for server-sent events; see `StreamingSender`."""
+        pool = self._reads
+        pool.check_open()
+        pool.users += 1
+        try:
+            async with AsyncExitStack() as stack:
+                answer = await self._open_stream(stack, pool, request, take_slot, silence)
+                if isinstance(answer, NoAnswerError):
+                    raise answer
+                yield answer
+        finally:
+            pool.users -= 1
+            await self._close_retired()
 
     def renew(self) -> None:
         """Trust no kept connection; requests under way end on theirs."""
@@ -107,7 +131,7 @@ class AiohttpSender:
             trace_configs=[marks],
             timeout=aiohttp.ClientTimeout(
                 total=None,  # would count the wait for a slot as well
-                sock_connect=self._timeouts.connect,
+                connect=self._timeouts.connect,  # with the resolution of the name
                 sock_read=self._timeouts.read,
             ),
             headers={"User-Agent": self._user_agent, "Accept": "application/json"},
@@ -115,37 +139,56 @@ class AiohttpSender:
         return _Pool(session)
 
     async def _close_retired(self) -> None:
-        for pool in [pool for pool in self._retired if not pool.users]:
-            self._retired.remove(pool)
+        idle = [pool for pool in self._retired if not pool.users]
+        self._retired = [pool for pool in self._retired if pool.users]
+        for pool in idle:
             await pool.session.close()
 
-    async def _send(
-        self, session: aiohttp.ClientSession, request: Request, take_slot: Callable[[], Slot]
-    ) -> Response | NoAnswerError:
-        exchange = _Exchange(take_slot, self._token, self._timeouts.total)
-        body = bytearray()
+    async def _send(self, pool: _Pool, request: Request, take_slot: Callable[[], Slot]) -> Response | NoAnswerError:
+        exchange = _Exchange(pool, take_slot, self._token, self._timeouts.total)
         try:
             async with (
                 asyncio.timeout(None) as exchange.patience,
-                session.request(
+                pool.session.request(
                     request.method,
                     self._url(request),
-                    data=request.body,
+                    data=None if request.body is None else io.BytesIO(request.body),  # aiohttp warns of large bytes
                     headers=None if request.body is None else {"Content-Type": "application/json"},
                     allow_redirects=False,
                     trace_request_ctx=exchange,
                     middlewares=(exchange,),
                 ) as answer,
             ):
-                async for chunk in answer.content.iter_any():
-                    body += chunk
-                    if len(body) > self._max_body:
-                        return exchange.response(body, f"the answer is larger than {self._max_body} bytes")
-                return exchange.response(body)
+                return await exchange.read(answer, self._max_body)
         except (aiohttp.ClientError, OSError) as exc:  # TimeoutError is an OSError
-            if exchange.status is not None:
-                return exchange.response(body, explain(exc))
-            return NoAnswerError(explain(exc), sent=exchange.sent, timed_out=isinstance(exc, TimeoutError))
+            return exchange.failed(exc)
+
+    async def _open_stream(
+        self,
+        stack: AsyncExitStack,
+        pool: _Pool,
+        request: Request,
+        take_slot: Callable[[], Slot],
+        silence: float,
+    ) -> Response | AsyncIterator[bytes] | NoAnswerError:
+        exchange = _Exchange(pool, take_slot, self._token, self._timeouts.total)
+        try:
+            async with asyncio.timeout(None) as exchange.patience:  # for the head; a body takes as long as the run
+                answer = await stack.enter_async_context(
+                    pool.session.get(
+                        self._url(request),
+                        headers={"Accept": "text/event-stream"},
+                        timeout=aiohttp.ClientTimeout(total=None, connect=self._timeouts.connect, sock_read=silence),
+                        allow_redirects=False,
+                        trace_request_ctx=exchange,
+                        middlewares=(exchange,),
+                    )
+                )
+                if answer.status // 100 != 2:  # noqa: PLR2004 - 2xx
+                    return await exchange.read(answer, self._max_body)
+        except (aiohttp.ClientError, OSError) as exc:
+            return exchange.failed(exc)
+        return await stack.enter_async_context(aclosing(_pieces(answer)))
 
     def _url(self, request: Request) -> URL:
         query = f"?{urlencode(request.query)}" if request.query else ""
@@ -159,34 +202,39 @@ class _Pool:
         self.session = session
         self.users = 0
 
+    def check_open(self) -> None:
+        """Raise ClientClosedError if the client was closed."""
+        if self.session.closed:
+            raise ClientClosedError("the client was closed while this call was under way")
+
 
 class _Exchange:
     """One request and the attempts made at it. As an aiohttp middleware it is called once per attempt."""
 
     patience: asyncio.Timeout
 
-    def __init__(self, take_slot: Callable[[], Slot], token: Secret, total: float) -> None:
+    def __init__(self, pool: _Pool, take_slot: Callable[[], Slot], token: Secret, total: float) -> None:
+        self._pool = pool
         self._take_slot = take_slot
         self._token = token
         self._total = total
         self._slot: Slot | None = None
+        self._status = 0
         self._headers: dict[str, str] = {}
+        self._body = bytearray()
         self.sent = False
-        self.status: int | None = None
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        self.status = None
         self._wait_at_most(None)
         async with self._take_slot() as slot:
+            self._pool.check_open()
             self._slot = slot
             self._wait_at_most(asyncio.get_running_loop().time() + self._total)
             request.headers["Authorization"] = self._token.bearer()
             response = await handler(request)
             slot.answered()
-        self.status = response.status
-        self._headers = {name: response.headers[name] for name in _HEADERS_KEPT if name in response.headers}
         return response
 
     def connected(self) -> None:
@@ -195,13 +243,40 @@ class _Exchange:
         if self._slot is not None:
             self._slot.sent()
 
-    def response(self, body: bytearray, problem: str | None = None) -> Response:
-        """Return what came; a status is there."""
-        return Response(status=self.status or 0, headers=self._headers, body=bytes(body), problem=problem)
+    async def read(self, answer: aiohttp.ClientResponse, at_most: int) -> Response:
+        """Read the body and return what came."""
+        self._status = answer.status
+        self._headers = {name: answer.headers[name] for name in _HEADERS_KEPT if name in answer.headers}
+        async for chunk in answer.content.iter_any():
+            self._body += chunk
+            if len(self._body) > at_most:
+                return self._response(f"the answer is larger than {at_most} bytes")
+        return self._response()
+
+    def failed(self, failure: BaseException) -> Response | NoAnswerError:
+        """Return what came before it failed, or that nothing did."""
+        if self._status:
+            return self._response(explain(failure))
+        return NoAnswerError(explain(failure), sent=self.sent, timed_out=isinstance(failure, TimeoutError))
+
+    def _response(self, problem: str | None = None) -> Response:
+        return Response(status=self._status, headers=self._headers, body=bytes(self._body), problem=problem)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an exchange cannot be copied")  # aioresponses would try, with the whole event loop
 
     def _wait_at_most(self, until: float | None) -> None:
         if not self.patience.expired():  # else the task is about to be cancelled, and it cannot be rescheduled
             self.patience.reschedule(until)
+
+
+async def _pieces(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
+    """Yield the body as it comes; what ends it makes no difference."""
+    try:
+        async for piece in answer.content.iter_any():
+            yield piece
+    except (aiohttp.ClientError, OSError):
+        return
 
 
 async def _connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:

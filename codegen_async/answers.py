@@ -58,6 +58,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """Whether sending it twice does no more than sending it once."""
         return self.method == "GET"
 
+    def __repr__(self) -> str:
+        return f"Request({self.method} {self.path})"  # crash reporters show it, and the body is the user's
+
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
     """Hold an answer.
@@ -78,6 +81,9 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     def retry_after(self) -> float | None:
         """Seconds the server asks to wait, None where it does not say."""
         return parse_retry_after(self.headers.get("retry-after"), self.headers.get("date"))
+
+    def __repr__(self) -> str:
+        return f"Response({self.status}, {len(self.body)} bytes)"  # as above; and a server may echo the token
 
 
 class NoAnswerError(Exception):
@@ -118,11 +124,10 @@ class Verdict(enum.Enum):
 
 
 # 421 and 425 say that the server did not act, 429 that it was not asked; 408 is misused by gateways that did pass the
-# request on. Statuses that are not listed are judged by their class.
-_POST_STATUSES = {408: Verdict.UNKNOWN, 421: Verdict.RETRY, 425: Verdict.RETRY, 429: Verdict.RETRY}
-_POST_CLASSES = {2: Verdict.DONE, 3: Verdict.REFUSED, 4: Verdict.REFUSED}
-_GET_STATUSES = {408: Verdict.RETRY, 421: Verdict.RETRY, 425: Verdict.RETRY, 429: Verdict.RETRY}
-_GET_CLASSES = {2: Verdict.DONE, 3: Verdict.REFUSED, 4: Verdict.REFUSED, 5: Verdict.RETRY}
+# request on. Statuses that are not listed are judged by their class; 5xx, and what HTTP does not know, says nothing.
+_GET_STATUSES: dict[int, Verdict] = dict.fromkeys((408, 421, 425, 429), Verdict.RETRY)
+_POST_STATUSES = {**_GET_STATUSES, 408: Verdict.UNKNOWN}
+_CLASSES = {2: Verdict.DONE, 3: Verdict.REFUSED, 4: Verdict.REFUSED}
 
 
 def judge(request: Request, outcome: Response | NoAnswerError | Unreadable) -> Verdict:
@@ -133,8 +138,8 @@ def judge(request: Request, outcome: Response | NoAnswerError | Unreadable) -> V
         if not request.repeatable:
             return Verdict.UNKNOWN
         return Verdict.RETRY if outcome.passing else Verdict.REFUSED
-    statuses, classes = (_GET_STATUSES, _GET_CLASSES) if request.repeatable else (_POST_STATUSES, _POST_CLASSES)
-    return statuses.get(outcome.status) or classes.get(outcome.status // 100, Verdict.UNKNOWN)
+    statuses, otherwise = (_GET_STATUSES, Verdict.RETRY) if request.repeatable else (_POST_STATUSES, Verdict.UNKNOWN)
+    return statuses.get(outcome.status) or _CLASSES.get(outcome.status // 100, otherwise)
 
 
 class ErrorMaker:
@@ -160,7 +165,7 @@ class ErrorMaker:
 
     def status(self, response: Response) -> APIError:
         """Return the error for an answer other than success."""
-        complaint = _Complaints.read(response.body)
+        complaint = _Complaints.read(self._token.scrub_bytes(response.body))
         message = f"{response.status} {_REDIRECT if response.status // 100 == 3 else complaint.text}"  # noqa: PLR2004 - 3xx
         if judge(self._request, response) is Verdict.UNKNOWN:
             return self._unknown(message, response)
@@ -179,7 +184,8 @@ class ErrorMaker:
             error.likely_done = True
             return error
         decode_error = DecodeError(self._safe(why.problem), **self._facts(response))
-        decode_error.body = self._safe(response.body[:_BODY_SHOWN].decode("utf-8", "replace"), _BODY_SHOWN)
+        body = self._token.scrub_bytes(response.body)  # before it is cut: half a token is too much
+        decode_error.body = clean(body[:_BODY_SHOWN].decode("utf-8", "replace"), _BODY_SHOWN)
         return decode_error
 
     def _unknown(self, reason: str, response: Response | None) -> OutcomeUnknownError:
@@ -188,16 +194,17 @@ class ErrorMaker:
         )
 
     def _facts(self, response: Response | None) -> _Facts:
+        request_id = None if response is None else response.headers.get("x-request-id")
         return {
             "method": self._request.method,
             "path": self._request.path,
             "status": None if response is None else response.status,
-            "request_id": None if response is None else response.headers.get("x-request-id"),
+            "request_id": None if request_id is None else self._safe(request_id),
             "attempts": self._attempts,
         }
 
-    def _safe(self, text: str, limit: int = 300) -> str:
-        return clean(self._token.scrub(text), limit)
+    def _safe(self, text: str) -> str:
+        return clean(self._token.scrub(text), 300)
 
 
 class _Facts(TypedDict):

@@ -59,6 +59,20 @@ def check_text(field: str, value: object) -> str:
     return _check_unicode(field, value)
 
 
+def check_segment(field: str, value: object) -> str:
+    """Return the value if it can stand as one segment of a path: the id of something, not a way elsewhere."""
+    text = check_text(field, value)
+    if "/" in text or text in (".", ".."):
+        raise InvalidArgumentError(field, value, "an id without slashes")
+    return text
+
+
+def check_json(field: str, value: object) -> Any:
+    """Return the value if it is JSON; raises as `check_json_object`."""
+    _check_json(field, value, _DEEPEST)
+    return value
+
+
 def check_json_object(field: str, value: object) -> dict[str, Any]:
     """Return a mapping as a dict if it is JSON.
 

@@ -21,11 +21,12 @@ class Secret:
     __slots__ = ("_value",)
 
     def __init__(self, value: str, name: str = "token") -> None:
-        if not value:
-            raise ConfigurationError(f"{name}: expected the API token, got an empty text")
-        if not all("!" <= character <= "~" for character in value):
-            raise ConfigurationError(f"{name}: expected visible ASCII characters without spaces (not shown here)")
         self._value = _Masked(value)
+        del value  # crash reporters show the variables of functions that raise
+        if not self._value:
+            raise ConfigurationError(f"{name}: expected the API token, got an empty text")
+        if not all("!" <= character <= "~" for character in self._value):
+            raise ConfigurationError(f"{name}: expected visible ASCII characters without spaces (not shown here)")
 
     def reveal(self) -> str:
         """Return the token itself (as a `str` whose repr is masked)."""
@@ -38,6 +39,10 @@ class Secret:
     def scrub(self, text: str) -> str:
         """Return the text without the token, for text that came from elsewhere."""
         return text.replace(self._value, "***")
+
+    def scrub_bytes(self, body: bytes) -> bytes:
+        """Return the body without the token."""
+        return body.replace(self._value.encode(), b"***")
 
     def __repr__(self) -> str:
         return "Secret(***)"

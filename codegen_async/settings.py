@@ -61,6 +61,10 @@ def check_base_url(url: str) -> str:
     Raises:
         ConfigurationError: if it is not https (http only towards this machine), or carries a user, query or fragment.
     """
+    if not all("!" <= character <= "~" for character in url):  # parsers differ in what they make of others
+        raise ConfigurationError(
+            "base_url: expected visible ASCII characters (a host name with others in its IDNA form)"
+        )
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -70,14 +74,15 @@ def check_base_url(url: str) -> str:
     shown = clean(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
     if not host or not port_is_valid or parts.scheme not in ("https", "http"):
         raise ConfigurationError(f"base_url: expected a URL such as https://api.example.com, got {shown!r}")
-    if "@" in parts.netloc or parts.query or parts.fragment:
+    if "@" in parts.netloc or "?" in url or "#" in url:
         raise ConfigurationError(f"base_url: expected no user, query or fragment beside {shown!r}")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(f"base_url: expected https, since http would show the token to others, got {shown!r}")
     return url.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine."""
     if host == "localhost":
         return True
     try:

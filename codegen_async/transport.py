@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Protocol, TypeVar, runtime_checkable
 
 import anyio
 import msgspec
@@ -19,6 +20,7 @@ from codegen_async.answers import (
     Verdict,
     judge,
 )
+from codegen_async.errors import ConfigurationError
 from codegen_async.limits import Limits, Priority, Slot
 from codegen_async.retry import Backoff
 from codegen_async.secret import Secret
@@ -46,6 +48,25 @@ class Sender(Protocol):
 
     async def aclose(self) -> None:
         """Close all connections."""
+        ...
+
+
+@runtime_checkable
+class StreamingSender(Sender, Protocol):
+    """Send requests whose answers are read while they come."""
+
+    def stream(
+        self, request: Request, take_slot: Callable[[], Slot], *, silence: float
+    ) -> AbstractAsyncContextManager[Response | AsyncIterator[bytes]]:
+        """Send one request for server-sent events, and keep its answer open inside the block.
+
+        Slots are taken and marked as in `send`. An answer other than success comes whole. Of a success come the pieces
+        of the body, until it ends, its connection breaks, or no byte came for `silence` seconds: none of the three
+        says what became of the matter.
+
+        Raises:
+            NoAnswerError: no status line came.
+        """
         ...
 
 
@@ -119,6 +140,35 @@ class Transport:
                 raise error  # the caller's time would be over before the next attempt
             await asyncio.sleep(delay)
 
+    @asynccontextmanager
+    async def stream(self, request: Request, *, silence: float) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """Send a GET for server-sent events, once, and yield what comes of the body; see `StreamingSender`.
+
+        Args:
+            request: what to send.
+            silence: seconds without a byte after which the stream is taken to have ended.
+
+        Raises:
+            StatusError: the server refused.
+            ConnectionFailedError, RequestTimeoutError: no answer came.
+            ConfigurationError: the sender cannot stream.
+        """
+        if not isinstance(self._sender, StreamingSender):
+            raise ConfigurationError(f"sender: {type(self._sender).__name__} cannot stream")
+        slots = _Slots(self.limits, request.endpoint, Priority.INTERACTIVE, None)
+        make_error = ErrorMaker(request, 1, self._token)
+        try:
+            async with self._sender.stream(request, slots.take, silence=silence) as answer:
+                if isinstance(answer, Response):
+                    slots.heed(answer)
+                    raise make_error.status(answer)
+                yield answer
+        except NoAnswerError as failure:
+            error = make_error.no_answer(failure)
+        else:
+            return
+        raise error  # out here, as the traceback of the failure shows the inside of the sender
+
     async def aclose(self) -> None:
         """Close the sender."""
         await self._sender.aclose()
@@ -129,8 +179,7 @@ class Transport:
             response = await self._sender.send(request, slots.take)
         except NoAnswerError as failure:
             return failure.with_traceback(None)
-        if response.status == TOO_MANY_REQUESTS and slots.last is not None:
-            slots.last.rejected(response.retry_after)
+        slots.heed(response)
         return response
 
     def _read(self, response: Response, decode: Callable[[bytes], T]) -> T | Unreadable:
@@ -169,3 +218,8 @@ class _Slots:
         self._held = None  # good for one attempt
         self.last = slot
         return slot
+
+    def heed(self, response: Response) -> None:
+        """Stop everybody if the answer says that there were too many requests."""
+        if response.status == TOO_MANY_REQUESTS and self.last is not None:
+            self.last.rejected(response.retry_after)

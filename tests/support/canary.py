@@ -3,7 +3,8 @@
 import contextlib
 import logging
 import traceback
-from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence, Set
+from collections.abc import Awaitable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from types import TracebackType
 
 CANARY = "canary-7Qx2vLk9TzW4"
@@ -86,6 +87,6 @@ def _texts(value: object, seen: set[int]) -> Iterator[str]:
         for key, item in value.items():
             yield from _texts(key, seen)
             yield from _texts(item, seen)
-    elif isinstance(value, Sequence | Set) and not isinstance(value, str | bytes | bytearray):
+    elif isinstance(value, Sequence | AbstractSet) and not isinstance(value, str | bytes | bytearray):
         for item in value:
             yield from _texts(item, seen)

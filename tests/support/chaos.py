@@ -1,12 +1,14 @@
 """A proxy that breaks connections at a chosen byte."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from tests.support.raw import Connection, RawServer
+
+When = Literal["request", "answer"]
+How = Literal["close", "reset", "hang", "corrupt"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,9 +21,9 @@ class Break:
         how: say good-bye, reset, or fall silent. "corrupt" lets the connection live, but turns the next byte over.
     """
 
-    when: Literal["request", "answer"]
+    when: When
     after: int
-    how: Literal["close", "reset", "hang", "corrupt"]
+    how: How
 
 
 class ChaosProxy:
@@ -29,12 +31,12 @@ class ChaosProxy:
 
     Args:
         target: URL of the server.
-        plan: what is to happen to each connection, by its number from 0; None lets it work.
+        breaks: what is to happen to the first connections, one after another; all others work, as does one with None.
     """
 
-    def __init__(self, target: str, plan: Callable[[int], Break | None]) -> None:
+    def __init__(self, target: str, *breaks: Break | None) -> None:
         self._host, self._port = urlsplit(target).hostname, urlsplit(target).port
-        self._plan = plan
+        self._breaks = iter(breaks)
         self._raw = RawServer(self._connected)
         self.connections = 0
 
@@ -51,7 +53,7 @@ class ChaosProxy:
         await self._raw.__aexit__()
 
     async def _connected(self, client: Connection) -> None:
-        plan = self._plan(self.connections)
+        plan = next(self._breaks, None)
         self.connections += 1
         reader, writer = await asyncio.open_connection(self._host, self._port)
         try:
@@ -74,7 +76,7 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, plan
         if plan is not None and passed <= plan.after < passed + len(data):
             keep = plan.after - passed
             if plan.how == "corrupt":
-                data = data[:keep] + bytes([data[keep] ^ 0x15]) + data[keep + 1 :]  # noqa: PLW2901 - the same piece
+                data = data[:keep] + bytes([data[keep] ^ 0x15]) + data[keep + 1 :]
             else:
                 writer.write(data[:keep])
                 await writer.drain()

@@ -3,7 +3,6 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -43,11 +42,13 @@ class FakeSender:
     """Answer requests from a queue, and keep a record.
 
     Args:
-        replies: what to answer, in this order; a sender that has run out of them fails the test.
+        replies: what to answer, in this order.
+        then: what to answer when they have run out. Default: nothing, which fails the test.
     """
 
-    def __init__(self, *replies: Reply) -> None:
+    def __init__(self, *replies: Reply, then: Reply | None = None) -> None:
         self.replies = deque(replies)
+        self._then = then
         self.requests: list[Request] = []
         self.times: list[float] = []
         """When each request was sent, in loop time."""
@@ -59,7 +60,7 @@ class FakeSender:
         async with take_slot() as slot:
             self.requests.append(request)
             self.times.append(asyncio.get_running_loop().time())
-            answer = self.replies.popleft()
+            answer = self.replies.popleft() if self.replies or self._then is None else self._then
             if isinstance(answer, NoAnswerError):
                 if answer.sent:
                     slot.sent()
@@ -84,5 +85,5 @@ async def _hang(hang: Hang, slot: Slot) -> Response:
         slot.sent()
     if hang.after == "answered":
         slot.answered()
-    never: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    never: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     return await never
