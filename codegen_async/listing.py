@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import math
 from typing import TYPE_CHECKING
 
-from codegen_async.ranks import PAGE, RankBook
+from codegen_async.ranks import RankBook
 from codegen_async.windows import Watch, Windows
 
 if TYPE_CHECKING:
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from codegen_async.models import RunId
 
 _MOST_MISSES = 3  # pages without it until a run is taken not to be in the list
-
-
-def _order(run: Watch) -> float:
-    return -math.inf if run.order is None else run.order
 
 
 class Listing:
@@ -86,47 +83,44 @@ class Listing:
             self._windows = Windows()
             self._guessed = []
             for run in runs:
-                run.rank, run.exact, run.misses = None, False, 0
-            for run in sorted(runs, key=_order):
+                run.rank, run.misses = None, 0
                 self._guess(run)
 
     def _guess(self, run: Watch) -> None:
         run.exact = False
-        if run.order is not None:
-            bisect.insort(self._guessed, (run.order, next(self._ties), run))
-            self._windows.put(run, self._book.estimate(run.order))
-        else:
+        if run.order is None:
             self._windows.put(run, None)
+            return
+        run.tie = next(self._ties)
+        bisect.insort(self._guessed, (run.order, run.tie, run))
+        self._windows.put(run, self._book.estimate(run.order))
 
     def _unguess(self, run: Watch) -> None:
-        if run.exact or run.order is None:
-            return
-        place = bisect.bisect_left(self._guessed, (run.order,))
-        while place < len(self._guessed) and self._guessed[place][2] is not run:
-            place += 1
-            if 
+        if run.tie >= 0 and run.order is not None:
+            del self._guessed[bisect.bisect_left(self._guessed, (run.order, run.tie))]
+            run.tie = -1
+
     # What a page tells
 
     def read(
         self, skip: int, orders: Sequence[float | None], shown: Mapping[int, Watch], total: int | None, asked: float
-    ) -> int | None:
-        """Learn from a page under the present filter; `shown` are its watched runs, by index.
+    ) -> bool:
+        """Learn from a page under the present filter, and return whether its total can be true.
 
-        Returns:
-            How many watched runs were not where they were expected; None if the total cannot be true.
+        `shown` are its watched runs, by index.
         """
         unknown = self.unknown
         top = self._book.learn(skip, orders, total, asked)
         if top is None:
-            return None
+            return False
         self._place(shown, top)
         known = [order for order in orders if order is not None]
-        missing = self._miss({run.run_id for run in shown.values()}, known, top - len(orders) + 1, top)
+        self._miss({run.run_id for run in shown.values()}, known, top - len(orders) + 1, top)
         if unknown:
             self._guess_again(-math.inf, math.inf)
         elif known:
             self._guess_again(*self._book.gap(known[-1], known[0]))
-        return missing
+        return True
 
     def _place(self, shown: Mapping[int, Watch], top: int) -> None:
         believed = (top - index - run.rank for index, run in shown.items() if run.exact and run.rank is not None)
@@ -140,7 +134,7 @@ class Listing:
             self._book.shift(top, shift)
             self._windows.shift(top, shift)
 
-    def _miss(self, shown: Collection[RunId], orders: Sequence[float], low: int, high: int) -> int:
+    def _miss(self, shown: Collection[RunId], orders: Sequence[float], low: int, high: int) -> None:
         """Give up what was believed of runs that the page should have shown."""
         missing = [run for run in self._windows.between(low, high) if run.run_id not in shown]
         for run in missing:
@@ -152,13 +146,12 @@ class Listing:
                 self._windows.put(run, None)  # not in this list; only a page that shows it can tell where it is
             else:
                 self._guess(run)
-        return len(missing)
 
     def _guess_again(self, low: float, high: float) -> None:
         """Estimate anew where better anchors are known now."""
-        begin = bisect.bisect_left(self._guessed, low, key=_order)
-        end = bisect.bisect_right(self._guessed, high, key=_order)
-        for run in self._guessed[begin:end]:
+        begin = bisect.bisect_left(self._guessed, (low,))
+        end = bisect.bisect_left(self._guessed, (high, math.inf))
+        for _, _, run in self._guessed[begin:end]:
             self._windows.put(run, self._book.estimate(run.order))
 
     # What to ask for
@@ -174,10 +167,6 @@ class Listing:
     def around(self, run: Watch, now: float) -> list[Watch]:
         """Return the runs of the page that shows this one and gathers the most staleness."""
         return self._windows.around(run, now, self._book.reach(now))
-
-    def first(self) -> tuple[int, int]:
-        """Return the `skip` and `limit` of the newest page: it teaches where the list stands."""
-        return 0, PAGE
 
     def fit(self, runs: Sequence[Watch], now: float) -> tuple[int, int]:
         """Return the `skip` and `limit` of the smallest page that shows the runs, the oldest of which comes first."""

@@ -2,133 +2,65 @@
 
 from __future__ import annotations
 
-import enum
-import itertools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
+from codegen_async.agenda import Agenda
 from codegen_async.listing import Listing
-from codegen_async.models import RunId
-from codegen_async.queues import DueQueue, Stalest
+from codegen_async.pacing import Pace
+from codegen_async.polls import GetPoll, ListPoll, Poll, Sighting, Stream
+from codegen_async.ranks import PAGE
 from codegen_async.windows import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from codegen_async.limits import Rate
+    from codegen_async.models import RunId
 
 __all__ = ["GetPoll", "ListPoll", "Poll", "PollSchedule", "Sighting", "Stream"]
 
 _UNSEEN = 60.0  # seconds for which a run that nobody has seen yet counts as unseen
-_LONGEST_PAUSE = 30.0
 
 
-class Stream(enum.Enum):
-    """Name an endpoint that reveals runs; each has a budget of its own."""
-
-    GET = "get"
-    LIST = "list"
-
-
-class GetPoll(msgspec.Struct, frozen=True):
-    """Ask for one run."""
-
-    run_id: RunId
-
-
-class ListPoll(msgspec.Struct, frozen=True):
-    """Ask for a page of the list, newest first; `source` is the filter, None for all runs."""
-
-    skip: int
-    limit: int
-    source: str | None
-
-
-Poll = GetPoll | ListPoll
-
-
-class Sighting(msgspec.Struct, frozen=True):
-    """What an answer tells of one run, as far as polling cares.
-
-    `order` grows with creation (an integer id, else the time of creation) and is None where nothing does; `created`
-    is in epoch seconds of the server's clock.
-    """
-
-    run_id: RunId
-    order: float | None = None
-    created: float | None = None
-    source: str | None = None
-
-
-class _Flight(msgspec.Struct):
-    """A request under way, and what was known of the runs it should show."""
+class _Flight(NamedTuple):
+    """A request under way: when it was sent, which runs it should show, and which of them were hurried."""
 
     asked: float
-    claims: list[tuple[Watch, float, float]]
-
-
-class _Pace:
-    """Space the requests of one stream evenly: at most one in each cell of a grid in time."""
-
-    def __init__(self, rate: Rate, share: float, phase: float) -> None:
-        # The limiter's window is a little longer than the server's, so is the grid: a burst never forms.
-        self._gap = rate.period * (1 + 1 / 600) / (rate.limit * share)
-        self._phase = phase
-        self._cell: float | None = None
-        self._paused = -math.inf
-        self._strikes = 0
-
-    @property
-    def ready(self) -> float:
-        """When the next request may go."""
-        return self._paused if self._cell is None else max(self._cell, self._paused)
-
-    @property
-    def paused(self) -> float:
-        """Until when the endpoint is left alone."""
-        return self._paused
-
-    def start(self, now: float) -> None:
-        if self._cell is None:
-            self._cell = now + self._phase * self._gap
-
-    def spend(self, now: float) -> None:
-        cell = now if self._cell is None else self._cell
-        self._cell = cell + self._gap * (math.floor(max(0.0, now - cell) / self._gap) + 1)
-
-    def praise(self) -> None:
-        self._strikes = 0
-
-    def blame(self, now: float) -> None:
-        self._strikes += 1
-        if self._strikes > 1:
-            self._paused = now + min(_LONGEST_PAUSE, 2.0 ** min(self._strikes - 2, 10))
+    runs: Sequence[Watch]
+    hurried: Collection[RunId]
 
 
 class PollSchedule:
     """Decide which request shows the most of what its watchers wait for, and when it is due.
 
-    Every watched run is seen at least every `latency` seconds while the budget allows it, for as few requests as
-    possible. When the budget is short (always so at latency 0), the request with the largest expected gain goes first.
+    Three rules, in this order:
+
+    - Whoever is due is served: every run is seen at least every `latency` seconds, for as few requests as possible. A
+      run that a page shows together with others is served by a page, a lonely one by a get.
+    - Unless somebody waits twice as long as it wants to. Then the budget is short, and the request with the largest
+      expected gain goes first, until nobody waits that long.
+    - What the budget leaves goes to the runs that want to be seen more often than that is possible (latency 0).
 
     Args:
         get: the limit of the endpoint that shows one run.
         page: the limit of the list endpoint; None where a dialect has no usable list.
         share: the part of both limits that may be spent; the rest is left to other calls.
         source: the filter to list under while no watched run is known to have another source.
+
+    Raises:
+        ValueError: the share is not above 0, or above 1.
     """
 
     def __init__(self, *, get: Rate, page: Rate | None, share: float = 0.8, source: str | None = None) -> None:
-        self._paces = {Stream.GET: _Pace(get, share, 0.0)}
+        if not 0 < share <= 1:
+            raise ValueError(f"share: expected a part of 1, got {share!r}")
+        self._paces = {Stream.GET: Pace(get, share, 0.0)}
         if page is not None:
-            self._paces[Stream.LIST] = _Pace(page, share, 0.5)
+            self._paces[Stream.LIST] = Pace(page, share, 0.5)
         self._runs: dict[RunId, Watch] = {}
         self._listing = Listing(source)
-        numbers = itertools.count()
-        self._dues = {stream: DueQueue(numbers) for stream in self._paces}
-        self._stalest = Stalest()
+        self._agenda = Agenda(self._paces, self._paces[Stream.GET].gap, self._stream_of)
         self._hurried: dict[RunId, None] = {}
         self._flights: dict[Poll, list[_Flight]] = {}
         self._ahead = -math.inf  # how far the server's clock is ahead of ours
@@ -148,33 +80,40 @@ class PollSchedule:
         """
         run = self._runs.get(sighting.run_id)
         if run is None:
-            run = self._enter(sighting, now, latency, seen=seen)
-        elif latency < run.latency:
-            run.latency = latency
-            self._expedite(run, run.asked + latency)
+            self._enter(sighting, now, latency, seen=seen)
+            return
+        if latency < run.latency:
+            self._change(run, latency)
         if seen:
             self.sighted(sighting, now)
 
-    def _enter(self, sighting: Sighting, now: float, latency: float, *, seen: bool) -> Watch:
-        asked, due = (now, now + latency) if seen else (now - max(latency, _UNSEEN), now)
-        run = Watch(sighting.run_id, latency, asked, due, sighting.order)
+    def _enter(self, sighting: Sighting, now: float, latency: float, *, seen: bool) -> None:
+        before, due = (now, now + latency) if seen else (now - max(latency, _UNSEEN), now)
+        run = Watch(sighting.run_id, latency, before, before, due, sighting.order)
         self._learn(run, sighting, now)
         if seen:
             self._listing.created(run)
         self._listing.enter(run)
         self._runs[run.run_id] = run
-        self._rate(run, now)
-        self._dues[self._stream_of(run, now)].push(run)
+        run.grow_older(now + self._ahead)
+        self._agenda.enter(run)
         for pace in self._paces.values():
             pace.start(now)
-        return run
 
     def relax(self, run_id: RunId, latency: float) -> None:
         """Let a run wait longer: its most impatient watcher has left."""
-        if run := self._runs.get(run_id):
-            if run.due == run.asked + run.latency:  # else somebody wants it sooner
-                run.due = run.asked + latency
-            run.latency = latency
+        run = self._runs.get(run_id)
+        if run and latency != run.latency:
+            self._change(run, latency)
+
+    def _change(self, run: Watch, latency: float) -> None:
+        self._agenda.leave(run)
+        in_time = run.asked + latency
+        run.due = min(run.due, in_time) if run.due < run.asked + run.latency else in_time
+        run.latency = latency
+        run.grow_older(run.asked + self._ahead)
+        self._agenda.enter(run)
+        self._listing.touch(run)
 
     def discard(self, run_id: RunId) -> None:
         """Forget a run that nobody waits for any more."""
@@ -182,21 +121,15 @@ class PollSchedule:
         if run is None:
             return
         self._hurried.pop(run_id, None)
-        self._stalest.drop(run)
+        self._agenda.leave(run)
         self._listing.leave(run)
-        run.entry = -1
         self._listing.recount(-self._listing.strange(run.source), self._runs.values())
 
     def hurry(self, run_id: RunId, now: float) -> None:
         """Ask for a run before all others: somebody says that it has ended."""
         if run := self._runs.get(run_id):
             self._hurried[run_id] = None
-            self._expedite(run, now)
-
-    def _expedite(self, run: Watch, due: float) -> None:
-        if due < run.due:
-            run.due = due
-            self._dues[self._stream_of(run, due)].push(run)
+            self._agenda.expedite(run, now)
 
     # When
 
@@ -206,45 +139,21 @@ class PollSchedule:
         return math.inf if pace is None else max(pace.ready, self._need(stream, now))
 
     def _need(self, stream: Stream, now: float) -> float:
-        if stream is Stream.GET:
-            if self._hurried:
-                return now
-        elif not (self._listing.unknown or self._listing.holds_any):
+        if stream is Stream.LIST and not (self._listing.unknown or self._listing.holds_any):
             return math.inf
-        own, late = self._heads(stream, now)
-        return late if own is None else min(own.due, late)
+        if self._agenda.eager or (self._hurried and stream is Stream.GET):
+            return now
+        turn = self._agenda.next(stream, now)
+        return min(turn.due, turn.late)
 
-    def _heads(self, stream: Stream, now: float) -> tuple[Watch | None, float]:
-        """Return the run of the stream that is due first, and from when on the stream is short.
-
-        It is short when somebody waits twice as long as it wants to; one stream helps the other where it can.
-        """
-        late = math.inf
-        for other in self._dues.keys() - {stream}:
-            head = self._head(other, now)  # before the own head, as it may find runs that belong here
-            if head and (stream is Stream.GET or head.rank is not None or self._listing.unknown):
-                late = head.due + head.latency
-        own = self._head(stream, now)
-        return own, late if own is None else min(late, own.due + own.latency)
-
-    def _head(self, stream: Stream, now: float) -> Watch | None:
-        """Return the run that is due first among those the stream serves."""
-        while run := self._dues[stream].head():
-            right = self._stream_of(run, now)
-            if right is stream:
-                return run
-            self._dues[right].push(run)
-        return None
-
-    def _stream_of(self, run: Watch, now: float) -> Stream:
-        """Return which stream serves a run when it is due: a page if it shows others too, else a get."""
-        when = max(run.due, now)
+    def _stream_of(self, run: Watch, when: float) -> Stream:
+        """Return which stream serves a run: a page if it shows others too, else a get."""
         pages = self._paces.get(Stream.LIST)
-        if pages is None or pages.paused > when:
+        if pages is None or pages.paused_until > when:
             return Stream.GET
         if self._listing.unknown:
             return Stream.LIST if len(self._runs) > 1 else Stream.GET
-        if run.rank is not None and self._paces[Stream.GET].paused > when:
+        if run.rank is not None and self._paces[Stream.GET].paused_until > when:
             return Stream.LIST
         return Stream.GET if run.lost or self._listing.lonely(run) else Stream.LIST
 
@@ -258,8 +167,8 @@ class PollSchedule:
         if self.next_due(stream, now) > now:
             return None
         poll, runs = self._choose_run(now) if stream is Stream.GET else self._choose_page(now)
-        flight = _Flight(now, [(run, run.asked, run.due) for run in runs])
-        self._flights.setdefault(poll, []).append(flight)
+        hurried = [run.run_id for run in runs if run.run_id in self._hurried]
+        self._flights.setdefault(poll, []).append(_Flight(now, runs, hurried))
         for run in runs:
             self._hurried.pop(run.run_id, None)
             self._ask(run, now)
@@ -267,29 +176,38 @@ class PollSchedule:
         return poll
 
     def _choose_run(self, now: float) -> tuple[Poll, Sequence[Watch]]:
-        own, late = self._heads(Stream.GET, now)
+        turn = self._agenda.next(Stream.GET, now)
         if self._hurried:
             run = self._runs[next(iter(self._hurried))]
-        elif own is None or late <= now:
-            run = self._stalest.best(now)
+        elif turn.late <= now:
+            run = self._agenda.stalest(now)
+        elif turn.run and turn.due <= now:
+            run = turn.run
         else:
-            run = own
+            run = self._agenda.eager.best(now)
         return GetPoll(run.run_id), [run]
 
     def _choose_page(self, now: float) -> tuple[Poll, Sequence[Watch]]:
         if self._listing.unknown:
-            return ListPoll(*self._listing.first(), self._listing.source), ()
-        own, late = self._heads(Stream.LIST, now)
-        runs = self._listing.best(now) if own is None or late <= now else self._listing.around(own, now)
+            return ListPoll(0, PAGE, self._listing.source), ()  # teaches where the list stands
+        centre = self._centre(now)
+        runs = self._listing.around(centre, now) if centre else self._listing.best(now)
         return ListPoll(*self._listing.fit(runs, now), self._listing.source), runs
+
+    def _centre(self, now: float) -> Watch | None:
+        """Return the run that the next page must show, or None if it is free to show the best."""
+        turn = self._agenda.next(Stream.LIST, now)
+        if turn.late <= now:
+            return None
+        if turn.run and turn.due <= now:
+            return turn.run
+        eager = self._agenda.eager.best(now)
+        return eager if self._agenda.patient and eager.rank is not None else None
 
     def _ask(self, run: Watch, now: float) -> None:
         run.asked, run.due = now, now + run.latency
-        self._rate(run, now)
-
-    def _rate(self, run: Watch, now: float) -> None:
         run.grow_older(now + self._ahead)
-        self._stalest.put(run)
+        self._agenda.asked(run)
         self._listing.touch(run)
 
     # What came of it
@@ -308,23 +226,21 @@ class PollSchedule:
         elif Stream.LIST in self._paces and poll.source == self._listing.source:
             self._read(poll, seen, total, flight, now)
         if flight is not None:
-            self._return(flight, {sighting.run_id for sighting in seen})
+            self._restore(poll, flight, {sighting.run_id for sighting in seen})
 
     def _read(
         self, poll: ListPoll, seen: Sequence[Sighting], total: int | None, flight: _Flight | None, now: float
     ) -> None:
         shown = {i: run for i, item in enumerate(seen) if (run := self._runs.get(item.run_id))}
-        orders = [sighting.order for sighting in seen]
         asked = now if flight is None else flight.asked
-        missing = self._listing.read(poll.skip, orders, shown, total, asked)
+        believed = self._listing.read(poll.skip, [item.order for item in seen], shown, total, asked)
         if flight is None:
             return
-        hits = {run.run_id for run in shown.values()}
-        useful = not flight.claims or any(run.run_id in hits for run, _, _ in flight.claims)
-        if missing is None or not (useful or missing):
-            self._paces[Stream.LIST].blame(now)
-        else:
+        found = {run.run_id for run in shown.values()}
+        if believed and (not flight.runs or any(run.run_id in found for run in flight.runs)):
             self._paces[Stream.LIST].praise()
+        else:
+            self._paces[Stream.LIST].blame(now)
 
     def sighted(self, sighting: Sighting, now: float) -> None:
         """Take in any other answer that showed a run."""
@@ -336,7 +252,7 @@ class PollSchedule:
         if stream in self._paces:
             self._paces[stream].blame(now)
         if flight := self._land(poll):
-            self._return(flight, ())
+            self._restore(poll, flight, ())
 
     def _land(self, poll: Poll) -> _Flight | None:
         flights = self._flights.get(poll)
@@ -347,20 +263,24 @@ class PollSchedule:
             del self._flights[poll]
         return flight
 
-    def _return(self, flight: _Flight, shown: Collection[RunId]) -> None:
-        """Take back that the runs which were not shown were asked for.
+    def _restore(self, poll: Poll, flight: _Flight, shown: Collection[RunId]) -> None:
+        """Take back that the runs which were not shown were asked for; a get will look for them.
 
-        Not twice in a row: a run that is never shown must not crowd out the others.
+        If that fails as well, they wait for their next turn: a run that is never shown must not crowd out the others.
         """
-        for run, asked, due in flight.claims:
-            if run.run_id in shown or self._runs.get(run.run_id) is not run or run.asked != flight.asked:
+        for run in flight.runs:
+            if run.run_id in shown or run.asked != flight.asked or self._runs.get(run.run_id) is not run:
                 continue
-            run.lost = not run.lost
-            if run.lost:
-                run.asked = asked
-                self._stalest.restore(run)
-                self._listing.touch(run)
-                self._expedite(run, due)
+            if run.lost and isinstance(poll, GetPoll):
+                run.lost = False
+                continue
+            run.lost = True
+            run.asked = run.seen
+            self._agenda.restored(run)
+            self._listing.touch(run)
+            self._agenda.expedite(run, run.seen + run.latency)
+            if run.run_id in flight.hurried:
+                self.hurry(run.run_id, flight.asked)
 
     def _see(self, sighting: Sighting, asked: float) -> None:
         run = self._runs.get(sighting.run_id)
@@ -368,6 +288,7 @@ class PollSchedule:
             return
         self._learn(run, sighting, asked)
         run.lost = False
+        run.seen = max(run.seen, asked)
         if asked > run.asked:
             self._ask(run, asked)
 

@@ -120,8 +120,8 @@ class RankBook:
         """
         total = self.total or 0
         least, most = self.growth(now)
-        spare = PAGE - (high - low + 1) - (most - least)
+        spare = PAGE - (high - low + 1) - most  # beside the page that allows for any growth up to the most
         lead = max(0, spare // 2 if guessed else min(_LUCK, spare // 2))
-        skip = max(0, total + least - high - lead)
+        skip = max(0, total + min(least, max(0, -spare)) - high - lead)
         limit = PAGE if guessed else total + most - skip - low + 1 + _LUCK
         return skip, min(max(limit, 1), PAGE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+import operator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +21,7 @@ _YOUNG = (
 )
 _OLD = 86400.0  # seconds: older runs count as this old, so the longest pause is twelve times the shortest
 _MOST_TILES = 1024
+_WIDEST_TILE = 32  # ranks; wider ones hide where in them the gain is
 _FEWEST_TILES = 256
 _LONG = 1e5  # seconds after which the sums are taken anew: squares of long times lose digits
 
@@ -29,18 +31,21 @@ class Watch(msgspec.Struct, eq=False, gc=False):
 
     run_id: RunId
     latency: float
-    asked: float  # when the newest answer, had or awaited, was asked for
+    seen: float  # when the newest answer that showed it was asked for
+    asked: float  # the same, with the answers that are still awaited
     due: float
     order: float | None = None
     created: float | None = None
     source: str | None = None
     rank: int | None = None
     exact: bool = False  # the rank was read from a page, not estimated
+    tie: int = -1  # its place among those whose rank is estimated
     misses: int = 0  # pages that should have shown the run and did not
     lost: bool = False  # the last request for it brought nothing
     patience: float = _YOUNG
-    level: int = -1  # its place among the `Stalest`
-    entry: int = -1  # its place in a `DueQueue`
+    entry: int = -1  # its ticket in the queue of those that are due
+    turn: int = -1  # its ticket among those of its level
+    level: int = -1  # the class of its patience
 
     def gain(self, now: float) -> float:
         """Return what a look is worth: the chance of an end since the last one, times the wait it would save."""
@@ -58,8 +63,9 @@ def heaviest(places: Sequence[int], weights: Iterable[float], reach: int, starts
     It begins with one of the first `starts` places, by default with any.
     """
     sums = list(itertools.accumulate(weights, initial=0.0))
-    ends = [bisect.bisect_left(places, place + reach) for place in itertools.islice(places, starts)]
-    gains = [sums[end] - before for before, end in zip(sums, ends, strict=False)]
+    beyond = [place + reach for place in places[:starts]]
+    ends = list(map(bisect.bisect_left, itertools.repeat(places), beyond))
+    gains = list(map(operator.sub, map(sums.__getitem__, ends), sums))
     begin = gains.index(max(gains))
     return slice(begin, ends[begin])
 
@@ -112,7 +118,7 @@ class Windows:
             del self._order[bisect.bisect_left(self._order, key)]
 
     def _regrain(self) -> None:
-        if len(self._tiles) > _MOST_TILES:
+        if len(self._tiles) > _MOST_TILES and self._grain < _WIDEST_TILE:
             self._rebuild(self._grain * 2)
         elif self._grain > 1 and len(self._tiles) < _FEWEST_TILES:
             self._rebuild(self._grain // 2)
@@ -172,10 +178,8 @@ class Windows:
         """Return the stretch with the largest gain."""
         order = self._order
         width = max(1, reach // self._grain)
-        chosen = heaviest(order, self._gains(order, now), width)
-        low = (order[chosen.start] - 1) * self._grain
-        high = (order[chosen.stop - 1] + 2) * self._grain
-        near = self.between(low, high)
+        tiles = order[heaviest(order, self._gains(order, now), width)]
+        near = self.between((tiles[0] - 1) * self._grain, (tiles[-1] + 2) * self._grain)
         return near[heaviest([_rank(run) for run in near], [run.gain(now) for run in near], reach)]
 
     def _gains(self, order: Sequence[int], now: float) -> list[float]:
