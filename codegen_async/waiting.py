@@ -85,16 +85,26 @@ class Waiting(Generic[R]):
         remote: asks the server.
         schedule: decides what to ask next, and when.
         latency: seconds within which every watched run is looked at again, unless a wait says otherwise.
+        is_old: tells a snapshot from before a resume that an answer may still show. Default: every end or block shown
+            within ten seconds of a resume may be that.
     """
 
-    def __init__(self, remote: Remote[R], schedule: PollSchedule, *, latency: float) -> None:
+    def __init__(
+        self,
+        remote: Remote[R],
+        schedule: PollSchedule,
+        *,
+        latency: float,
+        is_old: Callable[[R], bool] | None = None,
+    ) -> None:
         self._remote = remote
         self._schedule = schedule
         self._latency = latency
+        self._is_old = is_old
         self._watched: dict[RunId, _Watched[R]] = {}
         self._reopened: dict[RunId, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._driving: set[Stream] = set()
+        self._drivers: dict[Stream, asyncio.Task[None]] = {}
         self._nudges = {stream: asyncio.Event() for stream in Stream}
         self._closed = False
 
@@ -178,6 +188,12 @@ class Waiting(Generic[R]):
         now = _now()
         self._reopened = {known: until for known, until in self._reopened.items() if until > now}
         self._reopened[run_id] = now + REOPENED
+        if run_id in self._watched:
+            self._watched[run_id].run = None  # what was known is of its former life
+
+    def was_reopened(self, run_id: RunId) -> bool:
+        """Return whether that run was resumed so recently that the server may still show its old end."""
+        return _now() < self._reopened.get(run_id, 0.0)
 
     async def aclose(self) -> None:
         """End all waits and leave no task behind."""
@@ -201,7 +217,7 @@ class Waiting(Generic[R]):
                 return listener.future.result()
         finally:
             self._remove(run_id, listener)
-        raise _timed_out(run_id, listener.last, patience)
+        raise _timed_out(run_id, listener.last)
 
     async def _collect(
         self, listener: _Collector[R], runs: Iterable[RunId | R], patience: float | None
@@ -215,7 +231,7 @@ class Waiting(Generic[R]):
             while listener.open or listener.news:
                 if not listener.news and not await listener.arrival(until):
                     run_id, last = next(iter(listener.open.items()))
-                    raise _timed_out(run_id, last, patience or 0.0)
+                    raise _timed_out(run_id, last)
                 news = listener.news.popleft()
                 if isinstance(news, Exception):
                     raise news
@@ -242,7 +258,7 @@ class Waiting(Generic[R]):
         if known is None or self._may_be_old(known) or not listener.tell(known):
             watched.listeners.append(listener)
             self._drive()
-        elif not watched.listeners:
+        else:
             self._settle(run_id, watched)
         return run_id
 
@@ -257,10 +273,14 @@ class Waiting(Generic[R]):
         """Ask about the run no more often than those who still wait for it need."""
         if watched.listeners:
             self._schedule.relax(run_id, min(listener.latency for listener in watched.listeners))
-            return
+        else:
+            self._forget(run_id)
+
+    def _forget(self, run_id: RunId) -> None:
         del self._watched[run_id]
         self._schedule.discard(run_id)
-        self._nudge()
+        if not self._watched:
+            self._rest()
 
     def _tell(self, run: R) -> None:
         watched = self._watched.get(run.id)
@@ -274,36 +294,40 @@ class Waiting(Generic[R]):
             self._settle(run.id, watched)
 
     def _may_be_old(self, run: R) -> bool:
-        if not self._reopened or not (run.phase.is_terminal or run.phase is Phase.BLOCKED):
-            return False
-        return _now() < self._reopened.get(run.id, 0.0)
+        if self._is_old is not None:
+            return self._is_old(run)
+        return bool(self._reopened) and _is_still(run) and self.was_reopened(run.id)
 
     def _fail(self, run_id: RunId, error: Exception) -> None:
-        watched = self._watched.pop(run_id, None)
+        watched = self._watched.get(run_id)
         if watched is None:
             return
-        self._schedule.discard(run_id)
+        self._forget(run_id)
         for listener in watched.listeners:
             listener.fail(run_id, _own_copy(error))
 
     def _fail_all(self, error: Exception) -> None:
         for run_id in list(self._watched):
             self._fail(run_id, error)
-        self._nudge()
 
     # -- the driver
 
     def _drive(self) -> None:
         for stream in Stream:
-            if stream not in self._driving:
-                self._driving.add(stream)
-                self._start(self._run(stream))
+            if stream not in self._drivers:
+                self._drivers[stream] = self._start(self._run(stream))
         self._nudge()
 
+    def _rest(self) -> None:
+        """Stop the drivers, also where they stand in line for a slot; a request under way comes to its end."""
+        for driver in self._drivers.values():
+            driver.cancel()
+        self._drivers.clear()
+
     async def _run(self, stream: Stream) -> None:
-        """Ask and ask, as the schedule says, until nobody waits."""
+        """Ask and ask, as the schedule says, until cancelled because nobody waits."""
         try:
-            while self._watched:
+            while True:
                 self._nudges[stream].clear()
                 due = self._schedule.next_due(stream, _now())
                 if due > _now():
@@ -320,17 +344,13 @@ class Waiting(Generic[R]):
         except Exception as exc:  # noqa: BLE001 - a defect of ours must end the waits, not leave them hanging
             _log.exception("waiting failed; please report this")
             self._fail_all(exc)
-        finally:
-            self._driving.discard(stream)
 
     async def _pause(self, stream: Stream, until: float) -> None:
-        patience = asyncio.timeout_at(until if until < math.inf else None)
         try:
-            async with patience:
+            async with asyncio.timeout_at(until if until < math.inf else None):
                 await self._nudges[stream].wait()
         except TimeoutError:
-            if not patience.expired():
-                raise
+            self._nudge()  # time alone can move runs from one stream to the other
 
     def _nudge(self) -> None:
         for nudge in self._nudges.values():
@@ -374,9 +394,14 @@ class Waiting(Generic[R]):
         elif isinstance(poll, GetPoll) and self._is_final(poll.run_id, error):
             self._fail(poll.run_id, error)
         elif isinstance(poll, GetPoll) and isinstance(error, NotFoundError):
-            self._schedule.observed(poll, [], _now())  # an answer, though it shows nothing yet
+            self._unknown_yet(poll)
         else:
             self._schedule.failed(poll, _now())
+
+    def _unknown_yet(self, poll: GetPoll) -> None:
+        self._schedule.observed(poll, [], _now())
+        if watched := self._watched.get(poll.run_id):  # whatever its latency, it is looked for when the grace is over
+            asyncio.get_running_loop().call_at(watched.since + GRACE, self.notify, poll.run_id)
 
     def _is_final(self, run_id: RunId, error: APIError) -> bool:
         watched = self._watched.get(run_id)
@@ -439,6 +464,7 @@ class _Ending(_Listener[R]):
     def fail(self, run_id: RunId, error: Exception) -> None:  # noqa: ARG002 - there is only one run
         if not self.future.done():
             self.future.set_exception(error)
+            self.future.exception()  # whoever waits may be cancelled in the same moment; that is no error to report
 
 
 class _Collector(_Listener[R]):
@@ -517,9 +543,9 @@ def _sighting(run: RunLike) -> Sighting:
     )
 
 
-def _timed_out(run_id: RunId, last: RunLike | None, patience: float) -> WaitTimeoutError:
+def _timed_out(run_id: RunId, last: RunLike | None) -> WaitTimeoutError:
     state = "was not seen yet" if last is None else f"is still {last.phase}"
-    return WaitTimeoutError(f"run {run_id} {state} after {patience:g} s", run_id=run_id, run=last)
+    return WaitTimeoutError(f"run {run_id} {state}, and the time given is over", run_id=run_id, run=last)
 
 
 def _own_copy(error: Exception) -> Exception:
