@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import anyio
 
@@ -20,21 +20,14 @@ from codegen_async.transport import Sender, Transport
 from codegen_async.version import __version__
 from codegen_async.waiting import Remote, Waiting
 
-
-class Run(RunLike, Protocol):
-    """What a client needs of its runs."""
-
-    def raise_for_status(self) -> Self:
-        """Return the run, or raise if it ended badly."""
-        ...
-
-
-R = TypeVar("R", bound=Run)
+R = TypeVar("R", bound=RunLike)
 Id = TypeVar("Id", bound=RunId)
 
 
 class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
     """Be the client of one dialect. Arguments are described where users see them, in the dialects' clients."""
+
+    base_url = ""  # a set-up that fails shows in tracebacks, and those print what is there so far
 
     def __init__(
         self,
@@ -47,6 +40,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         timeouts: Timeouts | None,
         max_body: int,
         sender: Sender | None,
+        is_old: Callable[[R], bool] | None = None,
     ) -> None:
         self.base_url = check_base_url(base_url)
         if not 0 < share <= 1:
@@ -60,6 +54,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         self._timeouts = timeouts or Timeouts()
         self._max_body = max_body
         self._sender = sender
+        self._is_old = is_old
         self._link: Link[R] | None = None
 
     @abstractmethod
@@ -77,7 +72,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         transport = Transport(self._sender or self._make_sender(), self._limits, token=self._token)
-        waiting = Waiting(self._remote(transport), self._schedule(), latency=self._latency)
+        waiting = Waiting(self._remote(transport), self._schedule(), latency=self._latency, is_old=self._is_old)
         self._link = Link(transport, waiting)
         try:
             yield self
@@ -112,41 +107,6 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
     def limiter(self, endpoint: str) -> WindowLimiter:
         """Return the limiter of an endpoint, to seed or to hold it."""
         return self._limits[endpoint]
-
-    async def wait_for_run(
-        self,
-        run: Id | R,
-        *,
-        timeout: float | None = None,
-        latency: float | None = None,
-        raise_on_failure: bool = False,
-        on_blocked: Callable[[R], Awaitable[object]] | None = None,
-    ) -> R:
-        """Return the final snapshot of a run, when it has one.
-
-        All waits of a client share one schedule: a thousand cost little more than one. Outages of the server delay a
-        wait and do not end it. Cancelling a wait stops nothing at the server, and disturbs no other wait.
-
-        Args:
-            run: the run or its id.
-            timeout: seconds until this wait gives up; the time `on_blocked` takes does not count. Default: never.
-            latency: seconds within which the run is looked at again. Default: the client's.
-            raise_on_failure: raise if the run failed or was stopped. Default: that is a result, look at `run.phase`.
-            on_blocked: called with the snapshot when the run is paused and needs a person; it should see to that (for
-                example by `resume_run`), and then waiting goes on. Without it a paused run raises.
-
-        Raises:
-            WaitTimeoutError: the time is over; has the last snapshot. The run goes on, and can be waited for again.
-            RunBlockedError: the run is paused; has the snapshot.
-            RunFailedError: it ended badly, and `raise_on_failure` is set.
-            NotFoundError: there is no such run, five seconds after the wait began.
-            AuthenticationError, PermissionDeniedError: the token is refused; ends all waits.
-            ClientClosedError: the client was closed meanwhile.
-        """
-        final = await self._linked().waiting.wait_for_run(
-            self._check_run(run), on_blocked=on_blocked, **check_wait(timeout=timeout, latency=latency)
-        )
-        return final.raise_for_status() if raise_on_failure else final
 
     async def wait_for_runs(
         self, runs: Iterable[Id | R], *, timeout: float | None = None, latency: float | None = None

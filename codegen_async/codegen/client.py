@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from codegen_async.arguments import (
@@ -15,6 +16,7 @@ from codegen_async.arguments import (
     check_int,
     check_seconds_given,
     check_text,
+    check_wait,
 )
 from codegen_async.client import RunClient, replaced
 from codegen_async.codegen.creating import Creating, OnUnknown, check_key
@@ -27,6 +29,7 @@ from codegen_async.errors import (
     ConfigurationError,
     ConnectionFailedError,
     InvalidArgumentError,
+    OutcomeUnknownError,
     RateLimitedError,
     RequestTimeoutError,
     ServerError,
@@ -82,6 +85,7 @@ class CodegenClient(RunClient[AgentRun, int]):
         ConfigurationError: one of these is missing or cannot be right.
     """
 
+    org_id = 0
     _creating: Creating  # made when the client is opened
 
     def __init__(
@@ -210,8 +214,10 @@ class CodegenClient(RunClient[AgentRun, int]):
         link = self._linked()
         try:
             run = await link.transport.call(self._requests.resume(fields), self._decoding.run(run_id))
-        finally:
-            link.waiting.reopened(run_id)
+        except (OutcomeUnknownError, asyncio.CancelledError):
+            link.waiting.reopened(run_id)  # perhaps
+            raise
+        link.waiting.reopened(run_id)
         link.waiting.seen(run)
         return run
 
@@ -256,9 +262,9 @@ class CodegenClient(RunClient[AgentRun, int]):
                     seen.add(run.id)
                     yield run
             length = len(page.items) + page.unreadable
-            if _is_last(length, page_size, page.size):
-                return
             skip += length
+            if _is_last(length, page_size, page.size, page.total - skip):
+                return
 
     async def list_runs_page(
         self, *, user_id: int | None = None, source_type: str | None = None, skip: int = 0, limit: int = LARGEST_PAGE
@@ -308,14 +314,18 @@ class CodegenClient(RunClient[AgentRun, int]):
             APIError: a page could not be had.
         """
         skip = 0
+        total: int | None = None
         while True:
             page = await self.run_logs_page(run_id, skip=skip, limit=page_size, reverse=reverse)
-            for row in page.logs:
+            # In reverse, rows written meanwhile push some that were yielded already onto this page.
+            repeated = _growth(total, page.total_logs) if reverse else 0
+            total = page.total_logs
+            for row in page.logs[repeated:]:
                 yield row
             length = len(page.logs) + page.unreadable
-            if _is_last(length, page_size, page.size):
-                return
             skip += length
+            if _is_last(length, page_size, page.size, (total or 0) - skip):
+                return
 
     async def run_logs_page(
         self, run_id: int, *, skip: int = 0, limit: int = LARGEST_PAGE, reverse: bool = False
@@ -362,9 +372,9 @@ class CodegenClient(RunClient[AgentRun, int]):
                 yield row
             length = len(page.logs) + page.unreadable
             skip += length
-            if not _is_last(length, LARGEST_PAGE, page.size):
+            if not _is_last(length, LARGEST_PAGE, page.size, (page.total_logs or 0) - skip):
                 continue
-            if page.phase.is_terminal:
+            if page.phase.is_terminal and not self._linked().waiting.was_reopened(run_id):
                 return
             await asyncio.sleep(pause)
 
@@ -382,6 +392,43 @@ class CodegenClient(RunClient[AgentRun, int]):
         if page.phase.is_terminal:
             link.waiting.notify(run_id)  # it lacks fields of the final snapshot, so that is fetched
         return page
+
+    # -- waiting
+
+    async def wait_for_run(
+        self,
+        run: int | AgentRun,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - its error carries the last snapshot
+        latency: float | None = None,
+        raise_on_failure: bool = False,
+        on_blocked: Callable[[AgentRun], Awaitable[object]] | None = None,
+    ) -> AgentRun:
+        """Return the final snapshot of a run, when it has one.
+
+        All waits of a client share one schedule: a thousand cost little more than one. Outages of the server delay a
+        wait and do not end it. Cancelling a wait stops nothing at the server, and disturbs no other wait.
+
+        Args:
+            run: the run or its id.
+            timeout: seconds until this wait gives up; the time `on_blocked` takes does not count. Default: never.
+            latency: seconds within which the run is looked at again. Default: the client's.
+            raise_on_failure: raise if the run failed or was stopped. Default: that is a result, look at `run.phase`.
+            on_blocked: called with the snapshot when the run is paused and needs a person; it should see to that (for
+                example by `resume_run`), and then waiting goes on. Without it a paused run raises.
+
+        Raises:
+            WaitTimeoutError: the time is over; has the last snapshot. The run goes on, and can be waited for again.
+            RunBlockedError: the run is paused; has the snapshot.
+            RunFailedError: it ended badly, and `raise_on_failure` is set.
+            NotFoundError: there is no such run, five seconds after the wait began.
+            AuthenticationError, PermissionDeniedError: the token is refused; ends all waits.
+            ClientClosedError: the client was closed meanwhile.
+        """
+        final = await self._linked().waiting.wait_for_run(
+            self._check_run(run), on_blocked=on_blocked, **check_wait(timeout=timeout, latency=latency)
+        )
+        return final.raise_for_status() if raise_on_failure else final
 
     def notify(self, run_id: int) -> None:
         """Look at a run now, because something says that it has changed (a webhook, say); does nothing if nobody waits.
@@ -402,16 +449,20 @@ class CodegenClient(RunClient[AgentRun, int]):
         return run if isinstance(run, AgentRun) else check_id("run", run)
 
 
-def _is_last(length: int, asked: int, size: int | None) -> bool:
-    """Whether no page follows: this one is short, by the size asked for or a smaller one that the server keeps to."""
-    return not length or length < (min(asked, size) if size and size > 0 else asked)
+def _is_last(length: int, asked: int, size: int | None, left: int) -> bool:
+    """Whether no page follows: this one is short, by the size asked for or a smaller one, and the total leaves none."""
+    return not length or (left <= 0 and length < (min(asked, size) if size and size > 0 else asked))
+
+
+def _growth(before: int | None, after: int | None) -> int:
+    return 0 if before is None or after is None else max(0, after - before)
 
 
 def _org_id(given: object) -> int:
-    value = from_environment("CODEGEN_ORG_ID", "org_id") if given is None else given
+    value: object = from_environment("CODEGEN_ORG_ID", "org_id") if given is None else given
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,19}", value):
+        value = int(value)
     try:
-        return check_id(
-            "org_id", int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
-        )
+        return check_id("org_id", value)
     except InvalidArgumentError as exc:
         raise ConfigurationError(str(exc)) from None

@@ -34,11 +34,11 @@ async def read_images(images: Iterable[object]) -> Sequence[str]:
 
 
 async def _read_image(field: str, image: object) -> str:
-    if isinstance(image, str) and image.startswith("data:"):
+    if isinstance(image, str) and image[:5].lower() == "data:":
         return _check_data_uri(field, image)
     if not isinstance(image, str | os.PathLike):
         raise InvalidArgumentError(field, image, "a data URI or a file path")
-    path = str(cast("str | os.PathLike[str]", image))
+    path = os.fsdecode(cast("str | os.PathLike[str]", image))
     try:
         content = await asyncio.to_thread(Path(path).read_bytes)
     except (OSError, ValueError) as exc:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from codegen_async.answers import Request
+from codegen_async.wire import json_body, query_of
 
 
 class Requests:
@@ -19,11 +18,11 @@ class Requests:
 
     def create(self, fields: Mapping[str, Any]) -> Request:
         """Start a run ("Create Agent Run")."""
-        return Request(endpoint="create", method="POST", path=f"{self._org}/run", body=_body(fields))
+        return Request(endpoint="create", method="POST", path=f"{self._org}/run", body=json_body(fields))
 
     def resume(self, fields: Mapping[str, Any]) -> Request:
         """Take a run up again; its id is in the body, not in the path."""
-        return Request(endpoint="resume", method="POST", path=f"{self._org}/run/resume", body=_body(fields))
+        return Request(endpoint="resume", method="POST", path=f"{self._org}/run/resume", body=json_body(fields))
 
     def get(self, run_id: int) -> Request:
         """Read a run ("Get Agent Run")."""
@@ -35,7 +34,7 @@ class Requests:
             endpoint="list",
             method="GET",
             path=f"{self._org}/runs",
-            query=_query(skip=skip, limit=limit, user_id=user_id, source_type=source_type),
+            query=query_of(skip=skip, limit=limit, user_id=user_id, source_type=source_type),
         )
 
     def logs(self, run_id: int, skip: int, limit: int, *, reverse: bool) -> Request:
@@ -44,14 +43,5 @@ class Requests:
             endpoint="logs",
             method="GET",
             path=f"{self._alpha}/run/{run_id}/logs",
-            query=_query(skip=skip, limit=limit, reverse="true" if reverse else None),
+            query=query_of(skip=skip, limit=limit, reverse="true" if reverse else None),
         )
-
-
-def _body(fields: Mapping[str, Any]) -> bytes:
-    """Encode the fields that are given; the server has defaults for the others."""
-    return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
-
-
-def _query(**pairs: object) -> tuple[tuple[str, str], ...]:
-    return tuple((name, str(value)) for name, value in pairs.items() if value is not None)

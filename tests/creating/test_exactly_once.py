@@ -127,13 +127,12 @@ async def test_a_create_makes_one_run_or_says_that_it_did_not(row: Row) -> None:
 async def test_a_connection_that_breaks_anywhere_makes_one_run(
     when: Literal["request", "answer"], after: int, how: Literal["close", "reset", "hang", "corrupt"]
 ) -> None:
-    def plan(connection: int) -> Break | None:
-        return Break(when=when, after=after, how=how) if connection == first_broken else None
-
-    async with CodegenServer() as server, ChaosProxy(server.url, plan) as proxy:
-        first_broken = 1  # of the creates each has a connection of its own; the first works
+    # Each create has a connection of its own; the first works.
+    broken = Break(when=when, after=after, how=how)
+    async with CodegenServer() as server, ChaosProxy(server.url, None, broken) as proxy:
         async with client_of(server, url=proxy.url, settle=30.0) as client:
             await client.create_run("one that works")
+            run: AgentRun | None
             try:
                 run = await client.create_run("the one", on_unknown="retry")
             except InvalidRequestError:  # a byte of the request was turned over: refused
