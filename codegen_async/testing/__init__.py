@@ -10,15 +10,30 @@ if TYPE_CHECKING:
     from codegen_async.testing.clock import FastLoop, VirtualLoop, run_virtual
     from codegen_async.testing.codegen import CodegenServer
     from codegen_async.testing.faults import Fault
+    from codegen_async.testing.middesk import MiddeskServer
+    from codegen_async.testing.middesk_world import MiddeskWorld
     from codegen_async.testing.world import Life, Run, World
 
-__all__ = ["CodegenServer", "FastLoop", "Fault", "Life", "Run", "VirtualLoop", "World", "run_virtual"]
+__all__ = [
+    "CodegenServer",
+    "FastLoop",
+    "Fault",
+    "Life",
+    "MiddeskServer",
+    "MiddeskWorld",
+    "Run",
+    "VirtualLoop",
+    "World",
+    "run_virtual",
+]
 
 _HOMES = {
     "CodegenServer": "codegen",
     "FastLoop": "clock",
     "Fault": "faults",
     "Life": "life",
+    "MiddeskServer": "middesk",
+    "MiddeskWorld": "middesk_world",
     "Run": "life",
     "VirtualLoop": "clock",
     "World": "world",

@@ -20,8 +20,9 @@ from codegen_async.testing.clock import VirtualLoop
 
 if TYPE_CHECKING:
     from codegen_async.testing.codegen import CodegenServer
+    from codegen_async.testing.middesk import MiddeskServer
 
-__all__ = ["codegen_server"]
+__all__ = ["codegen_server", "middesk_server"]
 
 _Factories = Mapping[str, Callable[[], AbstractEventLoop]]
 
@@ -32,6 +33,15 @@ async def codegen_server() -> "AsyncGenerator[CodegenServer]":
     from codegen_async.testing.codegen import CodegenServer  # noqa: PLC0415 - aiohttp is loaded only if needed
 
     async with CodegenServer() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def middesk_server() -> "AsyncGenerator[MiddeskServer]":
+    """Yield a running `MiddeskServer` on the loop of the test."""
+    from codegen_async.testing.middesk import MiddeskServer  # noqa: PLC0415 - aiohttp is loaded only if needed
+
+    async with MiddeskServer() as server:
         yield server
 
 

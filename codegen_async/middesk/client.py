@@ -1,0 +1,499 @@
+"""The client of the Middesk agent-run API."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from codegen_async.arguments import (
+    LARGEST_ID,
+    check_int,
+    check_json,
+    check_json_object,
+    check_seconds_given,
+    check_segment,
+    check_text,
+    check_wait,
+)
+from codegen_async.client import RunClient
+from codegen_async.errors import (
+    APIError,
+    ConfigurationError,
+    DecodeError,
+    InvalidArgumentError,
+    OutcomeUnknownError,
+    clean,
+)
+from codegen_async.limits import Limits, Rate
+from codegen_async.middesk import decoding, requests
+from codegen_async.middesk.interrupts import Answering, InterruptBook, InterruptHandler
+from codegen_async.middesk.models import (
+    MiddeskAgent,
+    MiddeskRun,
+    MiddeskRunPage,
+    MiddeskThread,
+    Rating,
+    RunFeedback,
+    StreamEvent,
+    WebhookEvent,
+)
+from codegen_async.middesk.remote import MiddeskRemote
+from codegen_async.middesk.sse import EventParser, EventTooLargeError
+from codegen_async.middesk.webhooks import SeenEvents
+from codegen_async.polling import PollSchedule
+from codegen_async.secret import Secret
+from codegen_async.settings import Timeouts, from_environment, is_loopback
+from codegen_async.transport import Sender, Transport
+
+BASE_URL = "https://api.middesk.com"
+SANDBOX_URL = "https://api-sandbox.middesk.com"
+
+RATE = Rate(20, 1.0)
+"""The vendor's limit, per customer and over all endpoints."""
+
+_HOMES = {"mk_test_": "api-sandbox.middesk.com", "mk_live_": "api.middesk.com"}
+_LONGEST_COMMENT = 5000
+_PAGES_WITHOUT_NEWS = 2
+
+
+def resume_body(interrupt_id: str, answer: object) -> dict[str, Any]:
+    """Return the body of a resume, as far as the vendor's page of a run describes it: an id and an input."""
+    return {"id": interrupt_id, "input": answer}
+
+
+class MiddeskClient(RunClient[MiddeskRun, str]):
+    """Start Middesk agent runs, answer what they ask and wait for them, within the API's rate limit.
+
+    Use it as `async with MiddeskClient() as client:`. All methods may be called concurrently. The limit holds if there
+    is one client per customer, so one client serves a whole application.
+
+    GETs are tried up to four times after connection failures, timeouts, 408, 421, 425, 429 and 5xx. A create, resume or
+    feedback has no idempotency key, so it is only repeated where the server provably did not act (no connection, 421,
+    425, 429).
+
+    Args:
+        token: the API key. Default: the environment variable `MIDDESK_API_KEY`. Keys that begin with `mk_test_` are for
+            the sandbox only, those with `mk_live_` for the live API only; anything else is refused here.
+        base_url: where the API is. Default: `MIDDESK_API_BASE_URL`, else where the key belongs:
+            https://api-sandbox.middesk.com or https://api.middesk.com. http is refused except towards this machine.
+        latency: seconds within which every run that is waited for is looked at again. Default 5, which the limit allows
+            for 80 runs at a time; more runs are looked at less often. 0 spends all of `share`.
+        share: part of the limit that waiting may spend; the rest is left to your own calls. Default 0.8.
+        rate: the limit over all endpoints, if it differs from the vendor's 20 requests per second.
+        timeouts: bounds of a single attempt.
+        max_body: bytes an answer may have, after decompression, or one event of a stream. Default 32 MiB.
+        resume_body: makes the body of a resume from an interrupt's id and an input. Default: `{"id": ..., "input":
+            ...}`, since the vendor names both but publishes no field names.
+        sender: what talks to the server instead of aiohttp, for tests. The client closes it.
+
+    Raises:
+        ConfigurationError: one of these is missing or cannot be right.
+    """
+
+    def __init__(
+        self,
+        token: str | None = None,
+        *,
+        base_url: str | None = None,
+        latency: float = 5.0,
+        share: float = 0.8,
+        rate: Rate = RATE,
+        timeouts: Timeouts | None = None,
+        max_body: int = 32 * 2**20,
+        resume_body: Callable[[str, Any], Mapping[str, Any]] = resume_body,
+        sender: Sender | None = None,
+    ) -> None:
+        secret = Secret(from_environment("MIDDESK_API_KEY", "token") if token is None else token)
+        self._rate = rate
+        self._resume_body = resume_body
+        self._pages = decoding.make_page_decoder()
+        self._book = InterruptBook()
+        self._seen = SeenEvents()
+        super().__init__(
+            secret,
+            base_url=base_url or os.environ.get("MIDDESK_API_BASE_URL") or _home_of(secret),
+            limits=Limits({requests.ENDPOINT: rate}),
+            latency=latency,
+            share=share,
+            timeouts=timeouts,
+            max_body=max_body,
+            sender=sender,
+            is_old=self._book.is_old,
+        )
+        _check_host(self.base_url, secret)
+
+    def __repr__(self) -> str:
+        return f"MiddeskClient(base_url={self.base_url!r})"
+
+    # -- starting
+
+    async def list_agents(self) -> tuple[MiddeskAgent, ...]:
+        """Return the agents that the account may use ("List agents").
+
+        Raises:
+            APIError: they could not be had.
+        """
+        return await self._linked().transport.call(requests.agents(), decoding.agents)
+
+    async def create_thread(
+        self,
+        type: str,  # noqa: A002 - the vendor's word
+        *,
+        business_id: str | None = None,
+        context_type: str | None = None,
+        context_id: str | None = None,
+    ) -> MiddeskThread:
+        """Start a thread, to which runs can belong ("Create an agent thread").
+
+        Args:
+            type: the type of an agent, see `list_agents`.
+            business_id: the business it is about.
+            context_type: the kind of thing it is about instead of a business.
+            context_id: the thing.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right; nothing was sent.
+            NotFoundError: there is no such type of agent.
+            OutcomeUnknownError: it was sent, and whether there is a thread now is unknown.
+            APIError: any other failure; there is no thread.
+        """
+        context = _context(business_id, context_type, context_id)
+        if not context:
+            raise InvalidArgumentError("business_id", None, "this, or context_type and context_id")
+        request = requests.create_thread({"type": check_text("type", type), **context})
+        return await self._linked().transport.call(request, decoding.created_thread)
+
+    async def get_thread(self, thread_id: str) -> MiddeskThread:
+        """Return a thread as it is now ("Retrieve an agent thread").
+
+        Raises:
+            InvalidArgumentError: the id cannot be one.
+            NotFoundError: there is no such thread.
+            APIError: any other failure.
+        """
+        request = requests.thread(check_segment("thread_id", thread_id))
+        return await self._linked().transport.call(request, decoding.thread(thread_id))
+
+    async def create_run(
+        self,
+        type: str,  # noqa: A002 - the vendor's word
+        *,
+        business_id: str | None = None,
+        context_type: str | None = None,
+        context_id: str | None = None,
+        thread_id: str | None = None,
+    ) -> MiddeskRun:
+        """Start a run and return its first snapshot ("Create an agent run").
+
+        It needs a business, another context, or a thread. A run whose create was lost can be sought in `list_runs` by
+        its thread: a reason to create a thread first.
+
+        Args:
+            type: the type of an agent, see `list_agents`.
+            business_id: the business it is about.
+            context_type: the kind of thing it is about instead of a business.
+            context_id: the thing.
+            thread_id: the thread it is to belong to.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right; nothing was sent.
+            NotFoundError: there is no such thread.
+            InvalidRequestError: the server refuses it, for example as the business is in audit.
+            OutcomeUnknownError: it was sent, and whether there is a run now is unknown.
+            APIError: any other failure; there is no run.
+        """
+        context = _context(business_id, context_type, context_id)
+        if thread_id is not None:
+            context["thread_id"] = check_text("thread_id", thread_id)
+        if not context:
+            raise InvalidArgumentError("business_id", None, "this, context_type and context_id, or thread_id")
+        request = requests.create({"type": check_text("type", type), **context})
+        return await self._linked().transport.call(request, decoding.created)
+
+    # -- looking
+
+    async def get_run(self, run_id: str, *, include_steps: bool = False) -> MiddeskRun:
+        """Return a run as it is now ("Retrieve an agent run").
+
+        Args:
+            run_id: the run.
+            include_steps: ask for its steps, which cost the server more. Default: no, and `steps` is then `UNSET`.
+
+        Raises:
+            InvalidArgumentError: the id cannot be one.
+            NotFoundError: there is no such run.
+            APIError: any other failure.
+        """
+        request = requests.get(check_segment("run_id", run_id), include_steps=include_steps)
+        link = self._linked()
+        run = await link.transport.call(request, decoding.run(run_id))
+        link.waiting.seen(run)
+        return run
+
+    async def list_runs(self, *, page_size: int | None = None) -> AsyncGenerator[MiddeskRun]:
+        """Yield the account's runs, page after page, each once ("List agent runs").
+
+        The order is the server's; none is documented. Nor is the number of the first page: the first request names
+        none, and the next asks for page 1, which may show the same again.
+
+        Args:
+            page_size: runs asked for at a time. Default: the server's, which is not documented.
+
+        Raises:
+            InvalidArgumentError: the page size cannot be right.
+            APIError: a page could not be had.
+        """
+        per_page = None if page_size is None else check_int("page_size", page_size, 1, LARGEST_ID)
+        seen: set[str] = set()
+        number: int | None = None
+        without_news = 0
+        while without_news <= _PAGES_WITHOUT_NEWS:
+            page = await self.list_runs_page(page=number, per_page=per_page)
+            news = [run for run in page.data if run.id not in seen]
+            seen.update(run.id for run in news)
+            for run in news:
+                yield run
+            if not page.has_more or not (page.data or page.unreadable):
+                return
+            without_news = 0 if news else without_news + 1
+            number = (number or 0) + 1
+
+    async def list_runs_page(self, *, page: int | None = None, per_page: int | None = None) -> MiddeskRunPage:
+        """Return one page of the account's runs ("List agent runs").
+
+        Args:
+            page: its number; that of the first is not documented. Default: the first.
+            per_page: runs on a page; the most allowed is not documented. Default: the server's.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            APIError: the page could not be had.
+        """
+        request = requests.page(
+            None if page is None else check_int("page", page, 0, LARGEST_ID),
+            None if per_page is None else check_int("per_page", per_page, 1, LARGEST_ID),
+        )
+        link = self._linked()
+        shown = await link.transport.call(request, self._pages.decode)
+        for run in shown.data:
+            link.waiting.seen(run)
+        return shown
+
+    async def stream_run(self, run_id: str, *, silence: float = 300.0) -> AsyncGenerator[StreamEvent | MiddeskRun]:
+        """Yield the events of a run as they come, and at the end the run itself ("Stream agent run events").
+
+        A stream can end because the run ended, because it asks something, or because a connection broke, and no event
+        tells which. So the run is read once when the stream has ended, and yielded last: its `phase` tells. A run that
+        has ended is replayed from its beginning.
+
+        Args:
+            run_id: the run.
+            silence: seconds without a byte after which the stream is taken to have ended. Default 300: no heartbeats
+                are documented.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            NotFoundError: there is no such run.
+            DecodeError: an event is larger than the client's `max_body`.
+            APIError: any other failure to open the stream, which is tried once, or to read the run.
+        """
+        request = requests.stream(check_segment("run_id", run_id))
+        patience = check_seconds_given("silence", silence)
+        events = EventParser(self._max_body)
+        async with self._linked().transport.stream(request, silence=patience) as pieces:
+            try:
+                async for piece in pieces:
+                    for event in events.feed(piece):
+                        yield decoding.stream_event(event)
+            except EventTooLargeError as exc:
+                raise DecodeError(str(exc), method=request.method, path=request.path) from None
+        yield await self.get_run(run_id)
+
+    # -- answering
+
+    async def resume_run(
+        self,
+        run_id: str,
+        interrupt_id: str,
+        input: Any,  # noqa: A002 - the vendor's word
+        *,
+        body: Mapping[str, Any] | None = None,
+        include_steps: bool = False,
+    ) -> MiddeskRun | None:
+        """Answer an interrupt, so that the run goes on; return the run as the server then shows it.
+
+        The vendor names this call and what it carries, and publishes neither field names nor the answer. It is sent
+        whenever it is asked for; waits then take the interrupt for answered, although the server may still show it.
+
+        Args:
+            run_id: the run.
+            interrupt_id: the interrupt, from `run.interrupts`.
+            input: the answer: JSON.
+            body: the whole body, to be sent instead of what the client's `resume_body` makes.
+            include_steps: ask for the run's steps.
+
+        Returns:
+            The run, or None if the server's answer is no run.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right; nothing was sent.
+            NotFoundError: there is no such run.
+            OutcomeUnknownError: it was sent, and whether the run goes on is unknown.
+            APIError: any other failure; the run is as it was.
+        """
+        check_segment("run_id", run_id)
+        check_text("interrupt_id", interrupt_id)
+        content = self._resume_body(interrupt_id, check_json("input", input)) if body is None else body
+        request = requests.resume(run_id, check_json_object("body", content), include_steps=include_steps)
+        link = self._linked()
+        self._book.answer(run_id, interrupt_id)
+        try:
+            run = await link.transport.call(request, decoding.resumed(run_id))
+        except OutcomeUnknownError:
+            raise  # it counts as answered, as it must not be answered twice
+        except APIError:
+            self._book.withdraw(run_id, interrupt_id)
+            raise
+        if run is None:
+            link.waiting.notify(run_id)
+        else:
+            link.waiting.seen(run)
+        return run
+
+    async def submit_feedback(
+        self, run_id: str, *, rating: str, artifact_id: str, comment: str | None = None
+    ) -> RunFeedback:
+        """Rate what a run found ("Submit agent run feedback").
+
+        Args:
+            run_id: the run.
+            rating: `POSITIVE` or `NEGATIVE`, see `Rating`.
+            artifact_id: the artifact, see `Artifact.id`.
+            comment: what there is to say, at most 5000 characters.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right; nothing was sent.
+            PermissionDeniedError: the account has no access to feedback.
+            NotFoundError: there is no such run.
+            OutcomeUnknownError: it was sent, and whether it is stored is unknown.
+            APIError: any other failure; it is not stored.
+        """
+        if rating not in list(Rating):
+            raise InvalidArgumentError("rating", rating, " or ".join(Rating))
+        if comment is not None and len(check_text("comment", comment)) > _LONGEST_COMMENT:
+            raise InvalidArgumentError("comment", comment, f"at most {_LONGEST_COMMENT} characters")
+        fields = {"rating": rating, "artifact_id": check_text("artifact_id", artifact_id), "comment": comment}
+        request = requests.feedback(check_segment("run_id", run_id), fields)
+        return await self._linked().transport.call(request, decoding.feedback)
+
+    # -- waiting
+
+    async def wait_for_run(
+        self,
+        run: str | MiddeskRun,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - its error carries the last snapshot
+        latency: float | None = None,
+        raise_on_failure: bool = False,
+        on_blocked: InterruptHandler | None = None,
+        interrupt_timeout: float | None = None,
+        include_steps: bool = False,
+    ) -> MiddeskRun:
+        """Return the final snapshot of a run, when it has one; have its interrupts answered on the way.
+
+        All waits of a client share one schedule: a thousand cost little more than one. Outages of the server delay a
+        wait and do not end it. Cancelling a wait stops nothing at the server, and disturbs no other wait; an answer
+        that was just given is still sent before the cancellation goes on.
+
+        `on_blocked` is called with the run and those of its interrupts that it has not been asked before and that
+        nobody has answered, as often as there are any. It returns inputs by interrupt id; each is sent by a resume of
+        its own, in this order, never twice, and waiting goes on. Meanwhile this wait asks the server nothing. An answer
+        whose resume was lost is not sent again either: that the run goes on shows that it arrived.
+
+        Args:
+            run: the run or its id.
+            timeout: seconds until this wait gives up; the time `on_blocked` takes does not count. Default: never.
+            latency: seconds within which the run is looked at again. Default: the client's.
+            raise_on_failure: raise if the run failed. Default: that is a result, look at `run.phase`.
+            on_blocked: answers interrupts. Without it an interrupted run raises.
+            interrupt_timeout: seconds `on_blocked` may take for one round of interrupts. Default: any time.
+            include_steps: read the steps of the final snapshot, by one request more.
+
+        Raises:
+            WaitTimeoutError: the time is over, or that of `on_blocked`; has the last snapshot. The run can be waited
+                for again.
+            RunBlockedError: the run needs a person: there is no `on_blocked`, it returned None or nothing, it has left
+                interrupts unanswered and no others have come, or the run still asks five minutes after it was answered.
+                Has the snapshot, with the interrupts.
+            InvalidArgumentError: `on_blocked` returned something else than answers to what was asked.
+            RunFailedError: the run ended badly, and `raise_on_failure` is set.
+            NotFoundError: there is no such run, five seconds after the wait began.
+            AuthenticationError, PermissionDeniedError: the token is refused; ends all waits.
+            APIError: an answer was refused, or the steps could not be had.
+            ClientClosedError: the client was closed meanwhile.
+        """
+        patience = None if interrupt_timeout is None else check_seconds_given("interrupt_timeout", interrupt_timeout)
+        final = await self._linked().waiting.wait_for_run(
+            self._check_run(run),
+            on_blocked=Answering(self._book, on_blocked, patience, self.resume_run),
+            **check_wait(timeout=timeout, latency=latency),
+        )
+        if include_steps and final.steps is msgspec.UNSET:
+            shown = await self.get_run(final.id, include_steps=True)
+            final = msgspec.structs.replace(final, steps=shown.steps)
+        return final.raise_for_status() if raise_on_failure else final
+
+    def notify(self, event: WebhookEvent | str) -> None:
+        """Look at a run now, because something says that it has changed; does nothing if nobody waits.
+
+        Args:
+            event: a webhook's event, whose signature was checked; one that was given before, or is about no run, does
+                nothing. Or the id of a run.
+
+        Raises:
+            InvalidArgumentError: the id cannot be one.
+        """
+        waiting = self._linked().waiting
+        if isinstance(event, str):
+            waiting.notify(check_segment("event", event))
+        elif event.run is not None and self._seen.add(event.id):
+            waiting.notify(event.run.id)
+
+    def _remote(self, transport: Transport) -> MiddeskRemote:
+        return MiddeskRemote(transport)
+
+    def _schedule(self) -> PollSchedule:
+        return PollSchedule(get=self._rate, page=None, share=self._share)
+
+    def _check_run(self, run: str | MiddeskRun) -> str | MiddeskRun:
+        return run if isinstance(run, MiddeskRun) else check_segment("run", run)
+
+
+def _context(business_id: object, context_type: object, context_id: object) -> dict[str, str]:
+    """Return what a run or thread is about: a business, another context, or nothing."""
+    if (context_type is None) != (context_id is None):
+        raise InvalidArgumentError("context_id", context_id, "context_type and context_id, or neither")
+    if business_id is not None and context_type is not None:
+        raise InvalidArgumentError("context_type", context_type, "either this or business_id")
+    given = {"business_id": business_id, "context_type": context_type, "context_id": context_id}
+    return {name: check_text(name, value) for name, value in given.items() if value is not None}
+
+
+def _home_of(token: Secret) -> str:
+    return SANDBOX_URL if token.reveal().startswith("mk_test_") else BASE_URL
+
+
+def _check_host(base_url: str, token: Secret) -> None:
+    """Refuse a key where it does not belong.
+
+    Raises:
+        ConfigurationError: it is for another host. The message does not show it.
+    """
+    host = urlsplit(base_url).hostname or ""
+    for prefix, home in _HOMES.items():
+        if token.reveal().startswith(prefix) and host != home and not is_loopback(host):
+            raise ConfigurationError(f"token: keys that begin with {prefix} are for {home} only, not for {clean(host)}")

@@ -1,0 +1,114 @@
+"""From bodies to models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+
+from codegen_async.middesk.models import (
+    MiddeskAgent,
+    MiddeskRun,
+    MiddeskRunPage,
+    MiddeskThread,
+    RunFeedback,
+    Snapshot,
+    StreamEvent,
+    dec_hook,
+)
+from codegen_async.middesk.sse import ServerSentEvent
+from codegen_async.wire import PageDecoder, check_about
+
+
+class _Agents(msgspec.Struct):
+    data: tuple[MiddeskAgent, ...]
+
+
+class _Head(msgspec.Struct):
+    """As much of an answer as tells whether it is a run."""
+
+    id: str
+    object: str
+
+
+_run = msgspec.json.Decoder(MiddeskRun, dec_hook=dec_hook)
+_thread = msgspec.json.Decoder(MiddeskThread, dec_hook=dec_hook)
+_agents = msgspec.json.Decoder(_Agents)
+_feedback = msgspec.json.Decoder(RunFeedback)
+_head = msgspec.json.Decoder(_Head)
+
+created = _run.decode
+created_thread = _thread.decode
+feedback = _feedback.decode
+
+
+def run(run_id: str) -> Callable[[bytes], MiddeskRun]:
+    """Return a reader of that run."""
+
+    def decode(body: bytes) -> MiddeskRun:
+        shown = _run.decode(body)
+        check_about(shown.id, run_id)
+        return shown
+
+    return decode
+
+
+def resumed(run_id: str) -> Callable[[bytes], MiddeskRun | None]:
+    """Return a reader of what answers a resume of that run: the run, or something that the vendor does not describe."""
+
+    def decode(body: bytes) -> MiddeskRun | None:
+        try:
+            head = _head.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        return run(run_id)(body) if head.object == "run" else None
+
+    return decode
+
+
+def thread(thread_id: str) -> Callable[[bytes], MiddeskThread]:
+    """Return a reader of that thread."""
+
+    def decode(body: bytes) -> MiddeskThread:
+        shown = _thread.decode(body)
+        check_about(shown.id, thread_id, "thread")
+        return shown
+
+    return decode
+
+
+def agents(body: bytes) -> tuple[MiddeskAgent, ...]:
+    """Read the list of agents."""
+    return _agents.decode(body).data
+
+
+def make_page_decoder() -> PageDecoder[MiddeskRunPage]:
+    """Return a reader of pages, for one client."""
+    return PageDecoder("middesk", MiddeskRunPage, "data", MiddeskRun, dec_hook)
+
+
+def stream_event(event: ServerSentEvent) -> StreamEvent:
+    """Read an event of a stream; one that nobody knows is an event too."""
+    try:
+        data = msgspec.json.decode(event.data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        data = event.data
+    fields: dict[str, Any] = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+    return StreamEvent(
+        type=event.type or _text(fields.get("type")) or "message",
+        run_id=_text(fields.get("run_id")),
+        snapshot=_snapshot(fields.get("snapshot")),
+        data=data,
+    )
+
+
+def _snapshot(value: object) -> Snapshot | None:
+    try:
+        return msgspec.convert(value, Snapshot, dec_hook=dec_hook)
+    except msgspec.ValidationError:
+        return None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,402 @@
+"""What the Middesk API sends, field by field as its pages say.
+
+Required on the wire are only ids, which stay text (the vendor's own examples are not all UUIDs). Every other field may
+be missing, unknown fields are ignored, and words (`status`, `type`, `resolution`) are open sets that stay as sent.
+Interrupts, outputs and artifacts are free objects: they are dicts as sent, with properties for what is documented.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Annotated, Any, cast
+
+import msgspec
+
+from codegen_async.errors import RunFailedError, clean
+from codegen_async.models import Phase, PhaseTable, parse_time
+
+Id = Annotated[str, msgspec.Meta(min_length=1)]
+
+_PHASES = PhaseTable(
+    "middesk",
+    {
+        # The second word of a line is that of an older generation of the vendor's pages.
+        **dict.fromkeys(("RUNNING", "PENDING"), Phase.RUNNING),
+        "INTERRUPTED": Phase.BLOCKED,
+        "COMPLETED": Phase.SUCCEEDED,
+        **dict.fromkeys(("ERROR", "FAILED"), Phase.FAILED),
+    },
+)
+
+
+class AsSent(dict[str, Any]):
+    """Hold a free object with all that was sent."""
+
+    def _text(self, name: str) -> str | None:
+        value = self.get(name)
+        return value if isinstance(value, str) else None
+
+
+class Artifact(AsSent):
+    """Hold something an agent found.
+
+    `submit_feedback` needs its id, which the vendor sends without declaring it: one reason to keep all fields.
+    """
+
+    @property
+    def id(self) -> str | None:
+        """The artifact's id, where it has one."""
+        return self._text("id")
+
+    @property
+    def title(self) -> str | None:
+        """What it is called."""
+        return self._text("title")
+
+    @property
+    def type(self) -> str | None:
+        """What kind of thing it is; an open set."""
+        return self._text("type")
+
+    @property
+    def summary(self) -> str | None:
+        """A short form of it."""
+        return self._text("summary")
+
+    @property
+    def confidence(self) -> Any:
+        """How sure the agent is; no type is documented."""
+        return self.get("confidence")
+
+    @property
+    def sources(self) -> tuple[Mapping[str, Any], ...]:
+        """Where it was found: objects with `url`, `source_name`, `source_tier` and `source_type`."""
+        return _objects(self.get("sources"))
+
+
+class Output(AsSent):
+    """Hold what a completed run produced."""
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """What the agent found."""
+        return tuple(map(Artifact, _objects(self.get("artifacts"))))
+
+
+class Interrupt(AsSent):
+    """Hold a question that a run cannot go on without: its answer goes to `resume_run`, with the interrupt's id."""
+
+    @property
+    def id(self) -> str:
+        """The interrupt's id; empty where an older API sent none, and then it cannot be answered."""
+        return self._text("id") or ""
+
+    @property
+    def agent(self) -> str | None:
+        """The type of the agent that asks."""
+        return self._text("agent")
+
+    @property
+    def value(self) -> Mapping[str, Any]:
+        """What is asked; typical keys are `agent`, `label`, `artifacts` and `proposals`."""
+        value = self.get("value")
+        return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+    @property
+    def label(self) -> str | None:
+        """The question in words, where there is one."""
+        label = self.value.get("label")
+        return label if isinstance(label, str) else None
+
+
+class Artifacts(tuple[Artifact, ...]):
+    """Hold artifacts; where a server sends null there are none."""
+
+    __slots__ = ()
+
+
+class Interrupts(tuple[Interrupt, ...]):
+    """Hold interrupts; where a server sends null there are none."""
+
+    __slots__ = ()
+
+
+def dec_hook(kind: type, value: object) -> Any:
+    """Read the types of this module that msgspec does not know."""
+    if issubclass(kind, AsSent):
+        return kind(_object(value))
+    items = [_object(one) for one in cast("list[object]", value or ())]
+    return Artifacts(map(Artifact, items)) if kind is Artifacts else Interrupts(map(Interrupt, items))
+
+
+def _object(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"Expected `object`, got `{type(value).__name__}`")  # noqa: TRY004 - msgspec adds the path
+    return cast("dict[str, Any]", value)
+
+
+def _objects(value: object) -> tuple[dict[str, Any], ...]:
+    values = cast("list[object]", value) if isinstance(value, list) else []
+    return tuple(cast("dict[str, Any]", one) for one in values if isinstance(one, dict))
+
+
+class Requester(msgspec.Struct, frozen=True, kw_only=True):
+    """Name who started a run: a user, or the account whose API key was used (then without `email`)."""
+
+    id: str = ""
+    name: str | None = None
+    email: str | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold one step of a run, with the steps within it.
+
+    Attributes:
+        id: the step.
+        run_id: the run.
+        type: such as `activity`, `output`, `interrupt`, `error`.
+        name: what it is called.
+        label: the same for people.
+        status: such as `running`, `completed`, `error`.
+        agent: the type of the agent that takes it.
+        parent_step_id: the step it belongs to.
+        started_at: as sent.
+        completed_at: as sent.
+        result: what came of it; see `resolution`.
+        artifacts: what was found in it.
+        steps: the steps within it.
+    """
+
+    id: str = ""
+    run_id: str | None = None
+    type: str | None = None
+    name: str | None = None
+    label: str | None = None
+    status: str | None = None
+    agent: str | None = None
+    parent_step_id: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+    result: dict[str, Any] | None = None
+    artifacts: Artifacts = Artifacts()
+    steps: tuple[Step, ...] | None = None
+
+    @property
+    def resolution(self) -> str | None:
+        """How an interrupt was settled without a person (`auto_approve`, `skip`); None after an answer."""
+        return None if self.result is None else self.result.get("resolution")
+
+
+class _Timed(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs, threads and agents have in common."""
+
+    id: Id
+    object: str | None = None
+    created_at: str | None = None
+    updated_at: str | None = None
+
+    @property
+    def created_time(self) -> datetime | None:
+        """When it was created; None if the server did not say in a form that is known."""
+        return parse_time(self.created_at)
+
+
+class MiddeskRun(_Timed, frozen=True, kw_only=True):
+    """Hold a run as the server showed it ("Retrieve an agent run").
+
+    Attributes:
+        id: the run.
+        object: `run`.
+        created_at, updated_at: as sent; see `created_time`.
+        status: the server's word, as sent; see `phase`.
+        thread_id: the thread it belongs to.
+        agent: the type of its agent, such as `cip_orchestrator`.
+        requester: who started it; None for the system.
+        started_at, ended_at: as sent.
+        output: what it produced; None unless it has completed.
+        interrupts: what it asks; empty unless it is interrupted.
+        steps: what it did, if it was asked for with `include_steps`; else `msgspec.UNSET`, which is not the same as a
+            run without steps.
+    """
+
+    status: str | None = None
+    thread_id: str | None = None
+    agent: str | None = None
+    requester: Requester | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    output: Output | None = None
+    interrupts: Interrupts = Interrupts()
+    steps: tuple[Step, ...] | msgspec.UnsetType | None = msgspec.UNSET
+
+    @property
+    def phase(self) -> Phase:
+        """Where the run stands; an unknown status word reads as running."""
+        return _PHASES.phase(self.status)
+
+    @property
+    def source_type(self) -> None:
+        """Nothing: this API does not tell what started a run in a word."""
+        return
+
+    @property
+    def error_steps(self) -> tuple[Step, ...]:
+        """The steps of type `error`, at any depth: all that a failed run says of why. Needs the steps."""
+        return tuple(step for step in _walk(self.steps or ()) if step.type == "error")
+
+    def raise_for_status(self) -> MiddeskRun:
+        """Return the run itself, unless it ended in failure.
+
+        Raises:
+            RunFailedError: it did; tells why if the run has its steps.
+        """
+        if self.phase is Phase.FAILED:
+            why = "; ".join(step.label or step.name or step.id for step in self.error_steps)
+            reason = f": {clean(why)}" if why else ""
+            raise RunFailedError(f"run {self.id} ended with status {self.status}{reason}", run_id=self.id, run=self)
+        return self
+
+
+def _walk(steps: tuple[Step, ...]) -> Iterator[Step]:
+    ahead = list(reversed(steps))
+    while ahead:
+        step = ahead.pop()
+        yield step
+        ahead.extend(reversed(step.steps or ()))
+
+
+class MiddeskRunPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold one page of runs; no order is documented.
+
+    Attributes:
+        data: the runs that could be read.
+        has_more: whether there are more pages.
+        total_count: runs on all pages.
+        unreadable: runs of this page that could not be read; 0 unless the server sends something undocumented.
+    """
+
+    data: tuple[MiddeskRun, ...]
+    has_more: bool = False
+    total_count: int | None = None
+    unreadable: int = 0
+
+
+class MiddeskThread(_Timed, frozen=True, kw_only=True):
+    """Hold a thread: the runs about one business, or another context.
+
+    Attributes:
+        id: the thread.
+        object: what it is called on the wire.
+        created_at, updated_at: as sent; see `created_time`.
+        status: the server's word, from the same set as a run's.
+        metadata: as sent.
+        requester: as sent.
+        steps: what was done in it.
+    """
+
+    status: str | None = None
+    metadata: dict[str, Any] | None = None
+    requester: dict[str, Any] | None = None
+    steps: tuple[Step, ...] | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class MiddeskAgent(_Timed, frozen=True, kw_only=True):
+    """Hold an agent that the account may use.
+
+    Attributes:
+        id: the agent.
+        object: what it is called on the wire.
+        created_at, updated_at: as sent; see `created_time`.
+        type: what `create_run` is given.
+        name: what it is called.
+        description: what it does.
+    """
+
+    type: str | None = None
+    name: str | None = None
+    description: str | None = None
+
+
+class Rating(enum.StrEnum):
+    """Say what a person thinks of an artifact."""
+
+    POSITIVE = "POSITIVE"
+    NEGATIVE = "NEGATIVE"
+
+
+class Reviewer(msgspec.Struct, frozen=True, kw_only=True):
+    """Name who gave feedback: a `User` or an `Account`."""
+
+    type: str | None = None
+    id: str | None = None
+
+
+class RunFeedback(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold feedback that was stored.
+
+    Attributes:
+        id: the feedback.
+        object: what it is called on the wire.
+        run_id: the run.
+        artifact_id: the artifact it is about.
+        rating: see `Rating`.
+        comment: what was said.
+        reviewer: who said it.
+        superseded_prior: whether it replaced an earlier one.
+        created_at: as sent.
+    """
+
+    id: Id
+    object: str | None = None
+    run_id: str | None = None
+    artifact_id: str | None = None
+    rating: str | None = None
+    comment: str | None = None
+    reviewer: Reviewer | None = None
+    superseded_prior: Any = None
+    created_at: str | None = None
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the state of a run that an event of its stream shows."""
+
+    steps: tuple[Step, ...] | None = None
+    artifacts: Artifacts = Artifacts()
+
+
+class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold an event of a run's stream.
+
+    Attributes:
+        type: such as `RUN_STARTED`, `STATE_SNAPSHOT`, `RUN_FINISHED`; an open set. None of them tells how a run ended.
+        run_id: the run.
+        snapshot: the run's state; None if the event shows none that can be read.
+        data: all of the event as sent: JSON, or text that is none.
+    """
+
+    type: str
+    run_id: str | None = None
+    snapshot: Snapshot | None = None
+    data: Any = None
+
+
+class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold an event of a webhook.
+
+    Attributes:
+        id: the event; a delivery that is repeated has the same.
+        type: such as `run.created`, `run.interrupted`, `run.completed` (which is sent for failures too).
+        created_at: as sent.
+        account_id: whose it is; older events only.
+        data: what it is about, as sent.
+        run: the run it is about; None for other events. What it shows may be overtaken when it is read.
+    """
+
+    id: Id
+    type: str
+    created_at: str | None = None
+    account_id: str | None = None
+    data: dict[str, Any] = {}
+    run: MiddeskRun | None = None

@@ -1,0 +1,75 @@
+"""From checked arguments to requests. Pure; what is text in a path is quoted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from codegen_async.answers import Request
+from codegen_async.wire import json_body, query_of, segment
+
+ENDPOINT = "all"
+"""Whose limit every request spends: the vendor states one, "20 requests per second per customer"."""
+
+_RUNS = "/v1/runs"
+_THREADS = "/v1/threads"
+
+
+def get(run_id: str, *, include_steps: bool = False) -> Request:
+    """Read a run ("Retrieve an agent run")."""
+    return _get(f"{_RUNS}/{segment(run_id)}", include=_include(include_steps))
+
+
+def page(number: int | None, per_page: int | None) -> Request:
+    """Read a page of runs ("List agent runs")."""
+    return _get(_RUNS, page=number, per_page=per_page)
+
+
+def create(fields: Mapping[str, Any]) -> Request:
+    """Start a run ("Create an agent run")."""
+    return _post(_RUNS, json_body(fields))
+
+
+def resume(run_id: str, body: Mapping[str, Any], *, include_steps: bool) -> Request:
+    """Answer an interrupt; named on the page of a run, and nowhere described."""
+    path = f"{_RUNS}/{segment(run_id)}/resume"
+    return _post(path, msgspec.json.encode(body), include=_include(include_steps))
+
+
+def feedback(run_id: str, fields: Mapping[str, Any]) -> Request:
+    """Rate an artifact of a run ("Submit agent run feedback")."""
+    return _post(f"{_RUNS}/{segment(run_id)}/feedback", json_body(fields))
+
+
+def stream(run_id: str) -> Request:
+    """Follow a run ("Stream agent run events")."""
+    return _get(f"{_RUNS}/{segment(run_id)}/stream")
+
+
+def thread(thread_id: str) -> Request:
+    """Read a thread ("Retrieve an agent thread")."""
+    return _get(f"{_THREADS}/{segment(thread_id)}")
+
+
+def create_thread(fields: Mapping[str, Any]) -> Request:
+    """Start a thread ("Create an agent thread")."""
+    return _post(_THREADS, json_body(fields))
+
+
+def agents() -> Request:
+    """Read which agents there are ("List agents")."""
+    return _get("/v1/agents")
+
+
+def _get(path: str, **query: object) -> Request:
+    return Request(endpoint=ENDPOINT, method="GET", path=path, query=query_of(**query))
+
+
+def _post(path: str, body: bytes, **query: object) -> Request:
+    return Request(endpoint=ENDPOINT, method="POST", path=path, query=query_of(**query), body=body)
+
+
+def _include(steps: bool) -> str | None:
+    return "steps" if steps else None
