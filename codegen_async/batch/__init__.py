@@ -1,0 +1,1 @@
+"""Durable batches: many prompts, each made into a run exactly once, whatever dies meanwhile."""

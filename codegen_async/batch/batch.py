@@ -1,0 +1,277 @@
+"""Make many prompts into runs, each exactly once, and go on where it stood after whatever has happened."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import anyio
+
+from codegen_async.arguments import LARGEST_ID, check_int, check_text
+from codegen_async.batch import results
+from codegen_async.batch.audit import AuditReport, compare
+from codegen_async.batch.inputs import read_tasks
+from codegen_async.batch.items import Outcome, State, Task, check_name
+from codegen_async.batch.journal import Journal, driving, read_counts, read_outcomes
+from codegen_async.batch.runner import Runner
+from codegen_async.codegen.client import CodegenClient
+from codegen_async.errors import ClientClosedError, InvalidArgumentError, JournalError
+
+
+class Batch(anyio.AsyncContextManagerMixin):
+    """Drive many prompts to the ends of their runs, with a journal that outlives the process.
+
+    Use it as `async with Batch(client, "batch.db") as batch:`. Whatever happens to the process, the next one that opens
+    the journal goes on where it stood: no prompt is lost and none is made into two runs, see "Exactly once" in the
+    documentation. The file holds prompts and results and is readable to its owner only.
+
+    Args:
+        client: an open client.
+        path: the journal; made if it is not there.
+        clock: returns wall-clock seconds, which cross processes. Default: `time.time`; another one is for tests.
+
+    Raises:
+        JournalError: on entering: the file cannot be used, or another process drives it.
+        ClientClosedError: on entering: the client is not open.
+    """
+
+    def __init__(
+        self, client: CodegenClient, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.path = Path(path)
+        self._client = client
+        self._clock = clock
+        self._journal: Journal | None = None
+        self._runner: Runner | None = None
+        self._driver: asyncio.Task[None] | None = None
+        self._stopped = False
+        self._added: dict[str, Task] = {}
+        self._keyless = 0
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        limiter = self._client.limiter("create")
+        async with driving(self.path, self._clock) as journal:
+            limiter.seed(await journal.ages())  # a restart spends no second burst
+            self._journal = journal
+            try:
+                yield self
+                await self._save_added()
+            finally:
+                await self._end_driver()
+                self._journal = None
+
+    # -- filling it
+
+    def add(
+        self,
+        prompt: str,
+        *,
+        images: Iterable[str | os.PathLike[str]] = (),
+        metadata: Mapping[str, Any] | None = None,
+        repo_id: int | None = None,
+        model: str | None = None,
+        agent_type: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        """Add a prompt; the other arguments are those of `CodegenClient.create_run`.
+
+        It is in the journal once `run` begins or the block ends. What is there already, with the same content, is not
+        added again, so a script may simply be started anew. Without a key, items are told apart by the order in which
+        they are added; give keys if that may change between starts.
+
+        Args:
+            prompt: what the agent is to do.
+            images: read when they are sent.
+            metadata: JSON to be stored with the run.
+            repo_id: the repository to work on.
+            model: the model to use.
+            agent_type: the agent to use.
+            key: a name for the item, at most 200 characters, the first of them no `#`. Default: `#0`, `#1`, ...
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right, nothing was added; later, from `run` or on leaving: the
+                key is that of an item with other content.
+        """
+        self._opened()
+        task = Task.checked(
+            prompt, images=images, metadata=metadata, repo_id=repo_id, model=model, agent_type=agent_type
+        )
+        name = f"#{self._keyless}" if key is None else check_name(key)
+        if self._added.get(name, task) != task:
+            raise InvalidArgumentError("key", name, "another key, as an item of this one was added with other content")
+        self._keyless += key is None
+        self._added[name] = task
+        if self._runner is not None:
+            self._runner.look()
+
+    async def add_file(self, path: str | os.PathLike[str]) -> None:
+        """Add the prompts of a `.jsonl` or `.csv` file, all of them or, if one cannot be right, none.
+
+        Each line has a `prompt` and, where wanted, `key`, `images` (a list; in CSV as JSON, or one path), `metadata`
+        (in CSV as JSON), `repo_id`, `model` and `agent_type`. Without a key, an item is called `#<file>:<line>`.
+
+        Raises:
+            InvalidArgumentError: a line cannot be right, and which; or its key is that of an item with other content.
+            JournalError: the journal cannot be written to.
+        """
+        await self._save_added()
+        await self._opened().add(read_tasks(Path(path)))
+        if self._runner is not None:
+            self._runner.look()
+
+    async def resend(self, *keys: str) -> None:
+        """Let `run` send items again that are `unknown` or `rejected`: the decision of a person.
+
+        Raises:
+            InvalidArgumentError: there is no such item, or it is neither.
+            JournalError: the journal cannot be written to.
+        """
+        await self._opened().release([check_text("key", key) for key in keys])
+        if self._runner is not None:
+            self._runner.look()
+
+    # -- running it
+
+    async def run(self, *, max_active: int | None = None, max_attempts: int = 1) -> AsyncGenerator[Outcome]:
+        """Create a run for each item, wait for all of them, and yield an outcome for each as it comes.
+
+        What an earlier process began is gone on with. An outcome counts as handed out when the next one is asked for;
+        those that were not are yielded again by the next `run`, those that were are not. Leaving the loop early leaves
+        at once; see `stop` for another way.
+
+        Args:
+            max_active: most items that may be under way at once. Default: as many as the create limit allows.
+            max_attempts: most runs to be created for an item whose runs fail. Default 1: a failed run is a result.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right, or what was added bears the key of another item.
+            BatchPausedError: the plan's runs are used up, and what was running has come to its end; or the token is
+                refused, which stops everything at once. To go on, see to it and run the batch again.
+            JournalError: the journal cannot be written to; run it again when that is mended.
+            APIError: the answers of the server make no sense.
+        """
+        journal = self._opened()
+        limit = None if max_active is None else check_int("max_active", max_active, 1, LARGEST_ID)
+        attempts = check_int("max_attempts", max_attempts, 1, LARGEST_ID)
+        if self._runner is not None:
+            raise RuntimeError("this batch is being run already; to leave a run early, close it: contextlib.aclosing")
+        runner = Runner(self._client, journal, self._save_added, max_active=limit, max_attempts=attempts)
+        if self._stopped:
+            runner.stop()
+        self._runner = runner
+        try:
+            await self._save_added()
+            more = True
+            while more:
+                driver = self._driver = asyncio.create_task(runner.run())
+                driver.add_done_callback(lambda _: runner.news.set())
+                over = False
+                while not over:
+                    runner.news.clear()
+                    over = driver.done()  # what it wrote is seen from here on
+                    while outcomes := await journal.to_hand_out():
+                        for place, outcome in outcomes:
+                            yield outcome
+                            await journal.handed_out(place)
+                    if not over:
+                        await runner.news.wait()
+                await driver
+                # The last outcomes may have moved the caller to add something.
+                more = not self._stopped and (bool(self._added) or await journal.has_planned())
+        finally:
+            self._runner = None
+            await self._end_driver()
+
+    def stop(self) -> None:
+        """Create no more runs: `run` goes on until those that were created have ended, then it ends.
+
+        Items that were not sent stay planned; open the journal again to go on with them.
+        """
+        self._stopped = True
+        if self._runner is not None:
+            self._runner.stop()
+
+    async def _end_driver(self) -> None:
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            driver.cancel()
+            await asyncio.gather(driver, return_exceptions=True)
+
+    # -- looking at it
+
+    async def status(self) -> dict[State, int]:
+        """Return how many items are in each state.
+
+        Raises:
+            JournalError: the journal cannot be read.
+        """
+        await self._save_added()
+        return await self._opened().counts()
+
+    async def audit(self) -> AuditReport:
+        """Compare the journal with what the server has, run by run.
+
+        Do it when `run` is over: what is created meanwhile would look like an error.
+
+        Raises:
+            APIError: the runs could not be listed.
+            JournalError: the journal cannot be read.
+        """
+        journal = self._opened()
+        floor = await journal.first_floor()
+        runs = [] if floor is None else await self._client.creating.keyed_runs(floor)
+        return await compare(journal.batch_id, journal.facts(), runs)
+
+    async def export(self, path: str | os.PathLike[str]) -> int:
+        """Write where each item stands to a `.csv` or `.jsonl` file, and return how many they are.
+
+        It has the key, state, run, status, duration, pull requests, summary, result and error of each. In CSV, text
+        that a spreadsheet would take for a formula begins with an apostrophe.
+
+        Raises:
+            InvalidArgumentError: the file is neither, or cannot be written.
+            JournalError: the journal cannot be read.
+        """
+        await self._save_added()
+        return await export_journal(self.path, path)
+
+    # -- helpers
+
+    def _opened(self) -> Journal:
+        if self._journal is None:
+            raise ClientClosedError("use the batch inside its block: async with Batch(client, path) as batch: ...")
+        return self._journal
+
+    async def _save_added(self) -> None:
+        if self._added:
+            added, self._added = self._added, {}
+            try:
+                await self._opened().add(added.items())
+            except JournalError:
+                self._added = added | self._added  # for when that is mended
+                raise
+
+
+async def export_journal(journal: str | os.PathLike[str], path: str | os.PathLike[str]) -> int:
+    """Write the items of a journal to a file as `Batch.export` does, also while another process drives it.
+
+    Raises:
+        InvalidArgumentError: the file is neither `.csv` nor `.jsonl`, or cannot be written.
+        JournalError: there is no such journal, or it cannot be read.
+    """
+    return await asyncio.to_thread(lambda: results.export(read_outcomes(Path(journal)), Path(path)))
+
+
+async def journal_status(journal: str | os.PathLike[str]) -> dict[State, int]:
+    """Return how many items of a journal are in each state, also while another process drives it.
+
+    Raises:
+        JournalError: there is no such journal, or it cannot be read.
+    """
+    return await asyncio.to_thread(read_counts, Path(journal))

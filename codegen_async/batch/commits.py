@@ -1,0 +1,149 @@
+"""Group commit: writes that arrive while a commit is under way go together into the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+
+from codegen_async.batch.schema import explain, explained
+from codegen_async.errors import CodegenAsyncError, JournalError
+
+T = TypeVar("T")
+
+Work = Callable[[sqlite3.Connection], T]
+
+
+class Committer:
+    """Use a database on a thread of its own. Belongs to the loop that it is made on.
+
+    A commit takes a millisecond or more, however much is in it: one transaction for all who wait makes thousands of
+    writes per second out of hundreds.
+
+    Args:
+        path: the database, for messages.
+        connect, disconnect: open and close it, on the thread.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        connect: Callable[[], sqlite3.Connection],
+        disconnect: Callable[[sqlite3.Connection], None],
+    ) -> None:
+        self._path = path
+        self._connect = connect
+        self._disconnect = disconnect
+        self._loop = asyncio.get_running_loop()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="codegen-journal")
+        self._queue: list[tuple[Work[Any], asyncio.Future[Any]]] = []
+        self._busy = False
+        self._connection: sqlite3.Connection | None = None
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            JournalError: it cannot be opened.
+        """
+        try:
+            await self._loop.run_in_executor(self._thread, self._open)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.aclose()  # after a cancellation it may be open all the same
+            raise
+
+    async def aclose(self) -> None:
+        """Disconnect, once all writes are committed; also those whose callers were cancelled."""
+        while self._busy:
+            with contextlib.suppress(JournalError):  # whoever wrote has been told
+                await self.write(lambda _: None)
+        await self._loop.run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
+
+    async def read(self, work: Work[T]) -> T:
+        """Return what `work` reads. It sees all writes that were committed before."""
+        return await self._loop.run_in_executor(self._thread, self._read, work)
+
+    async def write(self, work: Work[T]) -> T:
+        """Return what `work` returns, once what it wrote is safely on the disk.
+
+        A caller that is cancelled does not take its write back.
+
+        Raises:
+            JournalError: the transaction could not be committed; nothing of it is in the file.
+            CodegenAsyncError: what `work` raised; nothing of its own is in the file, other work is not touched.
+        """
+        done: asyncio.Future[T] = self._loop.create_future()
+        self._queue.append((work, done))
+        if not self._busy:
+            self._begin()
+        return await done
+
+    def _begin(self) -> None:
+        group, self._queue = self._queue, []
+        self._busy = True
+        # Not a task: when a program ends, all tasks are cancelled, and this must not be.
+        committed = self._loop.run_in_executor(self._thread, self._commit, [work for work, _ in group])
+        committed.add_done_callback(lambda results: self._end([done for _, done in group], results.result()))
+
+    def _end(self, group: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
+        for done, result in zip(group, results, strict=True):
+            if done.done():
+                continue  # its caller was cancelled
+            if isinstance(result, Exception):
+                done.set_exception(result)
+            else:
+                done.set_result(result)
+        self._busy = False
+        if self._queue:
+            self._begin()
+
+    # -- on the thread
+
+    @property
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise AssertionError("the journal is not open")
+        return self._connection
+
+    def _open(self) -> None:
+        self._connection = self._connect()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._disconnect(self._connection)
+
+    def _read(self, work: Work[T]) -> T:
+        with explained(self._path):
+            return work(self._opened)
+
+    def _commit(self, group: Sequence[Work[Any]]) -> Sequence[Any]:
+        connection = self._opened
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            results = [_carry_out(work, connection) for work in group]
+            connection.execute("COMMIT")
+        except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait
+            with contextlib.suppress(sqlite3.Error):  # SQLite may have done it by itself
+                connection.execute("ROLLBACK")
+            return [explain(self._path, exc) if isinstance(exc, sqlite3.Error) else exc for _ in group]
+        return results
+
+
+def _carry_out(work: Work[T], connection: sqlite3.Connection) -> T | CodegenAsyncError:
+    connection.execute("SAVEPOINT work")
+    result: T | CodegenAsyncError
+    try:
+        result = work(connection)
+    except CodegenAsyncError as exc:
+        connection.execute("ROLLBACK TO work")
+        result = exc
+    connection.execute("RELEASE work")
+    return result

@@ -1,0 +1,165 @@
+"""What a batch is made of: tasks to create runs for, and where each of them stands."""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, cast
+
+import msgspec
+
+from codegen_async.arguments import check_id, check_json_object, check_text
+from codegen_async.codegen.creating import IDEMPOTENCY_KEY
+from codegen_async.codegen.models import AgentRun
+from codegen_async.errors import InvalidArgumentError
+from codegen_async.models import Phase
+
+_LONGEST_NAME = 200
+
+
+class State(enum.StrEnum):
+    """Say where an item of a batch stands."""
+
+    PLANNED = "planned"
+    """To be created."""
+    SENDING = "sending"
+    """Sent, or about to be; whether there is a run is not known yet."""
+    CREATED = "created"
+    """It has a run."""
+    ENDED = "ended"
+    """Its run has ended, well or not."""
+    REJECTED = "rejected"
+    """The server, or a check before it, refused to create a run."""
+    UNKNOWN = "unknown"
+    """It was sent and no run was found, and it would not be safe to send it again: a person has to decide."""
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Hold what a run is to be created with; see `CodegenClient.create_run`."""
+
+    prompt: str
+    images: tuple[str, ...] = ()
+    metadata: dict[str, Any] | None = None
+    repo_id: int | None = None
+    model: str | None = None
+    agent_type: str | None = None
+
+    @classmethod
+    def checked(
+        cls,
+        prompt: str,
+        *,
+        images: Iterable[str | os.PathLike[str]] = (),
+        metadata: Mapping[str, Any] | None = None,
+        repo_id: int | None = None,
+        model: str | None = None,
+        agent_type: str | None = None,
+    ) -> Task:
+        """Return a task if its fields can be right.
+
+        Raises:
+            InvalidArgumentError: one of them cannot.
+        """
+        return cls(
+            prompt=check_text("prompt", prompt),
+            images=_check_images(images),
+            metadata=None if metadata is None else _check_metadata(metadata),
+            repo_id=None if repo_id is None else check_id("repo_id", repo_id),
+            model=None if model is None else check_text("model", model),
+            agent_type=None if agent_type is None else check_text("agent_type", agent_type),
+        )
+
+    def encode(self) -> bytes:
+        """Return it as JSON, equal tasks as equal bytes."""
+        return msgspec.json.encode(self, order="sorted")
+
+
+decode_task = msgspec.json.Decoder(Task).decode
+"""Read a task from JSON."""
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what driving an item takes.
+
+    Attributes:
+        seq: its number in the journal, from 1.
+        name: the caller's key, or what stands for it.
+        key: the idempotency key of its present attempt.
+        attempt: which one that is, from 1.
+        floor: the id of a run that existed before that attempt was first sent.
+        likely_done: whether the server reported success in an answer that could not be read.
+        run_id: its run, if it has one.
+    """
+
+    seq: int
+    name: str
+    key: str
+    attempt: int
+    floor: int | None
+    likely_done: bool
+    run_id: int | None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Tell what became of an item.
+
+    Attributes:
+        key: the key it was added with; for one without, `#0`, `#1`, ... or `#<file>:<line>`.
+        index: its place in the batch, from 0.
+        state: `ended`; `rejected`; `unknown`; or `created` if its run does not move by itself (paused, say). The last
+            two are taken up again when the batch is run again.
+        run: the last snapshot of its run, if there is one.
+        run_id: the run.
+        error: why there is no run, or what is wrong with it.
+        attempts: runs that were tried for, in all.
+        seconds: from its creation until its end was seen.
+    """
+
+    key: str
+    index: int
+    state: State
+    run: AgentRun | None = None
+    run_id: int | None = None
+    error: str | None = None
+    attempts: int = 1
+    seconds: float | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it has a run, and that run ended well."""
+        return self.state is State.ENDED and self.run is not None and self.run.phase is Phase.SUCCEEDED
+
+
+def idempotency_key(batch_id: str, name: str, attempt: int) -> str:
+    """Return the key of an attempt: the same whenever it is asked for, and no other item's."""
+    return f"{batch_id}-{sha256(name.encode()).hexdigest()[:16]}-{attempt}"
+
+
+def check_name(name: object) -> str:
+    """Return a caller's key if it can be one.
+
+    Raises:
+        InvalidArgumentError: it is blank, too long, or looks like what stands for keys that are not given.
+    """
+    text = check_text("key", name)
+    if len(text) > _LONGEST_NAME or text.startswith("#"):
+        raise InvalidArgumentError("key", name, f"at most {_LONGEST_NAME} characters, the first of them no '#'")
+    return text
+
+
+def _check_images(images: object) -> tuple[str, ...]:
+    if not isinstance(images, Iterable) or isinstance(images, str | bytes):
+        raise InvalidArgumentError("images", images, "a list of data URIs or file paths")
+    given = cast("Sequence[object]", tuple(cast("Iterable[object]", images)))
+    for index, image in enumerate(given):
+        if not isinstance(image, str | os.PathLike):
+            raise InvalidArgumentError(f"images[{index}]", image, "a data URI or a file path")
+    return tuple(str(cast("str | os.PathLike[str]", image)) for image in given)
+
+
+def _check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    if IDEMPOTENCY_KEY in metadata:
+        raise InvalidArgumentError("metadata", IDEMPOTENCY_KEY, f"no key {IDEMPOTENCY_KEY!r}, as it is reserved")
+    return check_json_object("metadata", metadata)

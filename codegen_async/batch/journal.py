@@ -1,0 +1,373 @@
+"""The journal of a batch: what is to be done, what was begun, what came of it. It outlives every process.
+
+An item goes planned -> sending -> created -> ended. `sending` is on the disk before the first byte of a create is
+sent, and `created` after its answer; so whatever dies, an item without a run that may have one is known by its state.
+From sending it can also go back to planned (it was never sent, or surely came to nothing), to rejected (refused), or to
+unknown (nobody can say).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio
+import msgspec
+
+from codegen_async.batch.commits import Committer
+from codegen_async.batch.items import Item, Outcome, State, Task, decode_task, idempotency_key
+from codegen_async.batch.lease import Lease
+from codegen_async.batch.schema import explained, open_journal, open_to_read
+from codegen_async.codegen.models import AgentRun
+from codegen_async.errors import InvalidArgumentError
+
+_PAGE = 200  # rows held in memory at a time
+_KEPT = 86_400.0  # seconds for which sends are remembered
+
+_decode_run = msgspec.json.Decoder(AgentRun).decode
+
+_ITEM = "seq, name, attempt, floor, likely_done, run_id"
+_LAST_TURN = "(SELECT coalesce(max(turn), 0) + 1 FROM items WHERE state = 'planned')"
+_OUTCOME = "seq, name, state, attempt, run_id, run, error, created_at, ended_at"
+
+
+class Fact(NamedTuple):
+    """What an audit needs to know of an item."""
+
+    name: str
+    state: State
+    attempt: int
+    run_id: int | None
+
+
+class Journal:
+    """Read and write a journal; make it with `driving`. Times are those of its wall clock, in seconds."""
+
+    def __init__(self, path: Path, committer: Committer, clock: Callable[[], float]) -> None:
+        self.path = path
+        self.batch_id = ""
+        self.echoed = False
+        """Whether it is proven that the server gives back metadata, so that runs can be found by their keys."""
+        self._committer = committer
+        self._clock = clock
+
+    async def load(self) -> None:
+        """Read what is true of the batch as a whole, and forget sends that no limit counts any more."""
+        oldest = self._clock() - _KEPT
+
+        def work(connection: sqlite3.Connection) -> dict[str, Any]:
+            connection.execute("DELETE FROM sends WHERE at < ?", (oldest,))
+            return dict(connection.execute("SELECT name, value FROM meta").fetchall())
+
+        meta = await self._committer.write(work)
+        self.batch_id = meta["batch"]
+        self.echoed = bool(meta.get("echoed"))
+
+    # -- filling it
+
+    async def add(self, tasks: Iterable[tuple[str, Task]]) -> None:
+        """Plan named tasks, all or none. One that is there already, with the same content, stays as it is.
+
+        Args:
+            tasks: iterated on the journal's thread.
+
+        Raises:
+            InvalidArgumentError: a name is taken by another task, or what the iterator raises.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            for name, task in tasks:
+                _add(connection, name, task)
+
+        await self._committer.write(work)
+
+    async def release(self, names: Sequence[str]) -> None:
+        """Plan items again that are rejected or unknown: a person has decided.
+
+        Raises:
+            InvalidArgumentError: there is no such item, or it is neither.
+        """
+
+        def work(connection: sqlite3.Connection) -> None:
+            for name in names:
+                done = connection.execute(
+                    "UPDATE items SET state = 'planned', likely_done = 0, error = NULL, finished = NULL"
+                    " WHERE name = ? AND state IN ('rejected', 'unknown')",
+                    (name,),
+                )
+                if not done.rowcount:
+                    raise InvalidArgumentError("key", name, "the key of an item that is rejected or unknown")
+
+        await self._committer.write(work)
+
+    # -- driving it
+
+    async def claim(self, floor: int) -> tuple[Item, Task] | None:
+        """Take the planned item whose turn it is, to send it now; None if there is none.
+
+        Args:
+            floor: the id of a run that exists, or 0.
+        """
+        now = self._clock()
+
+        def work(connection: sqlite3.Connection) -> tuple[Any, ...] | None:
+            row = connection.execute(
+                "SELECT seq, task FROM items WHERE state = 'planned' ORDER BY turn, seq LIMIT 1"
+            ).fetchone()
+            if row is None:
+                return None
+            # An attempt that is sent again keeps its floor: its first sending may be the one that counts.
+            connection.execute(
+                "UPDATE items SET state = 'sending', floor = coalesce(floor, ?), error = NULL WHERE seq = ?",
+                (floor, row[0]),
+            )
+            connection.execute("INSERT INTO sends VALUES (?)", (now,))
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('floor', ?)", (floor,))
+            return (*connection.execute(f"SELECT {_ITEM} FROM items WHERE seq = ?", row[:1]).fetchone(), row[1])  # noqa: S608 - a constant
+
+        row = await self._committer.write(work)
+        return None if row is None else (self._item(row[:-1]), decode_task(row[-1]))
+
+    async def created(self, seq: int, run_id: int, *, echoed: bool) -> None:
+        """Note the run of an item, and whether it showed that the server gives back metadata."""
+        now = self._clock()
+
+        def work(connection: sqlite3.Connection) -> None:
+            _move(
+                connection,
+                "UPDATE items SET state = 'created', run_id = ?, created_at = ?, finished = NULL, error = NULL"
+                " WHERE seq = ? AND state IN ('sending', 'unknown')",
+                (run_id, now, seq),
+            )
+            if echoed:
+                connection.execute("INSERT OR IGNORE INTO meta VALUES ('echoed', 1)")
+
+        await self._committer.write(work)
+        self.echoed = self.echoed or echoed
+
+    async def put_back(self, seq: int, *, last: bool) -> None:
+        """Plan an item again that has no run; `last`: after all others."""
+        turn = _LAST_TURN if last else "turn"
+        await self._write(
+            f"UPDATE items SET state = 'planned', turn = {turn}, finished = NULL, error = NULL"  # noqa: S608 - constants
+            " WHERE seq = ? AND state IN ('sending', 'unknown')",
+            (seq,),
+        )
+
+    async def rejected(self, seq: int, error: str) -> None:
+        """Note that an item was refused for good."""
+        await self._finish(
+            "UPDATE items SET state = 'rejected', error = ? WHERE seq = ? AND state = 'sending'", (error, seq), seq
+        )
+
+    async def unknown(self, seq: int, error: str, *, likely_done: bool) -> None:
+        """Note that nobody can say whether an item has a run."""
+        await self._finish(
+            "UPDATE items SET state = 'unknown', error = ?, likely_done = ?"
+            " WHERE seq = ? AND state IN ('sending', 'unknown')",
+            (error, likely_done, seq),
+            seq,
+        )
+
+    async def ended(self, seq: int, run: AgentRun | None, error: str | None = None) -> None:
+        """Note the end of an item's run."""
+        await self._finish(
+            "UPDATE items SET state = 'ended', run = ?, error = ?, ended_at = ? WHERE seq = ? AND state = 'created'",
+            (_encoded(run), error, self._clock(), seq),
+            seq,
+        )
+
+    async def stuck(self, seq: int, run: AgentRun | None, error: str) -> None:
+        """Note that the run of an item does not go on by itself; the item stays created."""
+        await self._finish(
+            "UPDATE items SET run = ?, error = ? WHERE seq = ? AND state = 'created'", (_encoded(run), error, seq), seq
+        )
+
+    async def retry(self, seq: int) -> None:
+        """Plan another attempt for an item whose run has failed, after all other items."""
+        await self._write(
+            f"UPDATE items SET state = 'planned', turn = {_LAST_TURN}, attempt = attempt + 1, floor = NULL,"  # noqa: S608 - constants
+            " run_id = NULL, created_at = NULL, likely_done = 0, run = NULL, error = NULL, finished = NULL"
+            " WHERE seq = ? AND state = 'created'",
+            (seq,),
+        )
+
+    async def ages(self) -> list[float]:
+        """Return how many seconds ago creates were sent."""
+        now = self._clock()
+        sends = await self._committer.read(lambda connection: connection.execute("SELECT at FROM sends").fetchall())
+        return [max(0.0, now - at) for (at,) in sends]  # a wall clock may have been set back
+
+    # -- reading it
+
+    async def has_planned(self) -> bool:
+        """Return whether anything is planned."""
+        query = "SELECT 1 FROM items WHERE state = 'planned' LIMIT 1"
+        return await self._committer.read(lambda connection: connection.execute(query).fetchone()) is not None
+
+    async def items(self, *states: State) -> AsyncGenerator[Item]:
+        """Yield the items that are in one of these states, in order."""
+        marks = ", ".join("?" * len(states))
+        query = f"SELECT {_ITEM} FROM items WHERE seq > ? AND state IN ({marks}) ORDER BY seq LIMIT {_PAGE}"  # noqa: S608 - constants
+        last = 0
+        while rows := await self._rows(query, (last, *states)):
+            for row in rows:
+                last = row[0]
+                yield self._item(row)
+
+    async def to_hand_out(self) -> list[tuple[int, Outcome]]:
+        """Return outcomes that were not handed out yet, with their places in the order."""
+        query = (
+            f"SELECT {_OUTCOME}, finished FROM items"  # noqa: S608 - a constant
+            " WHERE finished > (SELECT value FROM meta WHERE name = 'handed_out') ORDER BY finished LIMIT 20"
+        )
+        return [(row[-1], _outcome(row[:-1])) for row in await self._rows(query)]
+
+    async def handed_out(self, place: int) -> None:
+        """Note that the outcomes up to this place need not be handed out again."""
+        await self._write("UPDATE meta SET value = ? WHERE name = 'handed_out'", (place,))
+
+    async def facts(self) -> AsyncGenerator[Fact]:
+        """Yield what an audit needs to know of each item."""
+        query = f"SELECT seq, name, state, attempt, run_id FROM items WHERE seq > ? ORDER BY seq LIMIT {_PAGE}"  # noqa: S608 - a constant
+        last = 0
+        while rows := await self._rows(query, (last,)):
+            for seq, name, state, attempt, run_id in rows:
+                last = seq
+                yield Fact(name, State(state), attempt, run_id)
+
+    async def first_floor(self) -> int | None:
+        """Return the id of a run that existed before anything was sent; None if nothing was sent, or there was none."""
+        rows = await self._rows("SELECT value FROM meta WHERE name = 'floor'")
+        return rows[0][0] if rows else None
+
+    async def counts(self) -> dict[State, int]:
+        """Return how many items are in each state."""
+        return await self._committer.read(_counts)
+
+    # -- helpers
+
+    async def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        return await self._committer.read(lambda connection: connection.execute(query, values).fetchall())
+
+    async def _write(self, statement: str, values: Sequence[object]) -> None:
+        await self._committer.write(lambda connection: _move(connection, statement, values))
+
+    async def _finish(self, statement: str, values: Sequence[object], seq: int) -> None:
+        def work(connection: sqlite3.Connection) -> None:
+            _move(connection, statement, values)
+            connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'finished'")
+            connection.execute(
+                "UPDATE items SET finished = (SELECT value FROM meta WHERE name = 'finished') WHERE seq = ?", (seq,)
+            )
+
+        await self._committer.write(work)
+
+    def _item(self, row: tuple[Any, ...]) -> Item:
+        seq, name, attempt, floor, likely_done, run_id = row
+        return Item(
+            seq=seq,
+            name=name,
+            key=idempotency_key(self.batch_id, name, attempt),
+            attempt=attempt,
+            floor=floor,
+            likely_done=bool(likely_done),
+            run_id=run_id,
+        )
+
+
+@asynccontextmanager
+async def driving(path: Path, clock: Callable[[], float]) -> AsyncGenerator[Journal]:
+    """Hold a journal for this process alone; make it if there is none.
+
+    Raises:
+        JournalError: another process holds it, or it cannot be used.
+    """
+    leases: list[Lease] = []
+
+    def connect() -> sqlite3.Connection:
+        lease = Lease(path)
+        try:
+            connection = open_journal(path)
+        except BaseException:
+            lease.release()
+            raise
+        leases.append(lease)
+        return connection
+
+    def disconnect(connection: sqlite3.Connection) -> None:
+        connection.close()
+        leases.pop().release()
+
+    committer = Committer(path, connect, disconnect)
+    await committer.open()
+    try:
+        journal = Journal(path, committer, clock)
+        await journal.load()
+        yield journal
+    finally:
+        with anyio.CancelScope(shield=True):
+            await committer.aclose()
+
+
+def read_counts(path: Path) -> dict[State, int]:
+    """Return how many items of a journal are in each state. Blocking; works while it is being run.
+
+    Raises:
+        JournalError: there is no such journal, or it cannot be read.
+    """
+    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+        return _counts(connection)
+
+
+def read_outcomes(path: Path) -> Generator[Outcome]:
+    """Yield where every item of a journal stands, in order. Blocking; works while it is being run.
+
+    Raises:
+        JournalError: there is no such journal, or it cannot be read.
+    """
+    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+        for row in connection.execute(f"SELECT {_OUTCOME} FROM items ORDER BY seq"):  # noqa: S608 - a constant
+            yield _outcome(row)
+
+
+def _add(connection: sqlite3.Connection, name: str, task: Task) -> None:
+    content = task.encode()
+    added = connection.execute("INSERT INTO items (name, task) VALUES (?, ?) ON CONFLICT DO NOTHING", (name, content))
+    if added.rowcount:
+        return
+    known = connection.execute("SELECT task FROM items WHERE name = ?", (name,)).fetchone()[0]
+    if known != content:
+        raise InvalidArgumentError("key", name, "another key, as the batch has an item of this one with other content")
+
+
+def _move(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> None:
+    if connection.execute(statement, values).rowcount != 1:
+        raise AssertionError(f"the journal does not allow this step: {statement}")
+
+
+def _counts(connection: sqlite3.Connection) -> dict[State, int]:
+    rows = connection.execute("SELECT state, count(*) FROM items GROUP BY state").fetchall()
+    return dict.fromkeys(State, 0) | {State(state): count for state, count in rows}
+
+
+def _encoded(run: AgentRun | None) -> bytes | None:
+    return None if run is None else msgspec.json.encode(run)
+
+
+def _outcome(row: tuple[Any, ...]) -> Outcome:
+    seq, name, state, attempt, run_id, run, error, created_at, ended_at = row
+    return Outcome(
+        key=name,
+        index=seq - 1,
+        state=State(state),
+        run=None if run is None else _decode_run(run),
+        run_id=run_id,
+        error=error,
+        attempts=attempt,
+        seconds=None if created_at is None or ended_at is None else max(0.0, ended_at - created_at),
+    )

@@ -1,0 +1,320 @@
+"""Drive the items of a journal to their ends.
+
+The rules:
+1. A create takes its slot, then writes `sending`, then is sent. So the time in the journal is that of the sending, and
+   whatever dies leaves at most a window of creates whose outcome is unknown.
+2. What may have been created is looked for before anything is created for it, and only what would have been found is
+   sent again. The others go on meanwhile.
+3. An outage of the server delays; it ends nothing. A refusal of the plan lets what runs come to its end, one of the
+   token stops everything; both can be gone on from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import math
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TypeVar
+
+import anyio
+import msgspec
+
+from codegen_async.batch.items import Item, State, Task
+from codegen_async.batch.journal import Journal
+from codegen_async.codegen.client import CodegenClient
+from codegen_async.codegen.models import AgentRun
+from codegen_async.errors import (
+    APIError,
+    AuthenticationError,
+    BatchPausedError,
+    ConnectionFailedError,
+    DecodeError,
+    InvalidArgumentError,
+    InvalidRequestError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RateLimitedError,
+    RequestTimeoutError,
+    RunBlockedError,
+    ServerError,
+    StatusError,
+)
+from codegen_async.limits import Slot
+from codegen_async.models import Phase
+from codegen_async.retry import Backoff
+
+T = TypeVar("T")
+
+_log = logging.getLogger("codegen_async")
+
+_UNSENT = (ConnectionFailedError, RequestTimeoutError, RateLimitedError)
+_PASSING = (*_UNSENT, ServerError)
+_REFUSED = (AuthenticationError, PermissionDeniedError)
+_REDIRECT = 3
+
+_OUTAGE = Backoff(first=1.0, ceiling=30.0)
+
+
+class Runner:
+    """Run a batch once; see `Batch.run`.
+
+    Args:
+        client: an open client.
+        journal: what is to be done.
+        save_added: writes to the journal what was added meanwhile.
+        max_active: most items that may be under way at once.
+        max_attempts: most runs that are tried for an item.
+    """
+
+    def __init__(
+        self,
+        client: CodegenClient,
+        journal: Journal,
+        save_added: Callable[[], Awaitable[None]],
+        *,
+        max_active: int | None,
+        max_attempts: int,
+    ) -> None:
+        self.news = asyncio.Event()
+        """Set when there may be outcomes to hand out, and at the end."""
+        self._client = client
+        self._creating = client.creating
+        self._journal = journal
+        self._save_added = save_added
+        self._max_active = math.inf if max_active is None else max_active
+        self._max_attempts = max_attempts
+        # A server that loses every answer must not make half the batch ambiguous.
+        self._max_lookups = client.limits["create"].rate.limit
+        self._active = 0  # items under way
+        self._lookups = 0  # of these, being looked for
+        self._undecided = 0  # of these, not found, until it is known whether they could have been
+        self._changed = asyncio.Event()  # one of these numbers has
+        self._echo_settled = asyncio.Event()
+        self._taken_up = False
+        self._stopping = False
+        self._patience = anyio.CancelScope()
+        self._failures = 0  # creates in a row that did not reach the server
+        self._resume_at = -math.inf
+        self._exhausted: QuotaExceededError | None = None
+
+    async def run(self) -> None:
+        """Drive all items until nothing is left to do, or to be done now; called again, those planned since.
+
+        Raises:
+            BatchPausedError: the plan or the token does not allow to go on.
+            JournalError: the journal cannot be written to.
+            APIError: the server cannot be talked with.
+        """
+        try:
+            await self._drive()
+        except StatusError as error:  # what is about an item, or passes, does not come here
+            refusal = error
+        else:
+            return
+        raise BatchPausedError(
+            f"the batch is paused and nothing is lost; see to this, then run it again: {refusal.reason}"
+        ) from refusal
+
+    def stop(self) -> None:
+        """Create no more; what runs comes to its end."""
+        self._stopping = True
+        self._patience.cancel()
+        self.look()
+
+    def look(self) -> None:
+        """Look again at what is to be done."""
+        self._changed.set()
+
+    async def _drive(self) -> None:
+        failure: Exception | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                if not self._taken_up:
+                    await self._take_up()
+                await self._create()
+        except ExceptionGroup as group_failure:
+            failure = group_failure.exceptions[0]
+        if failure := failure or self._exhausted:
+            raise failure
+
+    async def _take_up(self) -> None:
+        """Go on with what an earlier process has begun."""
+        await self._outlast(self._learn_floor)
+        self._taken_up = True
+        async for item in self._journal.items(State.SENDING, State.UNKNOWN, State.CREATED):
+            if item.run_id is None:
+                self._start(self._reconcile(item, "its sending was interrupted"))
+            else:
+                self._start(self._follow(item, item.run_id))
+
+    async def _learn_floor(self) -> None:
+        if self._creating.newest_id is None:
+            await self._client.list_runs_page(limit=1)
+
+    # -- creating
+
+    async def _create(self) -> None:
+        while not self._stopping:
+            self._changed.clear()
+            await self._save_added()
+            if self._has_room() and await self._journal.has_planned():
+                await self._launch()
+            elif self._active > self._undecided:
+                await self._changed.wait()
+            elif self._undecided:
+                self._echo_settled.set()  # nothing is left that could show it
+                await self._changed.wait()
+            else:
+                return
+
+    def _has_room(self) -> bool:
+        return self._active < self._max_active and self._lookups < self._max_lookups
+
+    async def _launch(self) -> None:
+        if self._stopping:
+            return
+        slot = self._creating.slot()
+        with anyio.CancelScope() as patience:
+            self._patience = patience
+            await asyncio.sleep(max(0.0, self._resume_at - _now()))
+            await slot.__aenter__()
+        if patience.cancel_called:
+            slot.close()
+            return
+        try:
+            claimed = await self._journal.claim(self._creating.newest_id or 0)
+        except BaseException:
+            slot.close()
+            raise
+        if claimed is None:
+            slot.close()
+        else:
+            self._start(self._send(*claimed, slot)).add_done_callback(lambda _: slot.close())
+
+    async def _send(self, item: Item, task: Task, slot: Slot) -> None:
+        _log.debug("batch: sending %s", item.name)
+        try:
+            fields = await self._creating.prepare(**msgspec.structs.asdict(task))
+            run = await self._creating.attempt(fields, item.key, slot)
+        except OutcomeUnknownError as unknown:
+            item = msgspec.structs.replace(item, likely_done=item.likely_done or unknown.likely_done)
+            await self._reconcile(item, unknown.reason)
+        except _UNSENT as error:
+            self._note_outage(error)
+            await self._journal.put_back(item.seq, last=False)
+        except QuotaExceededError as error:
+            await self._journal.put_back(item.seq, last=False)
+            self._exhausted = error
+            self.stop()
+        except (InvalidArgumentError, StatusError) as error:
+            await self._refused(item, error)
+        else:
+            self._failures = 0
+            await self._created(item, run)
+
+    async def _refused(self, item: Item, error: InvalidArgumentError | StatusError) -> None:
+        redirected = isinstance(error, StatusError) and (error.status or 0) // 100 == _REDIRECT
+        if redirected or isinstance(error, _REFUSED):  # it is not about this item
+            await self._journal.put_back(item.seq, last=False)
+            raise error
+        await self._journal.rejected(item.seq, str(error))
+        self.news.set()
+
+    def _note_outage(self, error: APIError) -> None:
+        if _now() < self._resume_at or isinstance(error, RateLimitedError):
+            return  # the same outage, or one that the limiter sees to
+        self._failures += 1
+        self._resume_at = _now() + _OUTAGE.delay(self._failures)
+        _log.warning("batch: the server cannot be reached, creating goes on later: %s", error.reason)
+
+    # -- what may have been created
+
+    async def _reconcile(self, item: Item, reason: str) -> None:
+        self._lookups += 1
+        try:
+            found = await self._outlast(lambda: self._creating.settle(item.key, item.floor))
+        finally:
+            self._lookups -= 1
+            self._changed.set()
+        if found is not None:
+            await self._created(item, found)
+        elif not item.likely_done and await self._would_have_been_found():
+            await self._journal.put_back(item.seq, last=True)
+        else:
+            await self._give_up(item, reason)
+
+    async def _would_have_been_found(self) -> bool:
+        if self._creating.echoed is None and not self._journal.echoed:
+            self._undecided += 1
+            self._changed.set()
+            try:
+                await self._echo_settled.wait()
+            finally:
+                self._undecided -= 1
+        return self._journal.echoed if self._creating.echoed is None else self._creating.echoed
+
+    async def _give_up(self, item: Item, reason: str) -> None:
+        why = "the server reported success" if item.likely_done else "the server is not known to give back metadata"
+        _log.warning("batch: nobody knows whether %s has a run; it needs attention", item.name)
+        error = f"{reason}; no run was found, but as {why}, it is not sent again; decide, then call resend(key)"
+        await self._journal.unknown(item.seq, error, likely_done=item.likely_done)
+        self.news.set()
+
+    # -- what was created
+
+    async def _created(self, item: Item, run: AgentRun) -> None:
+        _log.debug("batch: %s has run %s", item.name, run.id)
+        found_by_key = self._creating.echoed is not False
+        await self._journal.created(item.seq, run.id, echoed=found_by_key)
+        self._echo_settled.set()
+        await self._follow(item, run)
+
+    async def _follow(self, item: Item, run: AgentRun | int) -> None:
+        run_id = run if isinstance(run, int) else run.id
+        try:
+            final = await self._client.wait_for_run(run)
+        except NotFoundError:
+            await self._journal.ended(item.seq, None, f"run {run_id} does not exist any more")
+        except RunBlockedError as error:
+            snapshot = error.run if isinstance(error.run, AgentRun) else None
+            await self._journal.stuck(item.seq, snapshot, str(error))
+        except (DecodeError, InvalidRequestError) as error:
+            await self._journal.stuck(item.seq, None, str(error))
+        else:
+            if final.phase is Phase.FAILED and item.attempt < self._max_attempts:
+                await self._journal.retry(item.seq)
+                return
+            await self._journal.ended(item.seq, final)
+        _log.debug("batch: %s has ended", item.name)
+        self.news.set()
+
+    # -- tasks
+
+    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        self._active += 1
+        task = self._group.create_task(work)
+        task.add_done_callback(self._left)
+        return task
+
+    def _left(self, _: object) -> None:
+        self._active -= 1
+        self._changed.set()
+
+    async def _outlast(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a call that changes nothing until no outage spoils it."""
+        for attempt in itertools.count(1):
+            try:
+                return await call()
+            except _PASSING as error:
+                _log.warning("batch: the server cannot be asked, trying again: %s", error.reason)
+            await asyncio.sleep(_OUTAGE.delay(attempt))
+        raise AssertionError("unreachable")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

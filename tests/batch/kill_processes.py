@@ -1,0 +1,242 @@
+"""The processes of the kill loop: a server that survives, and drivers that do not."""
+
+import asyncio
+import itertools
+import json
+import os
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Self, TypedDict
+
+from codegen_async import CodegenClient, OutcomeUnknownError, RateLimitedError, Timeouts
+from codegen_async.batch.batch import Batch
+from codegen_async.batch.commits import Committer
+from codegen_async.batch.journal import Journal
+from codegen_async.limits import WindowLimiter
+from codegen_async.testing import CodegenServer, FastLoop, Fault, Life
+
+SPEED = 12.0
+"""All clocks, the server's and the drivers', run this much faster than life."""
+
+TOKEN = "simulated"
+LIFE = Life(median=10.0, sigma=0.5, outcomes={"COMPLETE": 1})
+LATENCY = (0.0, 0.3)
+SETTLE = 8.0
+# Of the answers to creates, half are lost or late, whether the work was done or not.
+LOSSES = (
+    (Fault.RESET_BEFORE, 0.10),
+    (Fault.RESET_AFTER, 0.11),
+    (Fault.DROP_BEFORE, 0.12),
+    (Fault.DROP_AFTER, 0.13),
+    (Fault.ERROR_AFTER, 0.10),
+    (Fault.SLOW_HEADERS, 0.12),
+)
+PATIENCE = Timeouts(connect=20.0, read=6.0, total=12.0)
+
+
+class Report(TypedDict):
+    """What the server says of a batch."""
+
+    prompts: dict[str, int]
+    violations: int
+    worst: dict[str, tuple[int, int]]
+    creates: int
+
+
+# -- the server
+
+
+def serve(pipe: Connection, seed: int) -> None:
+    """Serve until the pipe closes: send the URL, then a report for each thing received."""
+    with asyncio.Runner(loop_factory=lambda: FastLoop(SPEED)) as runner:
+        runner.run(_serve(pipe, seed))
+
+
+async def _serve(pipe: Connection, seed: int) -> None:
+    loop = asyncio.get_running_loop()
+    async with CodegenServer(token=TOKEN, seed=seed, life=LIFE, latency=LATENCY) as server:
+        for fault, probability in LOSSES:
+            server.faults.add(fault, endpoint="create", times=None, probability=probability, seconds=9.0)
+        pipe.send((server.url, server.org_id))
+        while True:
+            try:
+                await loop.run_in_executor(None, pipe.recv)
+            except EOFError:
+                return
+            pipe.send(_report(server))
+
+
+def _report(server: CodegenServer) -> Report:
+    return {
+        "prompts": dict(Counter(run.prompt for run in server.world.runs.values())),
+        "violations": server.violations,
+        "worst": {name: server.worst(name) for name in ("create", "get", "list")},
+        "creates": sum(request.endpoint == "create" for request in server.requests),
+    }
+
+
+# -- the driver
+
+STEPS = (
+    "before claim",
+    "after claim",
+    "before created",
+    "after created",
+    "before ended",
+    "after ended",
+    "before put_back",
+    "after put_back",
+    "before handed_out",
+    "after handed_out",
+    "at commit",
+    "at sent",
+    "at answered",
+)
+"""Where a driver can die by itself: around each write to the journal, within a commit, and around each send."""
+
+
+def drive(address: tuple[str, int], path: Path, prompts: Sequence[str], step: str | None, count: int) -> None:
+    """Run the batch to its end; die when `step` is reached for the `count`th time."""
+    if step is not None:
+        _arm(step, itertools.count(count, -1))
+    with asyncio.Runner(loop_factory=lambda: FastLoop(SPEED)) as runner:
+        runner.run(_drive(address, path, prompts))
+
+
+async def _drive(address: tuple[str, int], path: Path, prompts: Sequence[str]) -> None:
+    url, org_id = address
+    async with (
+        CodegenClient(TOKEN, org_id=org_id, base_url=url, settle=SETTLE, timeouts=PATIENCE) as client,
+        Batch(client, path, clock=_wall_clock) as batch,
+    ):
+        for prompt in prompts:
+            batch.add(prompt)
+        async for outcome in batch.run():
+            if not outcome.succeeded:
+                raise AssertionError(outcome)
+        report = await batch.audit()
+        if not report.ok or report.runs != len(prompts):
+            raise AssertionError(report)
+
+
+def _wall_clock() -> float:
+    return time.time() * SPEED
+
+
+def _arm(step: str, countdown: "itertools.count[int]") -> None:
+    def reached() -> None:
+        if next(countdown) <= 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    when, place = step.split()
+    if place == "commit":
+        _die_within_commits(reached)
+    elif when == "at":
+        _die_in_slots(place, reached)
+    else:
+        _die_around(place, when, reached)
+
+
+def _die_around(name: str, when: str, reached: Callable[[], None]) -> None:
+    original: Callable[..., Awaitable[Any]] = getattr(Journal, name)
+
+    async def dying(*arguments: Any, **options: Any) -> Any:
+        if when == "before":
+            reached()
+        result = await original(*arguments, **options)
+        if when == "after":
+            reached()
+        return result
+
+    setattr(Journal, name, dying)
+
+
+def _die_within_commits(reached: Callable[[], None]) -> None:
+    original = Committer._open
+
+    def opening(self: Committer) -> None:
+        original(self)
+
+        def trace(statement: str) -> None:
+            if statement == "COMMIT":  # about to be carried out
+                reached()
+
+        connection: sqlite3.Connection = self._opened
+        connection.set_trace_callback(trace)
+
+    setattr(Committer, "_open", opening)  # noqa: B010 - what it is, a patch
+
+
+def _die_in_slots(name: str, reached: Callable[[], None]) -> None:
+    """Die when the limiter is told that a request was sent or answered."""
+    original = WindowLimiter.slot
+
+    def slot(self: WindowLimiter, *arguments: Any) -> Any:
+        made = original(self, *arguments)
+        if self.rate.limit != 10:  # only creates
+            return made
+        return _Spy(made, name, reached)
+
+    setattr(WindowLimiter, slot.__name__, slot)
+
+
+class _Spy:
+    """A slot that tells of one of its calls."""
+
+    def __init__(self, slot: Any, name: str, reached: Callable[[], None]) -> None:
+        self._slot = slot
+        self._name = name
+        self._reached = reached
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._slot, name)
+        if name != self._name:
+            return call
+
+        def told(*arguments: Any) -> Any:
+            result = call(*arguments)
+            self._reached()
+            return result
+
+        return told
+
+    async def __aenter__(self) -> Self:
+        await self._slot.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._slot.__aexit__(*exc)
+
+
+# -- a driver as it is usually written
+
+
+def drive_naively(address: tuple[str, int], path: Path, prompts: Sequence[str], _: str | None, __: int) -> None:
+    """Create what is not noted as created, and try again what fails: what the check must find fault with."""
+    done = path.read_text().splitlines() if path.exists() else []
+    with asyncio.Runner(loop_factory=lambda: FastLoop(SPEED)) as runner:
+        runner.run(_drive_naively(address, path, [prompt for prompt in prompts if prompt not in done]))
+
+
+async def _drive_naively(address: tuple[str, int], path: Path, prompts: Sequence[str]) -> None:
+    url, org_id = address
+    async with CodegenClient(TOKEN, org_id=org_id, base_url=url, timeouts=PATIENCE) as client:
+
+        async def create(prompt: str) -> None:
+            fields = await client.creating.prepare(prompt)
+            while True:
+                try:
+                    async with client.creating.slot() as slot:
+                        await client.creating.attempt(fields, json.dumps(prompt).replace(" ", "-"), slot)
+                except (OutcomeUnknownError, RateLimitedError):
+                    continue
+                with path.open("a") as file:
+                    file.write(f"{prompt}\n")
+                return
+
+        await asyncio.gather(*map(create, prompts))

@@ -1,0 +1,103 @@
+"""Kill the process of a batch again and again: every prompt becomes one run all the same."""
+
+import multiprocessing
+import random
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.batch.kill_processes import STEPS, Report, drive, drive_naively, serve
+
+pytestmark = pytest.mark.slow
+
+# Lives are forked from a process that has everything imported, so that a life is not spent on starting.
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.batch.kill_processes", "codegen_async.aiohttp_sender"])
+
+
+class Server:
+    """The process that survives."""
+
+    def __init__(self, pipe: "Connection[Any, Any]") -> None:
+        self._pipe = pipe
+        self.address: tuple[str, int] = pipe.recv()
+
+    def report(self) -> Report:
+        self._pipe.send("report")
+        report: Report = self._pipe.recv()
+        return report
+
+
+@contextmanager
+def serving(seed: int) -> Generator[Server]:
+    ours, theirs = _context.Pipe()
+    process = _context.Process(target=serve, args=(theirs, seed), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield Server(ours)
+    finally:
+        ours.close()
+        process.join(10)
+        process.kill()
+        process.join()
+
+
+def kill_until_done(
+    target: Callable[..., None], server: Server, path: Path, prompts: list[str], rng: random.Random
+) -> int:
+    """Start drivers and kill them until one comes to the end; return how many were killed."""
+    kills = 0
+    while True:
+        step = rng.choice(STEPS) if rng.random() < 0.4 else None
+        process = _context.Process(target=target, args=(server.address, path, prompts, step, rng.randint(1, 5)))
+        process.start()
+        process.join(0.1 + rng.expovariate(1 / 0.9))
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -9)
+        if process.exitcode == 0:
+            return kills
+        kills += 1
+
+
+def faults_found(report: Report, prompts: list[str]) -> tuple[int, int]:
+    """Return how many prompts have no run, and how many have more than one."""
+    missing = sum(report["prompts"].get(prompt, 0) == 0 for prompt in prompts)
+    doubled = sum(report["prompts"].get(prompt, 0) > 1 for prompt in prompts)
+    return missing, doubled
+
+
+def test_two_hundred_kills_lose_and_double_nothing(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    rng = random.Random(20)
+    kills = batches = 0
+    prompts: list[str] = []
+    with serving(seed=1) as server:
+        while kills < 200:
+            batches += 1
+            batch = [f"batch {batches}, prompt {n}" for n in range(300 if batches == 1 else 30)]
+            prompts += batch
+            kills += kill_until_done(drive, server, tmp_path / f"{batches}.db", batch, rng)
+            assert faults_found(server.report(), prompts) == (0, 0)
+        report = server.report()
+    record_property("kills", kills)
+    print(f"\n{kills} kills, {len(prompts)} prompts, {report['creates']} creates, {report['worst']}")  # noqa: T201 - the figures
+    assert len(report["prompts"]) == len(prompts)
+    assert report["worst"]["create"][0] <= 10
+    assert report["violations"] == 0
+
+
+def test_the_check_finds_fault_with_a_naive_driver(tmp_path: Path) -> None:
+    prompts = [f"prompt {n}" for n in range(40)]
+    with serving(seed=2) as server:
+        kills = kill_until_done(drive_naively, server, tmp_path / "done.txt", prompts, random.Random(21))
+        missing, doubled = faults_found(server.report(), prompts)
+    print(f"\n{kills} kills, {missing} missing, {doubled} doubled")  # noqa: T201 - the figures
+    assert kills > 3
+    assert doubled > 3

@@ -1,0 +1,161 @@
+"""The file of a journal: who may read it, and what is said of files that cannot be used."""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from codegen_async import CodegenAsyncError
+from codegen_async.batch.batch import export_journal, journal_status
+from codegen_async.batch.items import State
+from codegen_async.batch.schema import APPLICATION_ID
+from codegen_async.errors import JournalError
+from tests.batch.helpers import journal_at, plan, query, states
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "batch.db"
+
+
+@pytest.fixture
+def _generous_umask() -> Generator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def unprivileged() -> Generator[Path]:
+    """Yield a directory, and be somebody whom permissions bind."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        journal = Path(name) / "batch.db"
+        asyncio.run(_make(journal, "a"))
+        nobody = 65_534
+        for file in (name, *map(str, Path(name).iterdir())):
+            if os.geteuid() == 0:
+                os.chown(file, nobody, nobody)
+        before = os.geteuid()
+        if before == 0:
+            os.seteuid(nobody)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(before)
+            Path(name).chmod(0o755)
+
+
+async def _make(path: Path, *names: str) -> None:
+    async with journal_at(path) as journal:
+        await plan(journal, *names)
+
+
+async def _look(path: Path) -> dict[str, State]:
+    async with journal_at(path) as journal:
+        return await states(journal)
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(JournalError) as caught:
+        asyncio.run(_look(path))
+    assert caught.value.path == str(path)
+    assert isinstance(caught.value, CodegenAsyncError)
+    return str(caught.value)
+
+
+@pytest.mark.usefixtures("_generous_umask")
+def test_all_files_are_for_their_owner_only(path: Path, tmp_path: Path) -> None:
+    def modes() -> dict[str, int]:
+        return {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+
+    async def use() -> dict[str, int]:
+        async with journal_at(path) as journal:
+            await plan(journal, "a")
+            return await asyncio.to_thread(modes)
+
+    assert asyncio.run(use()) == dict.fromkeys(("batch.db", "batch.db-wal", "batch.db-shm", "batch.db-lock"), 0o600)
+
+
+def test_the_file_says_what_it_is(path: Path) -> None:
+    asyncio.run(_make(path, "a"))
+    assert query(path, "PRAGMA application_id") == [(APPLICATION_ID,)]
+    assert query(path, "PRAGMA user_version") == [(1,)]
+
+
+def test_what_is_committed_survives_a_power_cut(path: Path) -> None:
+    async def pragmas() -> list[object]:
+        async with journal_at(path) as journal:
+            return [await journal._rows(f"PRAGMA {name}") for name in ("synchronous", "journal_mode")]
+
+    assert asyncio.run(pragmas()) == [[(2,)], [("wal",)]]  # 2 is FULL
+
+
+def test_an_empty_file_becomes_a_journal(path: Path) -> None:
+    path.touch()
+    assert asyncio.run(_look(path)) == {}
+
+
+def test_a_text_file_is_refused_and_left_alone(path: Path) -> None:
+    path.write_text("prompt,key\n" * 1000)
+    assert "no journal" in refusal(path)
+    assert path.read_text() == "prompt,key\n" * 1000
+
+
+def test_a_database_of_somebody_else_is_refused_and_left_alone(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE items (a)")
+    before = path.read_bytes()
+    assert "no journal" in refusal(path)
+    assert path.read_bytes() == before
+
+
+def test_a_journal_of_a_newer_version_is_refused(path: Path) -> None:
+    asyncio.run(_make(path, "a"))
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    assert "newer version" in refusal(path)
+
+
+def test_a_damaged_journal_is_refused(path: Path) -> None:
+    asyncio.run(_make(path, *(f"item {n} {'x' * 150}" for n in range(500))))
+    content = bytearray(path.read_bytes())
+    for start in range(4096, len(content), 4096):
+        content[start : start + 100] = b"\xff" * 100
+    path.write_bytes(content)
+    assert "damaged" in refusal(path)
+
+
+def test_a_directory_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    assert "No such file" in refusal(tmp_path / "nowhere" / "batch.db")
+
+
+def test_a_directory_is_no_journal(tmp_path: Path) -> None:
+    assert "cannot be opened" in refusal(tmp_path)
+
+
+def test_a_directory_that_may_not_be_written_to_is_refused(unprivileged: Path) -> None:
+    unprivileged.chmod(0o555)
+    assert "lock file cannot be made (Permission denied)" in refusal(unprivileged / "other.db")
+
+
+def test_a_file_that_may_not_be_written_to_is_refused(unprivileged: Path) -> None:
+    path = unprivileged / "batch.db"
+    path.chmod(0o400)
+    assert "permissions" in refusal(path)
+    path.chmod(0o600)
+    assert asyncio.run(_look(path)) == {"a": State.PLANNED}
+
+
+def test_a_reader_needs_a_journal(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="cannot be opened"):
+        asyncio.run(journal_status(path))
+    path.write_text("nothing" * 500)
+    with pytest.raises(JournalError, match="no journal"):
+        asyncio.run(export_journal(path, tmp_path / "out.csv"))
+    assert not (tmp_path / "out.csv").exists()
