@@ -1,0 +1,29 @@
+"""The command line `codegen-async`."""
+
+from __future__ import annotations
+
+import sys
+
+from codegen_async.cli.errors import PROGRAM, CommandError
+from codegen_async.cli.pages import find
+from codegen_async.cli.streams import complain, guarded, write
+from codegen_async.version import __version__
+
+
+def main() -> None:
+    """Run the command that `sys.argv` names, and exit with its code; see `errors.Exit`."""
+    sys.exit(guarded(lambda: _run(sys.argv[1:])))
+
+
+def _run(words: list[str]) -> int:
+    text = f"{PROGRAM} {__version__}\n" if words == ["--version"] else find(words or ["--help"])
+    if text is not None:
+        write(sys.stdout, text)
+        return 0
+    try:
+        from codegen_async.cli.app import run
+    except ModuleNotFoundError as error:
+        if error.name not in ("cyclopts", "rich"):
+            raise
+        return complain(CommandError("the command line needs more packages", "pip install 'codegen-async[cli]'"))
+    return run(words)

@@ -1,0 +1,92 @@
+"""The tree of commands, and what happens around each of them. A group is imported when it is used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from codegen_async.cli.errors import MEANINGS, PROGRAM, Exit, UsageError, command, explain
+from codegen_async.cli.output import prepare_streams
+from codegen_async.cli.streams import complain, printable, write
+from codegen_async.version import __version__
+
+_EPILOGUE = f"""\
+Try it without a token and without network:
+  {PROGRAM} batch run docs/examples/prompts.jsonl --simulate
+
+Settings come from flags, the environment (CODEGEN_API_TOKEN, CODEGEN_ORG_ID),
+codegen-async.toml in this directory, and the user's config file; which from
+where: {PROGRAM} config view
+
+Exit codes:
+{chr(10).join(f"  {code.value:3}  {meaning}" for code, meaning in MEANINGS.items())}"""
+
+_GROUPS = {
+    "run": ("run:app", "Start, look at, follow and resume single runs."),
+    "batch": ("batch:app", "Run a file of prompts, durably: nothing lost, nothing created twice."),
+    "watch": ("watch:app", "Watch runs as they change."),
+    "middesk": ("middesk:app", "Look at and resume agent runs of Middesk."),
+    "fake": ("fake:app", "Serve simulated APIs, for trying and testing."),
+    "doctor": ("doctor:app", "Check what the client needs: token, network, clock, files."),
+    "config": ("config_view:app", "Show the settings and where each comes from."),
+    "completion": ("completion:app", "Print the completion script of a shell."),
+}
+
+
+def make_app() -> App:
+    """Return the tree of commands."""
+    app = App(
+        name=PROGRAM,
+        help="Start agent runs, wait for them, and run files of prompts, within the API's rate limits.",
+        help_epilogue=_EPILOGUE,
+        version=f"{PROGRAM} {__version__}",
+        help_format="plaintext",
+        help_formatter="plain",
+        version_format="plaintext",
+        default_parameter=Parameter(negative=(), show_default=False),
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for name, (place, text) in _GROUPS.items():
+        app.command(f"codegen_async.cli.{place}", name=name, help=text)
+    return app
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a command and return its exit code. No traceback leaves it, unless it is asked for."""
+    prepare_streams(json="--json" in words or "--jsonl" in words)
+    try:
+        return _run(words)
+    except BrokenPipeError:
+        raise  # whoever reads the output has left, and is told nothing
+    except Exception as error:  # noqa: BLE001 - a user is told in words, whatever it is
+        if "--debug" in words:
+            _show_traceback(error)
+        return complain(explain(error))
+
+
+def _run(words: Sequence[str]) -> Exit:
+    app = make_app()
+    try:
+        result: Any = app(words)
+    except CycloptsError as error:
+        raise UsageError(str(error), f"see {_help_command(app, words)}") from None
+    return result if isinstance(result, Exit) else Exit.OK
+
+
+def _help_command(app: App, words: Sequence[str]) -> str:
+    """Return the command that explains the command that was meant."""
+    chain, _, _ = app.parse_commands(words)
+    return command(*(word for word in chain if not word.startswith("-")), "--help")
+
+
+def _show_traceback(error: Exception) -> None:
+    import traceback
+
+    # Without the values of variables, so without the token.
+    write(sys.stderr, printable("".join(traceback.format_exception(error))))

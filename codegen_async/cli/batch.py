@@ -1,0 +1,198 @@
+"""`codegen-async batch`: files of prompts, each made into a run exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, Parameter
+
+from codegen_async.cli.errors import Exit, UsageError, command
+from codegen_async.cli.options import HERE, PLAIN, REAL, Connection, Display, RealServer
+
+if TYPE_CHECKING:
+    from codegen_async.batch.batch import Batch
+    from codegen_async.cli.session import Session
+    from codegen_async.codegen.client import CodegenClient
+
+app = App(
+    name="batch",
+    help="Run a file of prompts, durably: nothing lost, nothing created twice.",
+    help_epilogue="Example:\n  codegen-async batch run docs/examples/prompts.jsonl --simulate",
+)
+
+JournalFile = Annotated[Path, Parameter(name="JOURNAL", help="The journal of the batch.")]
+MaxActive = Annotated[int | None, Parameter(help="Most runs under way at once. Default: what the API allows.")]
+MaxAttempts = Annotated[int, Parameter(help="Most runs created for a prompt whose runs fail.", show_default=True)]
+
+
+@app.command(
+    help_epilogue="""\
+A line of a .jsonl file is an object with "prompt" and, where wanted, "key",
+"images", "metadata", "repo_id", "model", "agent_type"; a .csv file has these
+as columns. The journal remembers what was done: after an interruption, the
+same command goes on. Ctrl-C creates no more and waits for what runs; a second
+one leaves at once. Neither loses anything.
+
+Prints a line for each prompt that is done: key, run, status, seconds, summary.
+The exit code is 3 if one ended badly, else 7 if one needs a person.
+
+Examples:
+  codegen-async batch run docs/examples/prompts.jsonl --simulate
+  codegen-async batch run prompts.csv --max-active 20 --jsonl > outcomes.jsonl"""
+)
+def run(
+    file: Annotated[Path, Parameter(help="A .jsonl or .csv file.")],
+    /,
+    *,
+    journal: Annotated[Path | None, Parameter(help="Where to remember. Default: FILE.db")] = None,
+    max_active: MaxActive = None,
+    max_attempts: MaxAttempts = 1,
+    connection: Connection = HERE,
+    display: Display = PLAIN,
+) -> Exit:
+    """Make each prompt of a file into a run, and wait for all of them."""
+    import tempfile
+    from collections import deque
+
+    from codegen_async.batch.inputs import read_tasks
+    from codegen_async.cli.driving import Drive
+    from codegen_async.cli.targets import execute_on
+
+    deque(read_tasks(file), maxlen=0)  # a file that cannot be right leaves no journal behind
+
+    def drive(path: Path) -> Exit:
+        async def fill(batch: Batch) -> None:
+            await batch.add_file(file)
+
+        again = command("batch", "run", file, "--journal", path, *connection.words())
+        work = Drive(path, fill, again, max_active=max_active, max_attempts=max_attempts)
+        return execute_on(connection, display, work)
+
+    if not connection.simulate:
+        return drive(journal or Path(f"{file}.db"))
+    if journal is not None:
+        raise UsageError("--simulate keeps no journal, as its runs are gone when it ends")
+    with tempfile.TemporaryDirectory(prefix="codegen-async-") as directory:
+        return drive(Path(directory) / "journal.db")
+
+
+@app.command(
+    help_epilogue="""\
+Works while the batch is being run.
+
+Example:
+  codegen-async batch status prompts.jsonl.db"""
+)
+def status(journal: JournalFile, /, *, display: Display = PLAIN) -> Exit:
+    """Show how many prompts of a batch stand where."""
+    from codegen_async.batch.journal import read_outcomes
+    from codegen_async.cli.output import Output
+    from codegen_async.cli.tally import tally
+
+    output = Output(display)
+    counts = tally(read_outcomes(journal))
+    if output.structured:
+        output.document(counts)
+    else:
+        output.table(("STATUS", "PROMPTS"), [(name, str(count)) for name, count in counts.items()])
+    return Exit.OK
+
+
+@app.command(
+    help_epilogue="""\
+The file is .csv or .jsonl. Works while the batch is being run. In CSV, text
+that a spreadsheet would take for a formula begins with an apostrophe.
+
+Example:
+  codegen-async batch export prompts.jsonl.db results.csv"""
+)
+def export(
+    journal: JournalFile, file: Annotated[Path, Parameter(help="The file to write.")], /, *, display: Display = PLAIN
+) -> Exit:
+    """Write what became of each prompt to a file."""
+    from codegen_async.batch.journal import read_outcomes
+    from codegen_async.batch.results import export as write
+    from codegen_async.cli.output import Output
+
+    output = Output(display)
+    count = write(read_outcomes(journal), file)
+    if output.structured:
+        output.document({"file": str(file), "prompts": count})
+    else:
+        output.note(f"{count} prompts written to {file}")
+    return Exit.OK
+
+
+@app.command(
+    help_epilogue="""\
+Prompts that the server rejected are sent again, or those that you name. One
+whose outcome is unknown may have a run already, so it is sent again only if
+you name it: look at the list of runs first.
+
+Examples:
+  codegen-async batch retry prompts.jsonl.db
+  codegen-async batch retry prompts.jsonl.db issue-17 issue-23"""
+)
+def retry(
+    journal: JournalFile,
+    keys: Annotated[tuple[str, ...], Parameter(name="KEY", help="Which. Default: all that were rejected.")] = (),
+    /,
+    *,
+    max_active: MaxActive = None,
+    max_attempts: MaxAttempts = 1,
+    server: RealServer = REAL,
+    display: Display = PLAIN,
+) -> Exit:
+    """Send prompts again that came to nothing, and run the batch."""
+    from codegen_async.batch.items import State
+    from codegen_async.batch.journal import read_outcomes
+    from codegen_async.cli.driving import Drive
+    from codegen_async.cli.targets import execute_on
+
+    chosen = keys or tuple(outcome.key for outcome in read_outcomes(journal) if outcome.state is State.REJECTED)
+
+    async def fill(batch: Batch) -> None:
+        await batch.resend(*chosen)
+
+    again = command("batch", "retry", journal, *server.words())
+    return execute_on(server, display, Drive(journal, fill, again, max_active=max_active, max_attempts=max_attempts))
+
+
+@app.command(
+    help_epilogue="""\
+Each prompt is to have one run, and no run is to be without its prompt. Do it
+when the batch is not being run. The exit code is 7 if anything is wrong.
+
+Example:
+  codegen-async batch audit prompts.jsonl.db"""
+)
+def audit(journal: JournalFile, /, *, server: RealServer = REAL, display: Display = PLAIN) -> Exit:
+    """Compare a batch with the runs that the server has."""
+    import msgspec
+
+    from codegen_async.batch.batch import Batch
+    from codegen_async.batch.journal import read_counts
+    from codegen_async.cli.targets import execute_on
+
+    read_counts(journal)  # a journal that is not there must not be made
+
+    async def work(session: Session[CodegenClient]) -> Exit:
+        async with Batch(session.client, journal) as batch:
+            report = await batch.audit()
+        if session.output.structured:
+            session.output.document(report)
+        else:
+            rows = [(name, _shown(value)) for name, value in msgspec.structs.asdict(report).items()]
+            session.output.table(("FOUND", "WHICH"), rows)
+        return Exit.OK if report.ok else Exit.ATTENTION
+
+    return execute_on(server, display, work)
+
+
+def _shown(value: int | Sequence[object] | Mapping[str, object]) -> str:
+    if isinstance(value, int):
+        return str(value)
+    found = [f"{key}: {runs}" for key, runs in value.items()] if isinstance(value, Mapping) else map(str, value)
+    return ", ".join(found) or "none"

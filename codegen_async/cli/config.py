@@ -1,0 +1,175 @@
+"""Where a setting comes from: flag, environment, project file, user file, default, in this order.
+
+There is no flag for a token, as other users of a machine see command lines. A project file comes with other people's
+code, so it may say neither a token nor to which server one is sent.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from codegen_async.cli.errors import CommandError, Exit, UsageError
+from codegen_async.errors import ConfigurationError, clean
+from codegen_async.secret import Secret
+
+PROJECT_FILE = Path("codegen-async.toml")
+
+
+@dataclass(frozen=True)
+class Key:
+    """Describe one setting: its name in files, its environment variable, its type, its default."""
+
+    name: str
+    variable: str
+    kind: type = str
+    default: str | None = None
+    secret: bool = False
+    in_project: bool = True
+
+
+KEYS = (
+    Key("token", "CODEGEN_API_TOKEN", secret=True, in_project=False),
+    Key("org_id", "CODEGEN_ORG_ID", int),
+    Key("base_url", "CODEGEN_API_BASE_URL", default="https://api.codegen.com", in_project=False),
+    Key("repo_id", "CODEGEN_REPO_ID", int),
+    Key("middesk_token", "MIDDESK_API_KEY", secret=True, in_project=False),
+    Key("middesk_base_url", "MIDDESK_API_BASE_URL", in_project=False),  # by default the key decides
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Hold a value and where it comes from; None if nothing gives it."""
+
+    name: str
+    value: str | int | Secret | None
+    source: str
+
+    @property
+    def shown(self) -> str:
+        """The value as it may be shown."""
+        if isinstance(self.value, Secret):
+            return f"*** ({len(self.value.reveal())} characters)"
+        return "" if self.value is None else clean(str(self.value))
+
+
+Settings = Mapping[str, Setting]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """Hold the settings that a command line gives; None for what it does not."""
+
+    org_id: int | None = None
+    base_url: str | None = None
+    middesk_base_url: str | None = None
+
+
+def user_file() -> Path:
+    """Return where the user's config file is."""
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(home) / "codegen-async" / "config.toml"
+
+
+def load(flags: Flags) -> Settings:
+    """Return all settings by name.
+
+    Raises:
+        CommandError: a value cannot be right, or a file with a token can be read by others.
+    """
+    layers: list[tuple[str, Mapping[str, Any]]] = [
+        ("flag", asdict(flags)),
+        ("environment", _environment()),
+        (str(PROJECT_FILE), _project()),
+        (str(user_file()), _user()),
+    ]
+    return {key.name: _resolve(key, layers) for key in KEYS}
+
+
+def required(settings: Settings, name: str) -> Any:
+    """Return the value of a setting.
+
+    Raises:
+        CommandError: nothing gives it.
+    """
+    value = settings[name].value
+    if value is None:
+        key = next(key for key in KEYS if key.name == name)
+        flag = "" if key.secret else f" or give --{name.replace('_', '-')}"
+        hint = f"set {key.variable}, write {name} = ... into {user_file()} (mode 0600){flag}"
+        raise CommandError(f"{name} is not set", hint, Exit.AUTH if key.secret else Exit.USAGE)
+    return value
+
+
+def _resolve(key: Key, layers: list[tuple[str, Mapping[str, Any]]]) -> Setting:
+    for source, values in layers:
+        given = values.get(key.name)
+        if given is not None:
+            name = f"{source} {key.variable}" if source == "environment" else source
+            return Setting(key.name, _checked(key, given, name), name)
+    return Setting(key.name, key.default, "not set" if key.default is None else "default")
+
+
+def _checked(key: Key, given: Any, source: str) -> str | int | Secret:
+    if key.secret:
+        try:
+            return Secret(str(given), f"{key.name} (from {source})")
+        except ConfigurationError as error:
+            raise CommandError(str(error), code=Exit.AUTH) from None
+    if key.kind is int:
+        text = str(given)
+        if not (text.isascii() and text.isdigit() and int(text) > 0):
+            raise UsageError(f"{key.name}: expected a positive integer, got {clean(repr(given))} (from {source})")
+        return int(text)
+    if not isinstance(given, str):
+        raise UsageError(f"{key.name}: expected a text, got {clean(repr(given))} (from {source})")
+    return given
+
+
+def _environment() -> Mapping[str, str]:
+    return {key.name: value for key in KEYS if (value := os.environ.get(key.variable))}
+
+
+def _project() -> Mapping[str, Any]:
+    values = _read(PROJECT_FILE)
+    for key in KEYS:
+        if key.name in values and not key.in_project:
+            raise UsageError(
+                f"{PROJECT_FILE}: {key.name} is not allowed in a project's file",
+                f"others can read or write it; move the line to {user_file()}",
+            )
+    return values
+
+
+def _user() -> Mapping[str, Any]:
+    path = user_file()
+    values = _read(path)
+    if any(key.secret and key.name in values for key in KEYS) and exposed(path):
+        raise CommandError(f"{path} holds a token and others can read it", f"chmod 600 {path}", Exit.AUTH)
+    return values
+
+
+def exposed(path: Path) -> bool:
+    """Whether others than its owner may read or write a file."""
+    return bool(stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO))
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {clean(str(error))}") from None
+    if unknown := sorted(set(values) - {key.name for key in KEYS}):
+        known = ", ".join(key.name for key in KEYS)
+        raise UsageError(f"{path}: unknown setting {clean(unknown[0])!r}", f"known are {known}")
+    return values

@@ -1,0 +1,152 @@
+"""What a command ends with: one table of exit codes, and one place that puts errors into words.
+
+An error is one line that says what, and one that says what to do. A traceback is shown only on request.
+"""
+
+from __future__ import annotations
+
+import enum
+import shlex
+
+from codegen_async.errors import (
+    APIError,
+    AuthenticationError,
+    CodegenAsyncError,
+    ConfigurationError,
+    ConnectionFailedError,
+    CreateOutcomeUnknownError,
+    DecodeError,
+    InvalidArgumentError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RateLimitedError,
+    RequestTimeoutError,
+    RunBlockedError,
+    RunError,
+    RunFailedError,
+    ServerError,
+    WaitTimeoutError,
+    clean,
+)
+
+PROGRAM = "codegen-async"
+
+
+class Exit(enum.IntEnum):
+    """Say how a command ended; the number is the exit code."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    ENDED_BADLY = 3
+    AUTH = 4
+    LIMIT = 5
+    TIMEOUT = 6
+    ATTENTION = 7
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+    TERMINATED = 143
+
+
+MEANINGS = {
+    Exit.OK: "done",
+    Exit.ERROR: "it failed",
+    Exit.USAGE: "the command line is wrong; nothing was sent",
+    Exit.ENDED_BADLY: "a run ended in failure or was stopped",
+    Exit.AUTH: "no token, or it is refused",
+    Exit.LIMIT: "the plan's runs are used up, or the rate limit is",
+    Exit.TIMEOUT: "a wait took longer than --timeout; the run goes on",
+    Exit.ATTENTION: "a person is needed: a run is paused, or an outcome is unknown",
+    Exit.INTERRUPTED: "Ctrl-C; the command to go on is printed",
+    Exit.BROKEN_PIPE: "whoever read the output has left",
+    Exit.TERMINATED: "SIGTERM; the command to go on is printed",
+}
+
+
+class CommandError(Exception):
+    """Say why a command cannot go on.
+
+    Attributes:
+        hint: what to do about it; empty if there is nothing to say.
+        code: what the process ends with.
+    """
+
+    def __init__(self, what: str, hint: str = "", code: Exit = Exit.ERROR) -> None:
+        super().__init__(what)
+        self.hint = hint
+        self.code = code
+
+
+class UsageError(CommandError):
+    """Say that the command line is wrong."""
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what, hint, Exit.USAGE)
+
+
+def command(*words: object) -> str:
+    """Return a command of this program as one would type it."""
+    return shlex.join([PROGRAM, *map(str, words)])
+
+
+# The first class that fits counts.
+_KINDS: tuple[tuple[type[Exception], Exit, str], ...] = (
+    (AuthenticationError, Exit.AUTH, f"check the token: {command('doctor')}"),
+    (PermissionDeniedError, Exit.AUTH, "check --org-id, and whose token this is"),
+    (QuotaExceededError, Exit.LIMIT, "runs that exist go on; create more when the plan allows it"),
+    (RateLimitedError, Exit.LIMIT, "somebody else spends the same limit; try again in a minute"),
+    (RunFailedError, Exit.ENDED_BADLY, ""),
+    (NotFoundError, Exit.ERROR, f"runs of this organization: {command('run', 'list')}"),
+    (InvalidArgumentError, Exit.USAGE, "nothing was sent"),
+    (ConfigurationError, Exit.USAGE, f"where each value comes from: {command('config', 'view')}"),
+    (ConnectionFailedError, Exit.ERROR, f"what does not answer: {command('doctor')}"),
+    (RequestTimeoutError, Exit.ERROR, f"what does not answer: {command('doctor')}"),
+    (ServerError, Exit.ERROR, "the server failed; try again later"),
+    (DecodeError, Exit.ERROR, f"is this the right server? {command('config', 'view')}"),
+    (APIError, Exit.ERROR, ""),
+    (CodegenAsyncError, Exit.ERROR, ""),
+    (OSError, Exit.ERROR, ""),
+)
+
+
+def explain(error: Exception) -> CommandError:
+    """Return an error as what the user is told about it."""
+    if isinstance(error, CommandError):
+        return error
+    special = _explain_run(error) or _explain_unknown(error)
+    if special is not None:
+        return special
+    for kind, code, hint in _KINDS:
+        if isinstance(error, kind):
+            return CommandError(str(error), hint, code)
+    what = f"this should not have happened: {type(error).__name__}: {clean(str(error))}"
+    return CommandError(what, "please report it with what --debug shows")
+
+
+def _explain_run(error: Exception) -> CommandError | None:
+    if isinstance(error, WaitTimeoutError):
+        return CommandError(str(error), f"it goes on; {_again(error)}", Exit.TIMEOUT)
+    if isinstance(error, RunBlockedError):
+        answer = command(*_group(error), "resume", error.run_id)
+        return CommandError(str(error), f"answer it: {answer} ...", Exit.ATTENTION)
+    return None
+
+
+def _again(error: RunError) -> str:
+    return f"wait again: {command(*_group(error), 'wait', error.run_id)}"
+
+
+def _group(error: RunError) -> tuple[str, ...]:
+    return ("run",) if isinstance(error.run_id, int) else ("middesk",)
+
+
+def _explain_unknown(error: Exception) -> CommandError | None:
+    if isinstance(error, CreateOutcomeUnknownError):
+        look = command("run", "get", "--key", error.key)
+        what = "the create was sent and its answer lost; no run with its key was found"
+        return CommandError(what, f"look again before you create it once more: {look}", Exit.ATTENTION)
+    if isinstance(error, OutcomeUnknownError):
+        return CommandError(str(error), "look at the run before you repeat this", Exit.ATTENTION)
+    return None

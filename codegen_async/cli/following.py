@@ -1,0 +1,96 @@
+"""Follow runs until they rest, and show where they stand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from codegen_async.cli.errors import Exit
+from codegen_async.cli.live import budget, duration, shown
+from codegen_async.cli.output import make_table
+from codegen_async.cli.render import status_of, summary_of
+from codegen_async.codegen.models import AgentRun
+from codegen_async.middesk.models import MiddeskRun
+from codegen_async.models import Phase
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from codegen_async.cli.session import Session
+    from codegen_async.client import RunClient
+
+R = TypeVar("R", AgentRun, MiddeskRun)
+Id = TypeVar("Id", int, str)
+
+_COLUMNS = ("RUN", "STATUS", "SINCE", "SUMMARY")
+
+
+def rests(run: AgentRun | MiddeskRun) -> bool:
+    """Whether a run does not move by itself: it has ended, or waits for a person."""
+    return run.phase.is_terminal or run.phase is Phase.BLOCKED
+
+
+def verdict(runs: Iterable[AgentRun | MiddeskRun]) -> Exit:
+    """Return what a command ends with that has waited for these runs."""
+    phases = {run.phase for run in runs}
+    if phases & {Phase.FAILED, Phase.CANCELLED}:
+        return Exit.ENDED_BADLY
+    return Exit.ATTENTION if Phase.BLOCKED in phases else Exit.OK
+
+
+async def changes(
+    session: Session[RunClient[R, Id]],
+    runs: Iterable[Id | R],
+    *,
+    timeout: float | None = None,  # noqa: ASYNC109 - the wait's own
+    latency: float | None = None,
+) -> AsyncGenerator[R]:
+    """Yield each run as it is, and again whenever its phase changes; show it meanwhile."""
+    board = _Board[R](session.client)
+    watched = session.client.watch(runs, timeout=timeout, latency=latency)
+    async with shown(session, board.picture), aclosing(watched):
+        async for run in watched:
+            board.note(run)
+            yield run
+
+
+async def until_rest(
+    session: Session[RunClient[R, Id]],
+    runs: Iterable[Id | R],
+    *,
+    timeout: float | None = None,  # noqa: ASYNC109 - the wait's own
+    latency: float | None = None,
+) -> AsyncGenerator[R]:
+    """Yield each run once, when it has ended or waits for a person."""
+    wanted = list(runs)
+    waiting = {run if isinstance(run, int | str) else run.id for run in wanted}
+    async with aclosing(changes(session, wanted, timeout=timeout, latency=latency)) as stream:
+        async for run in stream:
+            session.output.change(f"run {run.id} {status_of(run)}")
+            if rests(run) and run.id in waiting:
+                waiting.discard(run.id)
+                yield run
+            if not waiting:
+                return
+
+
+class _Board(Generic[R]):
+    """What is known of the runs that are followed."""
+
+    def __init__(self, client: RunClient[Any, Any]) -> None:
+        self._client = client
+        self._seen: dict[int | str, tuple[R, float]] = {}
+
+    def note(self, run: R) -> None:
+        self._seen[run.id] = (run, asyncio.get_running_loop().time())
+
+    async def picture(self) -> RenderableType:
+        from rich.console import Group
+
+        now = asyncio.get_running_loop().time()
+        # Those that move come first, as a low terminal cuts off the end.
+        known = sorted(self._seen.values(), key=lambda pair: rests(pair[0]))
+        rows = [(str(run.id), status_of(run), duration(now - since), summary_of(run)) for run, since in known]
+        return Group(make_table(_COLUMNS, rows, stretched=True), "", budget(self._client))

@@ -1,0 +1,71 @@
+"""Read what a command is given: prompts from the command line, a file or standard input; JSON."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from codegen_async.cli.errors import UsageError
+from codegen_async.errors import clean
+
+STDIN = "-"
+
+
+def read_prompt(given: str | None, file: Path | None) -> str:
+    """Return the prompt.
+
+    Raises:
+        UsageError: there is none, there are two, or it cannot be read.
+    """
+    if (given is None) == (file is None):
+        raise UsageError("give one prompt", "as an argument, by --file PATH, or - to read it from standard input")
+    if given is None or given == STDIN:
+        return _read(file)
+    if given.startswith(STDIN):  # more likely a mistyped option than a prompt, and a run costs money
+        raise UsageError(f"unknown option or prompt: {clean(given, 60)}", "give such a prompt by --file PATH, or -")
+    return given
+
+
+def read_json(name: str, given: str) -> Any:
+    """Return a value given as JSON, or read from standard input.
+
+    Args:
+        name: what to call it.
+        given: the JSON, or - for standard input.
+
+    Raises:
+        UsageError: it is no JSON.
+    """
+    text = _read(None) if given == STDIN else given
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.MsgspecError:
+        hint = "a text needs quotes of its own: '\"yes\"'"
+        raise UsageError(f"{name}: expected JSON, got {clean(text, 60)}", hint) from None
+
+
+def read_metadata(given: str | None) -> dict[str, Any] | None:
+    """Return metadata given as a JSON object.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if given is None:
+        return None
+    value = read_json("--metadata", given)
+    if not isinstance(value, dict):
+        raise UsageError(f"--metadata: expected a JSON object, got {clean(given, 60)}")
+    return cast("dict[str, Any]", value)
+
+
+def _read(file: Path | None) -> str:
+    try:
+        content = sys.stdin.buffer.read() if file is None else file.read_bytes()
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{file or 'standard input'} is not UTF-8 text") from None
+    except OSError as error:
+        raise UsageError(f"{file or 'standard input'} cannot be read: {error.strerror}") from None

@@ -1,0 +1,194 @@
+"""Print: data to stdout, everything else to stderr, nothing that could fool a terminal.
+
+Text from a server is never parsed as markup, and loses control and bidirectional characters; in JSON those are escaped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+import msgspec
+
+from codegen_async.cli.errors import UsageError
+from codegen_async.cli.options import Display
+from codegen_async.cli.streams import printable, write
+from codegen_async.errors import clean
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+# What `errors.clean` takes out and JSON does not escape by itself.
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+WHOLE = 2**31
+"""More characters than any text has."""
+
+_SPACES = re.compile(r"\s+")
+
+
+def one_line(text: object, limit: int = 200) -> str:
+    """Return foreign text on one line."""
+    return clean(_SPACES.sub(" ", str(text)).strip(), limit)
+
+
+def encode(value: object) -> str:
+    """Return JSON that is safe to look at in a terminal."""
+    return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", msgspec.json.encode(value).decode())
+
+
+class Output:
+    """Print what a command has to say.
+
+    Args:
+        display: how the user wants it.
+
+    Raises:
+        UsageError: the wishes contradict one another.
+    """
+
+    def __init__(self, display: Display) -> None:
+        if display.json and display.jsonl:
+            raise UsageError("--json and --jsonl exclude one another")
+        self._quiet = display.quiet
+        self._widths: dict[str, int] = {}
+        self._progress = not (display.quiet or display.no_progress)
+        self.json = display.json
+        self.jsonl = display.jsonl
+
+    @property
+    def live(self) -> bool:
+        """Whether progress is shown as a picture that changes; it would break up lines of JSON above it."""
+        return self._progress and is_terminal(sys.stderr) and not (self.structured and _is_tty(sys.stdout))
+
+    @property
+    def lines(self) -> bool:
+        """Whether progress is shown as lines."""
+        return self._progress and not self.live
+
+    @property
+    def pictured(self) -> bool:
+        """Whether whoever reads the data sees the picture as well."""
+        return self.live and is_terminal(sys.stdout)
+
+    @property
+    def structured(self) -> bool:
+        """Whether the data is wanted as JSON."""
+        return self.json or self.jsonl
+
+    def line(self, text: str) -> None:
+        """Print a line of data."""
+        write(sys.stdout, f"{text}\n")
+
+    def document(self, value: object) -> None:
+        """Print a value as JSON on a line of its own."""
+        self.line(encode(value))
+
+    def records(self, values: Sequence[object]) -> None:
+        """Print values as one JSON document, or as one a line."""
+        if self.json:
+            self.document(values)
+            return
+        for value in values:
+            self.document(value)
+
+    def row(self, columns: Sequence[str], fields: Sequence[str]) -> None:
+        """Print fields as a line: below one another on a terminal, elsewhere with tabs between."""
+        if _is_tty(sys.stdout):
+            write(sys.stdout, self._aligned(columns, fields))
+        else:
+            self.line("\t".join(one_line(field, WHOLE) for field in fields))
+
+    def _aligned(self, columns: Sequence[str], fields: Sequence[str]) -> str:
+        from rich.console import Console
+        from rich.text import Text
+
+        line = Text(no_wrap=True, overflow="ellipsis")
+        for column, field in zip(columns, fields, strict=True):
+            text = one_line(field)
+            width = self._widths[column] = max(len(column), len(text), self._widths.get(column, 0))
+            line.append(text.ljust(width) if column != columns[-1] else text, style=_style(column, text))
+            line.append("  ")
+        console = Console()
+        with console.capture() as printed:  # not printed by it, as it would print into the picture
+            console.print(line)
+        return printed.get()
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Print rows: a table on a terminal, elsewhere fields with tabs between and no heading."""
+        if not _is_tty(sys.stdout):
+            for row in rows:
+                self.row(columns, row)
+            return
+        from rich.console import Console
+
+        Console(file=sys.stdout).print(make_table(columns, rows, stretched=True))
+
+    def note(self, text: str) -> None:
+        """Tell the user something that is not data."""
+        if not self._quiet:
+            write(sys.stderr, f"{printable(text)}\n")
+
+    def change(self, text: str) -> None:
+        """Tell of progress on a line of its own, where there is no live picture of it."""
+        if self.lines:
+            write(sys.stderr, f"{printable(text)}\n")
+
+
+def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stretched: bool = False) -> Table:
+    """Return rows as a table for a terminal; stretched, the last column gets what the others leave of the width."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=stretched)
+    for column in columns:
+        last = stretched and column == columns[-1]
+        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if last else None)
+    for row in rows:
+        table.add_row(
+            *(Text(one_line(field), style=_style(column, field)) for column, field in zip(columns, row, strict=True))
+        )
+    return table
+
+
+def _style(column: str, field: str) -> str:
+    return _STATUS_STYLES.get(field.partition(" ")[0], "") if column == "STATUS" else ""
+
+
+_STATUS_STYLES = {
+    "pending": "dim",
+    "running": "cyan",
+    "blocked": "yellow",
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+    "paused": "yellow",
+    "rejected": "red",
+    "unknown": "yellow",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "red",
+    "skip": "dim",
+}
+
+
+def prepare_streams(*, json: bool) -> None:
+    """Let no character stop the output: JSON is UTF-8 whatever the locale, other text is escaped where it must be."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure: Any = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if json and reconfigure is not None:
+        reconfigure(encoding="utf-8")
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a picture that changes can be shown there."""
+    return _is_tty(stream) and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+def _is_tty(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()

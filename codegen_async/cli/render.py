@@ -1,0 +1,130 @@
+"""Put runs and log rows into the forms a command prints: JSON fields, rows of a table, text for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from codegen_async.cli.output import Output, one_line
+from codegen_async.cli.streams import printable
+from codegen_async.models import Phase
+
+if TYPE_CHECKING:
+    from codegen_async.codegen.models import AgentRun, AgentRunLog
+    from codegen_async.middesk.models import MiddeskRun
+
+RUN_COLUMNS = ("RUN", "STATUS", "CREATED", "SOURCE", "SUMMARY")
+MIDDESK_COLUMNS = ("RUN", "STATUS", "CREATED", "AGENT", "SUMMARY")
+
+_WIDEST = 1000
+
+
+class Standing(Protocol):
+    """What a run of any dialect says of where it stands."""
+
+    @property
+    def status(self) -> str | None:
+        """The server's word."""
+        ...
+
+    @property
+    def phase(self) -> Phase:
+        """What it means."""
+        ...
+
+
+def status_of(run: Standing) -> str:
+    """Return where a run stands, with the server's word where that says more."""
+    word = (run.status or "").strip()
+    return run.phase.value if word.lower() in ("", run.phase.value) else f"{run.phase.value} ({one_line(word, 40)})"
+
+
+def fields_of(run: AgentRun | MiddeskRun) -> dict[str, Any]:
+    """Return a run as JSON fields: those of the API, and its phase."""
+    return {**msgspec.to_builtins(run), "phase": run.phase.value}
+
+
+def summary_of(run: AgentRun | MiddeskRun) -> str:
+    """Return what a run says of itself in a line."""
+    from codegen_async.codegen.models import AgentRun
+
+    if isinstance(run, AgentRun):
+        return one_line(run.summary or run.result or run.web_url or "", _WIDEST)
+    return one_line("; ".join(_questions(run)) or ", ".join(_found(run)), _WIDEST)
+
+
+def row_of(run: AgentRun | MiddeskRun) -> Sequence[str]:
+    """Return a run as a row of `RUN_COLUMNS` or `MIDDESK_COLUMNS`."""
+    from codegen_async.codegen.models import AgentRun
+
+    started = run.source_type if isinstance(run, AgentRun) else run.agent
+    return str(run.id), status_of(run), (run.created_at or "")[:19], started or "", summary_of(run)
+
+
+def show_run(output: Output, run: AgentRun | MiddeskRun) -> None:
+    """Print one run."""
+    from codegen_async.codegen.models import AgentRun
+
+    if output.structured:
+        output.document(fields_of(run))
+        return
+    for line in _run_lines(run) if isinstance(run, AgentRun) else _middesk_lines(run):
+        output.line(line)
+
+
+def _run_lines(run: AgentRun) -> Iterator[str]:
+    yield f"run {run.id}  {status_of(run)}"
+    yield from _facts({"created": run.created_at, "source": run.source_type, "url": run.web_url})
+    yield from _facts({"summary": run.summary})
+    for pull in run.github_pull_requests or ():
+        yield from _facts({"pull": f"{pull.url or pull.id}  {pull.title or ''}"})
+    if run.result:
+        yield ""
+        yield printable(run.result).rstrip()
+
+
+def _middesk_lines(run: MiddeskRun) -> Iterator[str]:
+    yield f"run {one_line(run.id)}  {status_of(run)}"
+    yield from _facts({"agent": run.agent, "thread": run.thread_id})
+    yield from _facts({"created": run.created_at, "ended": run.ended_at})
+    for question in _questions(run):
+        yield from _facts({"asks": question})
+    for artifact in _found(run):
+        yield from _facts({"found": artifact})
+    for step in run.steps or ():
+        yield from _facts({"step": f"{step.status or ''} {step.label or step.name or step.id}"})
+
+
+def _facts(facts: dict[str, str | None]) -> Iterator[str]:
+    for name, value in facts.items():
+        if value:
+            yield f"{name:9}{one_line(value, _WIDEST)}"
+
+
+def _questions(run: MiddeskRun) -> Iterable[str]:
+    return (f"{interrupt.id}: {interrupt.label or 'something'}" for interrupt in run.interrupts)
+
+
+def _found(run: MiddeskRun) -> Iterable[str]:
+    artifacts = () if run.output is None else run.output.artifacts
+    return (": ".join(filter(None, (artifact.title, artifact.summary))) for artifact in artifacts)
+
+
+def log_fields(row: AgentRunLog) -> dict[str, Any]:
+    """Return a log row as JSON fields."""
+    return msgspec.structs.asdict(row)
+
+
+def log_line(row: AgentRunLog) -> str:
+    """Return a log row as one line: when, what kind, which tool, what was thought or seen."""
+    said = row.thought or _text(row.observation) or _text(row.tool_output)
+    parts = ((row.created_at or "")[:19], row.message_type or "", row.tool_name or "", said)
+    return "  ".join(one_line(part, _WIDEST) for part in parts if part)
+
+
+def _text(value: object) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,140 @@
+"""Simulated servers on a port, for other processes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from codegen_async.cli.errors import Exit, UsageError
+from codegen_async.cli.session import Session
+from codegen_async.cli.simulation import counted
+from codegen_async.errors import clean
+from codegen_async.testing import CodegenServer, Fault, Life, MiddeskServer
+from codegen_async.testing.codegen import RATES
+from codegen_async.testing.server import SimulatedServer
+
+_OF_MIDDESK = ("agents", "create_thread", "thread", "feedback", "stream")
+_ENDPOINTS = (*RATES, *_OF_MIDDESK)
+
+
+class PlannedFault(NamedTuple):
+    """A fault, where it strikes (None: everywhere), and how often."""
+
+    fault: Fault
+    endpoint: str | None
+    times: int | None
+    probability: float
+
+
+class Served:
+    """Serve a simulated API.
+
+    Args:
+        make: makes the server, on its loop.
+        faults: what is to go wrong.
+    """
+
+    speed = 1.0
+    server: SimulatedServer
+
+    def __init__(self, make: Callable[[], SimulatedServer], faults: Iterable[PlannedFault]) -> None:
+        self._make = make
+        self._faults = list(faults)
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Return an ordinary loop."""
+        return asyncio.new_event_loop()
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[SimulatedServer]:
+        """Yield the server, listening."""
+        async with self._make() as self.server:
+            for planned in self._faults:
+                self.server.faults.add(
+                    planned.fault, endpoint=planned.endpoint, times=planned.times, probability=planned.probability
+                )
+            yield self.server
+
+    def clock(self) -> float:
+        """Return the time of day."""
+        return time.time()
+
+    def record(self) -> Sequence[str]:
+        """Return what the server counted."""
+        return counted(self.server)
+
+
+def codegen(*, plan: int | None, median: float, **options: Any) -> CodegenServer:
+    """Return a simulated Codegen API without runs."""
+    return CodegenServer(plan_limit=plan, life=Life(median=median), **options)
+
+
+def middesk(**options: Any) -> MiddeskServer:
+    """Return a simulated Middesk API with a few runs."""
+    server = MiddeskServer(**options)
+    server.world.create(script=[(0.0, "completed")])
+    server.world.create(script=[(0.0, [{"label": "Is this the right company?"}]), (0.0, "completed")])
+    server.world.create()
+    return server
+
+
+def variables(server: SimulatedServer) -> Mapping[str, str]:
+    """Return the environment that points a client to a server."""
+    if isinstance(server, CodegenServer):
+        return {
+            "CODEGEN_API_BASE_URL": server.url,
+            "CODEGEN_ORG_ID": str(server.org_id),
+            "CODEGEN_API_TOKEN": server.token,
+        }
+    return {"MIDDESK_API_BASE_URL": server.url, "MIDDESK_API_KEY": server.token}
+
+
+async def until_signal(session: Session[SimulatedServer]) -> Exit:
+    """Serve until a signal comes."""
+    over = asyncio.Event()
+    session.stop = over.set
+    await over.wait()
+    return session.exit
+
+
+def read_limit(text: str) -> tuple[str, tuple[int, float]]:
+    """Read `ENDPOINT=REQUESTS/SECONDS`.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    endpoint, _, rate = text.partition("=")
+    requests, _, seconds = rate.partition("/")
+    try:
+        limit, period = int(requests), float(seconds)
+    except ValueError:
+        limit, period = 0, 0.0
+    if endpoint not in (*_ENDPOINTS, "ceiling") or limit < 1 or not 0 < period < float("inf"):
+        raise UsageError(f"--limit: expected ENDPOINT=REQUESTS/SECONDS, got {clean(text, 60)}", _KNOWN)
+    return endpoint, (limit, period)
+
+
+def read_fault(text: str) -> PlannedFault:
+    """Read `NAME[:ENDPOINT[:HOW-OFTEN]]`.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    name, _, rest = text.partition(":")
+    endpoint, _, often = rest.partition(":")
+    try:
+        fault = Fault[name.upper().replace("-", "_")]
+        times = int(often) if often and "." not in often else None
+        probability = float(often) if "." in often else 1.0
+    except (KeyError, ValueError):
+        raise UsageError(f"--fault: expected NAME[:ENDPOINT[:HOW-OFTEN]], got {clean(text, 60)}", _FAULTS) from None
+    if endpoint and endpoint not in _ENDPOINTS:
+        raise UsageError(f"--fault: there is no endpoint {clean(endpoint, 60)!r}", _KNOWN)
+    return PlannedFault(fault, endpoint or None, times, probability)
+
+
+_KNOWN = f"endpoints are {', '.join(_ENDPOINTS)}; the limit over all is ceiling"
+_FAULTS = f"names are {', '.join(fault.name.lower().replace('_', '-') for fault in Fault)}"

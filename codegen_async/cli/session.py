@@ -1,0 +1,160 @@
+"""Run a command's coroutine with an open client, and end it in order when a signal comes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Generic, Protocol, TypeVar
+
+from codegen_async.cli.errors import CommandError, Exit
+from codegen_async.cli.options import Display
+from codegen_async.cli.output import Output
+from codegen_async.errors import clean
+
+C = TypeVar("C")
+C_co = TypeVar("C_co", covariant=True)
+
+_EXITS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
+
+
+class Target(Protocol[C_co]):
+    """Say where a command's client comes from."""
+
+    @property
+    def speed(self) -> float:
+        """How much faster than life the loop's clock runs."""
+        ...
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop to run on."""
+        ...
+
+    def open(self) -> AbstractAsyncContextManager[C_co]:
+        """Return a context with an open client."""
+        ...
+
+    def clock(self) -> float:
+        """Return wall-clock seconds, as fast as the loop's clock."""
+        ...
+
+    def record(self) -> Sequence[str]:
+        """Return what the server counted, where it is a simulated one."""
+        ...
+
+
+class Session(Generic[C_co]):
+    """What a command has while it runs.
+
+    Attributes:
+        output: where to print.
+        resume: the command that goes on where this one is interrupted; empty if there is nothing to go on with.
+        stop: called at the first signal instead of cancelling, where a command can end softly.
+        signals: the signals that came.
+    """
+
+    def __init__(self, client: C_co, target: Target[C_co], output: Output) -> None:
+        self._client = client
+        self._target = target
+        self.output = output
+        self.resume = ""
+        self.stop: Callable[[], None] | None = None
+        self.signals: list[signal.Signals] = []
+
+    @property
+    def client(self) -> C_co:
+        """The open client."""
+        return self._client
+
+    @property
+    def target(self) -> Target[C_co]:
+        """Where the client comes from."""
+        return self._target
+
+    @property
+    def exit(self) -> Exit:
+        """What a command ends with after a signal."""
+        return _EXITS[self.signals[0]]
+
+    def interrupted(self) -> CommandError:
+        """Return the error that a command ends with after a signal."""
+        hint = f"to go on: {self.resume}" if self.resume else ""
+        return CommandError("interrupted", hint, self.exit)
+
+
+Work = Callable[[Session[C]], Awaitable[Exit]]
+
+
+def execute(work: Work[C], target: Target[C], display: Display) -> Exit:
+    """Run a command with an open client and return what it ends with.
+
+    Raises:
+        CommandError: it was interrupted, or cannot be run.
+        CodegenAsyncError: as the client raises it.
+    """
+    output = Output(display)
+    with _warnings_to(output), asyncio.Runner(loop_factory=target.new_loop) as runner:
+        return runner.run(_run(work, target, output))
+
+
+async def _run(work: Work[C], target: Target[C], output: Output) -> Exit:
+    async with target.open() as client:
+        session = Session(client, target, output)
+        async with _signals(session):
+            code = await work(session)
+        for line in target.record():
+            output.note(line)
+        return code
+
+
+@asynccontextmanager
+async def _signals(session: Session[C]) -> AsyncGenerator[None]:
+    """Cancel the block at a signal, or at the second where the command can stop softly; later ones end at once."""
+    task = asyncio.current_task()
+    loop = asyncio.get_running_loop()
+
+    def on_signal(number: signal.Signals) -> None:
+        session.signals.append(number)
+        if session.stop is not None and len(session.signals) == 1:
+            session.stop()
+            return
+        for known in _EXITS:
+            loop.remove_signal_handler(known)
+        if task is not None:
+            task.cancel()
+
+    for number in _EXITS:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not session.signals:
+            raise
+        raise session.interrupted() from None
+    finally:
+        for number in _EXITS:
+            loop.remove_signal_handler(number)
+
+
+class _Notes(logging.Handler):
+    """Print what the library warns of as notes."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__(logging.WARNING)
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._output.note(clean(record.getMessage(), 500))
+
+
+@contextmanager
+def _warnings_to(output: Output) -> Generator[None]:
+    logger = logging.getLogger("codegen_async")
+    handler = _Notes(output)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

@@ -1,0 +1,99 @@
+"""The server that flags, environment and config files name, or a simulated one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from codegen_async.cli import config
+from codegen_async.cli.errors import Exit
+from codegen_async.cli.options import Connection, Display, MiddeskConnection, Server
+from codegen_async.cli.session import Target, Work, execute
+from codegen_async.codegen.client import CodegenClient
+
+if TYPE_CHECKING:
+    from codegen_async.middesk.client import MiddeskClient
+
+C = TypeVar("C")
+
+
+class Real(Generic[C]):
+    """A server that exists, and its client."""
+
+    speed = 1.0
+
+    def __init__(self, client: AbstractAsyncContextManager[C]) -> None:
+        self._client = client
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Return an ordinary loop."""
+        return asyncio.new_event_loop()
+
+    def open(self) -> AbstractAsyncContextManager[C]:
+        """Return the client."""
+        return self._client
+
+    def clock(self) -> float:
+        """Return the time of day."""
+        return time.time()
+
+    def record(self) -> Sequence[str]:
+        """Return nothing: only the server knows."""
+        return ()
+
+
+def execute_on(connection: Server, display: Display, work: Work[CodegenClient]) -> Exit:
+    """Run a command on the Codegen server that its options ask for.
+
+    Raises:
+        CommandError: a setting is missing or wrong, or the command was interrupted.
+        CodegenAsyncError: as the client raises it.
+    """
+    return execute(work, _codegen(connection), display)
+
+
+def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Work[MiddeskClient]) -> Exit:
+    """Run a command on the Middesk server that its options ask for.
+
+    Raises:
+        CommandError: a setting is missing or wrong, or the command was interrupted.
+        CodegenAsyncError: as the client raises it.
+    """
+    from codegen_async.middesk.client import MiddeskClient
+
+    settings = config.load(config.Flags(middesk_base_url=connection.base_url))
+    base_url = settings["middesk_base_url"].value
+    client = MiddeskClient(
+        config.required(settings, "middesk_token").reveal(), base_url=None if base_url is None else str(base_url)
+    )
+    return execute(work, Real(client), display)
+
+
+def _codegen(connection: Server) -> Target[CodegenClient]:
+    if isinstance(connection, Connection) and connection.simulate:
+        from codegen_async.cli.simulation import Simulated
+
+        return Simulated()
+    settings = config.load(flags(connection))
+    client = CodegenClient(
+        config.required(settings, "token").reveal(),
+        org_id=config.required(settings, "org_id"),
+        base_url=config.required(settings, "base_url"),
+    )
+    return Real(client)
+
+
+def flags(server: Server) -> config.Flags:
+    """Return the settings that options give."""
+    return config.Flags(org_id=server.org_id, base_url=server.base_url)
+
+
+def default_repo(connection: Connection) -> int | None:
+    """Return the repository that the settings name."""
+    if connection.simulate:
+        return None
+    value = config.load(flags(connection))["repo_id"].value
+    return value if isinstance(value, int) else None

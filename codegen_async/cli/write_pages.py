@@ -1,0 +1,39 @@
+"""Write the help of each command down, for `pages` to find: `python -m codegen_async.cli.write_pages`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from io import StringIO
+
+from cyclopts import App
+from rich.console import Console
+
+from codegen_async.cli.app import make_app
+from codegen_async.cli.pages import FILE, MARK
+
+_WIDTH = 80
+
+
+def render(app: App) -> str:
+    """Return all pages of a tree of commands as the file has them."""
+    return "".join(f"{MARK}{' '.join(chain)}\n{_page(app, chain)}" for chain in _chains(app, ()))
+
+
+def _chains(app: App, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    yield above
+    for name in sorted(app):
+        if not name.startswith("-"):
+            yield from _chains(app[name], (*above, name))
+
+
+def _page(app: App, chain: Sequence[str]) -> str:
+    text = StringIO()
+    app.help_print(list(chain), console=Console(file=text, width=_WIDTH, color_system=None))
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    return "\n".join(line for number, line in enumerate(lines) if line or (number and lines[number - 1])) + "\n"
+
+
+if __name__ == "__main__":
+    FILE.write_text(render(make_app()), "utf-8")
+    sys.stdout.write(f"written: {FILE}\n")

@@ -1,0 +1,76 @@
+"""`codegen-async fake serve`: a server for other processes."""
+
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import pytest
+
+from codegen_async.cli.serving import PlannedFault, read_fault, read_limit
+from codegen_async.testing import Fault
+from tests.cli.harness import CommandLine, Started
+
+
+@contextmanager
+def serving(cli: CommandLine, *words: object, variables: int = 3) -> Generator[Started]:
+    """Serve, and point the command line there by the lines that are printed."""
+    with cli.started("fake", "serve", *words) as command:
+        assert command.process.stdout is not None
+        for _ in range(variables):
+            name, _, value = command.process.stdout.readline().decode().removeprefix("export ").strip().partition("=")
+            cli.env[name] = value
+        yield command
+
+
+def test_it_serves_until_a_signal_comes_and_says_what_it_counted(bare: CommandLine) -> None:
+    with serving(bare, "--speed", 100, "--median", 1) as server:
+        final = bare.run("run", "create", "Fix it", "--wait", "--json")
+        assert final.json["id"] == 40000
+        server.interrupt(signal.SIGTERM)
+        result = server.end()
+    assert result.code == 143
+    assert "create 1 of 10 in 60 s" in result.err
+    assert "0 violations" in result.err
+
+
+def test_it_keeps_to_other_limits_and_plans(bare: CommandLine) -> None:
+    with serving(bare, "--limit", "list=1/60", "--plan", 0, "--retry-after", "--window", "fixed") as server:
+        assert bare.run("run", "create", "x").code == 5
+        assert bare.run("run", "list").code == 0
+        server.interrupt()
+        assert "list 1 of 1 in 60 s" in server.end().err
+
+
+def test_it_breaks_what_it_is_told_to(bare: CommandLine) -> None:
+    with serving(bare, "--fault", "error-before:get:2", "--fault", "broken-json:list"):
+        assert bare.run("run", "list").code == 1
+
+
+def test_it_serves_middesk(bare: CommandLine) -> None:
+    with serving(bare, "--api", "middesk", variables=2):
+        assert len(bare.run("middesk", "list", "--jsonl").jsonl) == 3
+
+
+def test_a_port_that_is_taken_is_an_error(bare: CommandLine) -> None:
+    with serving(bare):
+        port = bare.env["CODEGEN_API_BASE_URL"].rpartition(":")[2]
+        result = bare.run("fake", "serve", "--port", port)
+    assert (result.code, result.out) == (1, "")
+    assert "address already in use" in result.err
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("reset-before", PlannedFault(Fault.RESET_BEFORE, None, None, 1.0)),
+        ("drop-after:create", PlannedFault(Fault.DROP_AFTER, "create", None, 1.0)),
+        ("slow-body:get:3", PlannedFault(Fault.SLOW_BODY, "get", 3, 1.0)),
+        ("wrong-id::0.25", PlannedFault(Fault.WRONG_ID, None, None, 0.25)),
+    ],
+)
+def test_a_fault_is_a_name_a_place_and_how_often(text: str, fault: PlannedFault) -> None:
+    assert read_fault(text) == fault
+
+
+def test_a_limit_is_a_number_in_so_many_seconds() -> None:
+    assert read_limit("create=5/0.5") == ("create", (5, 0.5))

@@ -1,0 +1,221 @@
+"""`codegen-async run`, each command as a process."""
+
+import base64
+import shlex
+from pathlib import Path
+
+import pytest
+
+from codegen_async.testing import Fault
+from tests.cli.harness import CommandLine, Served
+
+PNG = b"\x89PNG\r\n\x1a\n rest"
+
+
+def test_create_prints_the_id_on_stdout_and_the_rest_on_stderr(cli: CommandLine, fake: Served) -> None:
+    result = cli.run("run", "create", "Fix it", "--metadata", '{"a": [1]}', "--repo-id", 5, "--key", "mine")
+    (run,) = fake.server.world.runs.values()
+    assert result == (0, f"{run.id}\n", f"started: https://codegen.sh/agent/trace/{run.id}\n")
+    assert (run.prompt, run.repo_id, run.metadata) == ("Fix it", 5, {"a": [1], "idempotency_key": "mine"})
+
+
+def test_a_prompt_can_come_from_standard_input(cli: CommandLine, fake: Served) -> None:
+    result = cli.run("run", "create", "-", "--quiet", stdin="Zwölf\nBoxkämpfer")
+    assert (result.code, result.err) == (0, "")
+    assert fake.server.world.runs[int(result.out)].prompt == "Zwölf\nBoxkämpfer"
+
+
+def test_a_prompt_and_an_image_can_come_from_files(cli: CommandLine, fake: Served) -> None:
+    (cli.home / "prompt.md").write_text("From a file")
+    (cli.home / "shot.png").write_bytes(PNG)
+    result = cli.run("run", "create", "--file", "prompt.md", "--image", "shot.png", "--json")
+    (run,) = fake.server.world.runs.values()
+    assert result.json["id"] == run.id
+    assert result.json["phase"] == "running"
+    assert run.prompt == "From a file"
+    assert run.images == [f"data:image/png;base64,{base64.b64encode(PNG).decode()}"]
+
+
+@pytest.mark.parametrize(("status", "code"), [("COMPLETE", 0), ("ERROR", 3), ("STOPPED", 3), ("PAUSED", 7)])
+def test_create_and_wait_ends_as_the_run_does(cli: CommandLine, fake: Served, status: str, code: int) -> None:
+    fake.script(status)
+    result = cli.run("run", "create", "Fix it", "--wait")
+    assert result.code == code
+    assert f"({status})" in result.out or status.lower() in result.out
+    assert ("codegen-async run resume" in result.err) == (status == "PAUSED")
+
+
+def test_get_shows_a_run(cli: CommandLine, fake: Served) -> None:
+    run_id = fake.create()
+    shown = cli.run("run", "get", run_id)
+    assert shown.code == 0
+    assert shown.err == ""
+    assert shown.out.startswith(f"run {run_id}  succeeded (COMPLETE)\n")
+    as_json = cli.run("run", "get", run_id, "--json").json
+    assert as_json["result"] in shown.out
+    assert as_json["github_pull_requests"][0]["url"] in shown.out
+
+
+def test_get_finds_a_run_by_the_key_of_its_create(cli: CommandLine, fake: Served) -> None:
+    run_id = fake.do(lambda server: server.world.create("x", metadata={"idempotency_key": "k1"}).id)
+    assert cli.run("run", "get", "--key", "k1", "--jsonl").jsonl[0]["id"] == run_id
+    missing = cli.run("run", "get", "--key", "k2")
+    assert missing.code == 1
+    assert missing.out == ""
+    assert missing.err.startswith("error: no run with this key")
+
+
+def test_list_gives_fields_with_tabs_between(cli: CommandLine, fake: Served) -> None:
+    ids = [fake.create(), fake.create("x", (0.0, "ACTIVE")), fake.create()]
+    result = cli.run("run", "list", "--limit", 2)
+    assert result.code == 0
+    rows = [line.split("\t") for line in result.out.splitlines()]
+    assert [row[:2] for row in rows] == [[str(ids[2]), "succeeded (COMPLETE)"], [str(ids[1]), "running (ACTIVE)"]]
+    assert {len(row) for row in rows} == {5}
+
+
+def test_list_gives_json(cli: CommandLine, fake: Served) -> None:
+    ids = [fake.create() for _ in range(3)]
+    as_document = cli.run("run", "list", "--json").json
+    assert [run["id"] for run in as_document] == ids[::-1]
+    by_line = cli.run("run", "list", "--jsonl", "--source-type", "API").jsonl
+    assert by_line == as_document
+    assert cli.run("run", "list", "--json", "--source-type", "SLACK").json == []
+
+
+def test_wait_shows_each_run_and_tells_the_worst_by_its_code(cli: CommandLine, fake: Served) -> None:
+    good, bad = fake.create(), fake.create("x", (0.0, "ERROR"))
+    result = cli.run("run", "wait", good, bad, "--jsonl")
+    assert result.code == 3
+    assert {run["id"]: run["phase"] for run in result.jsonl} == {good: "succeeded", bad: "failed"}
+    assert sorted(result.err.splitlines()) == [f"run {good} succeeded (COMPLETE)", f"run {bad} failed (ERROR)"]
+
+
+def test_wait_sees_a_run_end(cli: CommandLine, fake: Served) -> None:
+    run_id = fake.create("x", (0.0, "ACTIVE"), (0.7, "COMPLETE"))
+    result = cli.run("run", "wait", run_id, "--latency", 0.05, "--json")
+    assert result.code == 0
+    assert [run["status"] for run in result.json] == ["COMPLETE"]
+
+
+def test_wait_gives_up_when_told_to(cli: CommandLine, fake: Served) -> None:
+    run_id = fake.create("x", (0.0, "ACTIVE"))
+    result = cli.run("run", "wait", run_id, "--timeout", 0.2, "--quiet")
+    assert (result.code, result.out) == (6, "")
+    assert result.err.splitlines()[1] == f"hint: it goes on; wait again: codegen-async run wait {run_id}"
+
+
+def test_logs_shows_a_row_a_line(cli: CommandLine, fake: Served) -> None:
+    run_id = fake.create("Do\nthis")
+    result = cli.run("run", "logs", run_id)
+    assert result.code == 0
+    assert "USER_MESSAGE" in result.out.splitlines()[0]
+    assert "Do this" in result.out.splitlines()[0]
+    rows = cli.run("run", "logs", run_id, "--json", "--reverse").json
+    assert [row["message_type"] for row in rows] == ["FINAL_ANSWER", "USER_MESSAGE"]
+
+
+def test_logs_follows_until_the_run_ends(cli: CommandLine, fake: Served) -> None:
+    run_id = fake.create("x", (0.0, "ACTIVE"), (0.7, "COMPLETE"))
+    result = cli.run("run", "logs", run_id, "--follow", "--latency", 0.1, "--jsonl")
+    assert result.code == 0
+    assert [row["message_type"] for row in result.jsonl] == ["USER_MESSAGE", "FINAL_ANSWER"]
+
+
+def test_resume_takes_a_run_up_again(cli: CommandLine, fake: Served) -> None:
+    run_id = fake.create("x", (0.0, "PAUSED"))
+    fake.script("ACTIVE")
+    result = cli.run("run", "resume", run_id, "Go on")
+    assert (result.code, result.out) == (0, f"{run_id}\n")
+    assert fake.server.world.runs[run_id].stages[-2].prompt == "Go on"
+
+
+def test_a_wrong_command_line_is_told_in_two_lines(cli: CommandLine, fake: Served) -> None:
+    result = cli.run("run", "list", "--nope")
+    assert result == (
+        2,
+        "",
+        "error: Unknown option: --nope. Did you mean --no-progress?\nhint: see codegen-async run list --help\n",
+    )
+    assert not fake.server.requests
+
+
+def test_a_file_that_is_not_text_is_refused(cli: CommandLine) -> None:
+    result = cli.run("run", "create", "-", stdin=b"\xff\xfe")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == "error: standard input is not UTF-8 text\n"
+
+
+def test_a_refused_token_is_code_4(cli: CommandLine) -> None:
+    result = cli.run("run", "list", env={"CODEGEN_API_TOKEN": "wrong"})
+    assert result.code == 4
+    assert result.err.splitlines()[1] == "hint: check the token: codegen-async doctor"
+
+
+def test_another_organization_is_code_4(cli: CommandLine) -> None:
+    assert cli.run("run", "list", "--org-id", 9).code == 4
+
+
+def test_a_missing_token_is_code_4_and_says_where_to_put_one(bare: CommandLine) -> None:
+    result = bare.run("run", "list", "--org-id", 9)
+    assert result.code == 4
+    assert result.err.splitlines()[0] == "error: token is not set"
+    assert "set CODEGEN_API_TOKEN" in result.err
+
+
+def test_a_plan_that_is_used_up_is_code_5(cli: CommandLine, fake: Served) -> None:
+    fake.do(lambda server: setattr(server, "plan_limit", 0))
+    assert cli.run("run", "create", "x").code == 5
+
+
+def test_a_rate_limit_that_others_spend_is_code_5(cli: CommandLine, fake: Served) -> None:
+    fake.do(lambda server: server.faults.add(Fault.RATE_LIMITED, times=None, retry_after=0))
+    assert cli.run("run", "get", 5).code == 5
+
+
+def test_a_run_that_is_not_there_is_code_1(cli: CommandLine) -> None:
+    result = cli.run("run", "get", 5)
+    assert result.code == 1
+    assert result.err.startswith("error: GET /v1/organizations/323/agent/run/5: 404")
+
+
+def test_a_server_that_is_not_there_is_code_1(cli: CommandLine) -> None:
+    result = cli.run("run", "list", "--base-url", "http://127.0.0.1:9")
+    assert result.code == 1
+    assert result.err.splitlines()[1] == "hint: what does not answer: codegen-async doctor"
+
+
+def test_a_simulation_needs_no_token(bare: CommandLine) -> None:
+    result = bare.run("run", "list", "--simulate", "--json")
+    assert result.code == 0
+    assert {run["phase"] for run in result.json} == {"succeeded", "failed", "cancelled", "blocked", "running"}
+    assert "0 violations" in result.err
+
+
+def test_a_simulated_create_is_waited_for_at_sixty_times_the_speed_of_life(bare: CommandLine) -> None:
+    result = bare.run("run", "create", "Fix it", "--simulate", "--wait", "--json")
+    assert result.code == 0
+    assert result.json["phase"] == "succeeded"
+
+
+def test_output_to_a_program_that_left_ends_quietly(cli: CommandLine, fake: Served) -> None:
+    fake.create()
+    with cli.started("run", "list") as command:
+        assert command.process.stdout is not None
+        command.process.stdout.close()
+        command.process.stdout = None
+        result = command.end()
+    assert (result.code, result.err) == (141, "")
+
+
+def test_output_that_finds_no_room_is_an_error(cli: CommandLine, fake: Served) -> None:
+    fake.create()
+    with Path("/dev/full").open("wb") as full, cli.started("run", "list", stdout=full) as command:
+        result = command.end()
+    assert (result.code, result.err) == (1, "error: [Errno 28] No space left on device\n")
+
+
+def test_a_closed_stdout_is_no_error(cli: CommandLine, fake: Served) -> None:
+    fake.create()
+    command = shlex.join(cli.words("run", "list"))
+    assert cli.spawn(["/bin/sh", "-c", f"{command} >&-"]) == (0, "", "")

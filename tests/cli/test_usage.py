@@ -1,0 +1,73 @@
+"""What is refused before anything is sent."""
+
+from pathlib import Path
+
+import pytest
+
+from codegen_async.cli.app import run
+from codegen_async.cli.errors import Exit
+
+
+@pytest.fixture(autouse=True)
+def _a_place_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("good.jsonl").write_text('{"prompt": "x"}\n')
+    Path("bad.jsonl").write_text('{"prompt": "x"}\n{"prompt": ""}\n')
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("CODEGEN_ORG_ID", "323")
+    monkeypatch.setenv("CODEGEN_API_BASE_URL", "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "hint"),
+    [
+        ("run create", "give one prompt", "as an argument, by --file PATH, or - to read"),
+        ("run create x --file y", "give one prompt", "as an argument"),
+        ("run create --file missing", "missing cannot be read: No such file", ""),
+        ("run create --waitt", "unknown option or prompt: --waitt", "--file"),
+        ("run create x --waitt", "Unknown option: --waitt", "codegen-async run create --help"),
+        ("run create x --metadata [1]", "--metadata: expected a JSON object", ""),
+        ("run create x --metadata {", "--metadata: expected JSON, got {", ""),
+        ("run create x --agent-type=", "agent_type: expected a text that is not blank", "nothing was sent"),
+        ("run get", "give a run's id, or --key", ""),
+        ("run get x", 'Invalid value for RUN_ID: unable to convert "x"', "codegen-async run get --help"),
+        ("run get 0", "run_id: expected an integer in 1..", "nothing was sent"),
+        ("run nope", 'Unknown command "nope"', "codegen-async run --help"),
+        ("run list --json --jsonl", "--json and --jsonl exclude one another", ""),
+        ("run list --limit 0", "limit: expected", "nothing was sent"),
+        ("run list --org-id x", "Invalid value for --org-id", ""),
+        ("run list --base-url http://example.com", "base_url: expected https", ""),
+        ("run list --token x", "Unknown option: --token", ""),
+        ("run logs 5 --follow --json", "--follow goes on", "--jsonl"),
+        ("run logs 5 --follow --reverse", "--follow goes on", ""),
+        ("run wait", "", "codegen-async run wait --help"),
+        ("run wait 5 --timeout -1", "timeout: expected seconds >= 0", "nothing was sent"),
+        ("watch --json", "watch has no end", "--jsonl"),
+        ("watch --recent 0", "recent: expected", ""),
+        ("batch run", "", "codegen-async batch run --help"),
+        ("batch run missing.jsonl", "path: expected a readable file (No such file", ""),
+        ("batch run wrong.txt", "path: expected a .jsonl or .csv file", ""),
+        ("batch run bad.jsonl", "bad.jsonl, line 2, prompt: expected a text", ""),
+        ("batch run good.jsonl --simulate --journal y", "--simulate keeps no journal", ""),
+        ("batch run good.jsonl --max-attempts 0", "max_attempts: expected", ""),
+        ("fake serve --limit create=0/60", "--limit: expected ENDPOINT=REQUESTS/SECONDS", "endpoints are create"),
+        ("fake serve --limit nope=1/60", "--limit: expected", "endpoints are create"),
+        ("fake serve --limit create=1/inf", "--limit: expected", ""),
+        ("fake serve --fault nope", "--fault: expected NAME", "reset-before"),
+        ("fake serve --fault reset-after:nope", "--fault: there is no endpoint", "endpoints are"),
+        ("fake serve --fault reset-after:create:x", "--fault: expected NAME", ""),
+        ("fake serve --window nope", "Invalid value", ""),
+        ("completion tcsh", "Invalid value", "codegen-async completion --help"),
+        ("nope", 'Unknown command "nope"', "codegen-async --help"),
+    ],
+)
+def test_a_wrong_command_line_is_told_in_two_lines(
+    capsys: pytest.CaptureFixture[str], words: str, error: str, hint: str
+) -> None:
+    code = run(words.split())
+    said = capsys.readouterr()
+    assert (code, said.out) == (Exit.USAGE, "")
+    assert said.err.startswith(f"error: {error}")
+    assert hint in said.err
+    assert len(said.err.splitlines()) <= 2
+    assert not list(Path().glob("*.db*"))
