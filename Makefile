@@ -13,7 +13,7 @@ help:  ## list the targets
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "codegen_async needs Python 3.11 or newer; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable . --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[cli,pytest]' --group dev
 	touch $@
 
 .venv/made-bench: .venv/made

@@ -6,7 +6,7 @@ from contextvars import Context
 from typing import Any, TypeVarTuple, Unpack
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codegen_async.limits import Priority, Rate, WindowLimiter
@@ -81,6 +81,18 @@ async def test_four_interactive_calls_pass_a_background_call_and_no_more() -> No
     assert await line.drain() == ["I0", "I1", "I2", "I3", "B1", "I4", "I5", "I6", "I7", "B2", "I8", "I9"]
 
 
+@on_virtual_clock
+async def test_every_background_call_is_passed_by_four_whatever_happened_before_it_came() -> None:
+    line = await busy_line()
+    line.join("B1", "I1", "I2")
+    await a_tick()
+    await line.drain()
+    line.join("B2", *[f"I{number}" for number in range(3, 9)])
+    await a_tick()
+    assert await line.drain() == ["I1", "I2", "B1", "I3", "I4", "I5", "I6", "B2", "I7", "I8"]
+
+
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("IB") | st.integers(0, 30), max_size=80), st.integers(1, 5))
 def test_whoever_comes_and_goes_the_rest_is_served_in_order(events: list[str | int], limit: int) -> None:
     """A letter: somebody comes. A number: that much later, that one of those who wait leaves."""
@@ -124,6 +136,35 @@ async def test_nobody_overtakes_a_slot_that_was_handed_over() -> None:
     assert await line.drain() == ["B1", "I1"]
 
 
+class BusyLoop(VirtualLoop):
+    """A loop whose callbacks can take time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._worked = 0.0
+
+    def time(self) -> float:
+        return super().time() + self._worked
+
+    def work(self, seconds: float) -> None:
+        self._worked += seconds
+
+
+def test_nobody_overtakes_those_whose_turn_came_while_the_loop_was_busy() -> None:
+    loop = BusyLoop()
+
+    async def main() -> None:
+        line = await busy_line()
+        line.join("I1")
+        await a_tick()
+        loop.work(11.0)
+        line.join("I2")  # runs before the timer that the work has delayed
+        assert await line.drain() == ["I1", "I2"]
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())
+
+
 @pytest.mark.parametrize("successors", [0, 1, 3])
 @on_virtual_clock
 async def test_a_slot_handed_to_a_caller_who_leaves_in_that_moment_goes_on(successors: int) -> None:
@@ -143,12 +184,30 @@ async def test_a_slot_handed_to_a_caller_who_leaves_in_that_moment_goes_on(succe
     assert await line.drain() == names
 
 
+@pytest.mark.parametrize("successors", [0, 1, 3])
+@on_virtual_clock
+async def test_a_slot_that_comes_just_after_a_caller_has_left_goes_to_the_next(successors: int) -> None:
+    limiter = WindowLimiter(Rate(1, 10.0))
+    line = Line(limiter)
+    names = [f"I{number}" for number in range(1, successors + 1)]
+    async with limiter.slot():
+        (leaver,) = line.join("I0")
+        line.join(*names)
+        await a_tick()
+        leaver.cancel()  # and has not run yet when the slot is given back
+    await a_tick()
+    assert line.served == names[:1]
+    assert limiter.available == (0 if successors else 1)
+    assert await line.drain() == names
+
+
 class CountingLoop(VirtualLoop):
-    """Count the callbacks that come to run."""
+    """Count the callbacks that come to run, and the timers that are set."""
 
     def __init__(self) -> None:
         super().__init__()
         self.callbacks = 0
+        self.timers = 0
 
     def call_soon(
         self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
@@ -163,6 +222,7 @@ class CountingLoop(VirtualLoop):
             self.callbacks += 1
             callback(*args)
 
+        self.timers += 1
         return super().call_at(when, fire, context=context)
 
     async def during(self, seconds: float) -> int:
@@ -188,6 +248,20 @@ def test_nobody_wakes_before_its_turn(waiters: int) -> None:
         at_their_turn = await loop.during(0.2)
         assert len(line.served) == min(waiters, 5)
         assert at_their_turn <= 2 + 2 * len(line.served)
+
+    loop.test(main())
+
+
+def test_all_who_wait_share_one_timer() -> None:
+    loop = CountingLoop()
+
+    async def main() -> None:
+        line = await busy_line(limit=5)
+        before = loop.timers
+        line.join(*["I"] * 1000)
+        await a_tick()
+        assert line.limiter.queue_length == 1000
+        assert loop.timers == before + 1
 
     loop.test(main())
 

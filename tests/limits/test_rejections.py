@@ -3,12 +3,13 @@
 import asyncio
 import math
 import random
+from itertools import pairwise
 
 import pytest
 
 from codegen_async.limits import Rate, Slot, WindowLimiter
 from codegen_async.testing.rates import SlidingLog
-from tests.limits.simulation import Client, Server, jitter, on_virtual_clock
+from tests.limits.simulation import Client, Server, jitter, on_virtual_clock, run
 
 RATE = Rate(60, 30.0)
 PACE = 0.95 * 2.0
@@ -123,6 +124,21 @@ async def test_newcomers_do_not_delay_those_who_wait_for_the_next_even_turn() ->
         await asyncio.sleep(0.1)
         asyncio.create_task(turns(limiter, 1))  # noqa: RUF006 - nobody wants to know when
     assert await waiting == [pytest.approx(turn / PACE, abs=0.001) for turn in (1, 2)]
+
+
+def test_rounding_costs_a_moment_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that stops exactly on the timer: the bucket's token may then be a rounding error away."""
+    monkeypatch.setattr("codegen_async.testing.clock._TICK", 0.0)
+
+    async def main() -> None:
+        limiter = WindowLimiter(Rate(60, 61.0))  # at this pace it is, at every turn
+        await send_and_get_429(limiter)
+        gaps = [later - earlier for earlier, later in pairwise(await turns(limiter, 200))]
+        even = 61.0 / 57.0
+        assert min(gaps) >= even - 1e-9
+        assert max(gaps) <= even + 0.0011
+
+    run(main())
 
 
 @on_virtual_clock
