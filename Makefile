@@ -24,8 +24,8 @@ help:  ## list the targets
 	$(BIN)/python -m pip install --quiet --group docs
 	touch $@
 
-demo: .venv/made  ## 40 simulated runs, created and waited for over real HTTP; no token, no network
-	$(BIN)/python -m codegen_async.testing.demo
+demo: .venv/made  ## a batch of 40 simulated runs over real HTTP, on the command line; no token, no network
+	$(BIN)/codegen-async batch run docs/examples/prompts.jsonl --simulate
 
 test: .venv/made  ## the tests, under 8 minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"

@@ -81,6 +81,7 @@ class CodegenServer(SimulatedServer):
         token: the bearer token that the server accepts.
         org_id: the only organisation the token has access to.
         seed: of everything random.
+        port: where to listen. Default: 0, a free port.
         life: how runs live that are given no script.
         plan_limit: how many runs the organisation may have before create answers 402; None for no limit.
         has_repos: whether the organisation has repositories; if not, create answers 404.
@@ -98,6 +99,7 @@ class CodegenServer(SimulatedServer):
         token: str = "simulated",  # noqa: S107 - opens nothing but a simulation
         org_id: int = 323,
         seed: int = 0,
+        port: int = 0,
         life: Life | None = None,
         plan_limit: int | None = None,
         has_repos: bool = True,
@@ -111,6 +113,7 @@ class CodegenServer(SimulatedServer):
             speed=speed,
             token=token,
             seed=seed,
+            port=port,
         )
         self.org_id = org_id
         self.world = World(self.now, seed=seed, org_id=org_id, life=life)

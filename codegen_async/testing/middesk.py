@@ -58,6 +58,7 @@ class MiddeskServer(SimulatedServer):
         speed: how many times faster the server's clock is than the loop's.
         token: the bearer token that the server accepts.
         seed: of everything random.
+        port: where to listen. Default: 0, a free port.
         lag: least and most that reads lag behind, in seconds: they show what was answered as still asked.
         old_words: use the status words of an older generation of the API (`pending`, `failed`).
         first_page: the number of the first page of the list, which is not documented.
@@ -76,6 +77,7 @@ class MiddeskServer(SimulatedServer):
         speed: float = 1.0,
         token: str = "simulated",  # noqa: S107 - opens nothing but a simulation
         seed: int = 0,
+        port: int = 0,
         lag: tuple[float, float] = (0.0, 0.0),
         old_words: bool = False,
         first_page: int = 1,
@@ -91,6 +93,7 @@ class MiddeskServer(SimulatedServer):
             speed=speed,
             token=token,
             seed=seed,
+            port=port,
         )
         self.world = MiddeskWorld(self.now, seed=seed, lag=lag, old_words=old_words)
         """The runs of the account."""

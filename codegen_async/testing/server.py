@@ -67,6 +67,7 @@ class SimulatedServer(ABC):
         speed: how many times faster the server's clock is than the loop's.
         token: the bearer token that the server accepts.
         seed: of jitter, random faults and the phase of windows.
+        port: where to listen; 0 for a free port.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class SimulatedServer(ABC):
         speed: float,
         token: str,
         seed: int,
+        port: int,
     ) -> None:
         self.url = ""
         """The base URL, without a slash at the end; empty until the server listens."""
@@ -94,6 +96,7 @@ class SimulatedServer(ABC):
         """How many requests the limits have rejected."""
         self._retry_after = retry_after
         self._latency = latency
+        self._port = port
         self._speed = speed
         self._loop = asyncio.get_running_loop()
         self._jitter = random.Random(f"{seed}:jitter")
@@ -109,7 +112,7 @@ class SimulatedServer(ABC):
     async def __aenter__(self) -> Self:
         await self._runner.setup()
         # A connection that finds the queue full is tried again a second later, by the kernel's clock.
-        await web.TCPSite(self._runner, "127.0.0.1", 0, backlog=4096).start()
+        await web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096).start()
         host, port = self._runner.addresses[0]
         self.url = f"http://{host}:{port}"
         return self
