@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING, Any
 from codegen_async.version import __version__
 
 if TYPE_CHECKING:
+    from codegen_async.batch.audit import AuditReport
+    from codegen_async.batch.batch import Batch
+    from codegen_async.batch.items import Outcome, State
+    from codegen_async.batch.signals import stop_on_signals
     from codegen_async.codegen.client import CodegenClient
     from codegen_async.codegen.models import (
         AgentRun,
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from codegen_async.errors import (
         APIError,
         AuthenticationError,
+        BatchPausedError,
         ClientClosedError,
         CodegenAsyncError,
         ConfigurationError,
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
         DecodeError,
         InvalidArgumentError,
         InvalidRequestError,
+        JournalError,
         NotFoundError,
         OutcomeUnknownError,
         PermissionDeniedError,
@@ -44,6 +50,20 @@ if TYPE_CHECKING:
         WaitTimeoutError,
     )
     from codegen_async.limits import LimiterState, Rate, WindowLimiter
+    from codegen_async.middesk.client import MiddeskClient
+    from codegen_async.middesk.models import (
+        Artifact,
+        Interrupt,
+        MiddeskAgent,
+        MiddeskRun,
+        MiddeskRunPage,
+        MiddeskThread,
+        Rating,
+        RunFeedback,
+        Step,
+        StreamEvent,
+        WebhookEvent,
+    )
     from codegen_async.models import Phase, RunId, RunLike
     from codegen_async.settings import Timeouts
 
@@ -54,7 +74,11 @@ __all__ = [
     "AgentRunLogs",
     "AgentRunPage",
     "AgentType",
+    "Artifact",
+    "AuditReport",
     "AuthenticationError",
+    "Batch",
+    "BatchPausedError",
     "ClientClosedError",
     "CodegenAsyncError",
     "CodegenClient",
@@ -62,10 +86,18 @@ __all__ = [
     "ConnectionFailedError",
     "CreateOutcomeUnknownError",
     "DecodeError",
+    "Interrupt",
     "InvalidArgumentError",
     "InvalidRequestError",
+    "JournalError",
     "LimiterState",
+    "MiddeskAgent",
+    "MiddeskClient",
+    "MiddeskRun",
+    "MiddeskRunPage",
+    "MiddeskThread",
     "NotFoundError",
+    "Outcome",
     "OutcomeUnknownError",
     "PermissionDeniedError",
     "Phase",
@@ -73,23 +105,43 @@ __all__ = [
     "QuotaExceededError",
     "Rate",
     "RateLimitedError",
+    "Rating",
     "RequestTimeoutError",
     "RunBlockedError",
     "RunError",
     "RunFailedError",
+    "RunFeedback",
     "RunId",
     "RunLike",
     "ServerError",
     "SourceType",
+    "State",
     "StatusError",
+    "Step",
+    "StreamEvent",
     "Timeouts",
     "WaitTimeoutError",
+    "WebhookEvent",
     "WindowLimiter",
     "__version__",
+    "stop_on_signals",
 ]
 
 # In the order in which they import one another, so that a light name does not load a heavy module.
-_HOMES = ("errors", "models", "settings", "limits", "codegen.models", "codegen.client")
+_HOMES = (
+    "errors",
+    "models",
+    "settings",
+    "limits",
+    "codegen.models",
+    "codegen.client",
+    "middesk.models",
+    "middesk.client",
+    "batch.items",
+    "batch.audit",
+    "batch.batch",
+    "batch.signals",
+)
 
 
 def __getattr__(name: str) -> Any:

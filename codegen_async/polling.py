@@ -153,8 +153,6 @@ class PollSchedule:
             return Stream.GET
         if self._listing.unknown:
             return Stream.LIST if len(self._runs) > 1 else Stream.GET
-        if run.rank is not None and self._paces[Stream.GET].paused_until > when:
-            return Stream.LIST
         return Stream.GET if run.lost or self._listing.lonely(run) else Stream.LIST
 
     # What

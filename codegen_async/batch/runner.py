@@ -159,10 +159,10 @@ class Runner:
     # -- creating
 
     async def _create(self) -> None:
-        while not self._stopping:
+        while True:
             self._changed.clear()
             await self._save_added()
-            if self._has_room() and await self._journal.has_planned():
+            if not self._stopping and self._has_room() and await self._journal.has_planned():
                 await self._launch()
             elif self._active > self._undecided:
                 await self._changed.wait()

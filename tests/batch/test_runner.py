@@ -477,6 +477,22 @@ async def test_stop_creates_no_more_and_waits_for_what_runs(codegen_server: Code
     assert len(codegen_server.world.runs) == 10
 
 
+async def test_stop_does_not_wait_for_a_proof_that_cannot_come_any_more(
+    codegen_server: CodegenServer, path: Path
+) -> None:
+    codegen_server.faults.add(Fault.RESET_BEFORE, endpoint="create", times=10)
+    async with opened(codegen_server, path) as batch:
+        for n in range(11):
+            batch.add(f"do {n}")
+        running = asyncio.create_task(run_all(batch))
+        while len(creates(codegen_server)) < 10:  # noqa: ASYNC110 - virtual time, and the server does not tell
+            await asyncio.sleep(0.5)
+        batch.stop()
+        outcomes = await running
+        assert Counter(outcome.state for outcome in outcomes) == {State.UNKNOWN: 10}
+        assert (await batch.status())[State.PLANNED] == 1
+
+
 # -- runs that do not end
 
 

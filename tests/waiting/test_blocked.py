@@ -288,7 +288,9 @@ async def test_a_resume_is_a_change_that_is_watched() -> None:
         phases = [(await anext(watching)).phase]
         waiting.reopened(1)
         waiting.seen(remote.resume(1))
+        resumed = now()
         phases.append((await anext(watching)).phase)
+        assert now() - resumed < 0.01
         remote.end(1)
         phases.extend([run.phase async for run in watching])
         assert phases == [Phase.BLOCKED, Phase.RUNNING, Phase.SUCCEEDED]
