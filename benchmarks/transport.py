@@ -147,7 +147,8 @@ async def aiohttp_and_msgspec(url: str, run_id: int) -> AsyncGenerator[dict[str,
 
         def decoding(name: str) -> Call:
             async def decode() -> object:
-                return models[name].decode(await reads[name]())
+                body: Any = await reads[name]()
+                return models[name].decode(body)
 
             return decode
 
