@@ -35,7 +35,7 @@ InterruptHandler: TypeAlias = Callable[[MiddeskRun, Sequence[Interrupt]], Awaita
 SETTLED = 300.0
 """Seconds after an answer from which on an interrupt that is still shown is no old news: the run does not go on."""
 
-_REMEMBERED = 100_000  # answers; some 20 MB
+_REMEMBERED = 100_000  # answers: 36 MB at most
 
 
 class InterruptBook:

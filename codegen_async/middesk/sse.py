@@ -43,6 +43,8 @@ class EventParser:
         Raises:
             EventTooLargeError: an event is.
         """
+        if not piece:
+            return
         if self._after_return and piece.startswith(b"\n"):  # the other half of CR LF
             piece = piece[1:]
         self._after_return = piece.endswith(b"\r")

@@ -10,9 +10,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from codegen_async.errors import RunBlockedError
-from codegen_async.middesk.client import MiddeskClient
-from codegen_async.middesk.models import Interrupt, MiddeskRun
+from codegen_async import Interrupt, MiddeskClient, MiddeskRun, RunBlockedError
 from codegen_async.middesk.webhooks import SIGNATURE_HEADER, parse_event, verify
 from codegen_async.testing import MiddeskServer, run_virtual
 

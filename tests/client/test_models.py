@@ -116,9 +116,9 @@ def test_only_ended_phases_are_terminal() -> None:
 
 def test_a_word_nobody_knows_is_running_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "codegen_async"):
-        phases = [decode_run(status=word).phase for word in ("HIBERNATING", "hibernating", "HIBERNATING")]
+        phases = [decode_run(status=word).phase for word in ("SLEEPWALKING", "sleepwalking", "SLEEPWALKING")]
     assert phases == [Phase.RUNNING] * 3
-    assert sum("HIBERNATING" in record.getMessage() for record in caplog.records) == 1
+    assert sum("SLEEPWALKING" in record.getMessage() for record in caplog.records) == 1
 
 
 @pytest.mark.parametrize(

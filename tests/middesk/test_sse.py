@@ -49,6 +49,10 @@ def test_the_bound_is_for_each_event() -> None:
     assert len(parse(*[b"data: " + b"x" * 50 + b"\n\n"] * 100, largest=64)) == 100
 
 
+def test_nothing_between_the_halves_of_a_line_end_changes_nothing() -> None:
+    assert parse(b"data: a\r", b"", b"\ndata: b\r\n\r", b"", b"\n") == [ServerSentEvent("", "a\nb")]
+
+
 LINES = st.lists(
     st.sampled_from(
         [b"data: a", b"data:b", b"data", b"event: E", b"event", b": c", b"", b"", b"id: 1", b"data: \xc3\xa9", b"x: y"]
