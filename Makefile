@@ -38,11 +38,9 @@ lint: .venv/made  ## style, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
-type: .venv/made  ## mypy strict, pyright strict, completeness of the public types
+type: .venv/made  ## mypy strict, pyright strict
 	$(BIN)/mypy
 	$(BIN)/pyright
-	rm -rf build/typed && $(BIN)/python -m pip install --quiet --no-deps --target build/typed .
-	cd build/typed && PYTHONPATH=. ../../$(BIN)/pyright --pythonpath ../../$(BIN)/python --ignoreexternal --verifytypes codegen_async
 
 bench: .venv/made-bench  ## the benchmarks; each prints its table
 	for script in benchmarks/[a-z]*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
