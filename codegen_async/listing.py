@@ -156,9 +156,9 @@ class Listing:
 
     # What to ask for
 
-    def lonely(self, run: Watch) -> bool:
-        """Whether no page is likely to show the run together with another."""
-        return self._windows.lonely(run)
+    def lonely(self, run: Watch, company: int) -> bool:
+        """Whether no page is likely to show more than so many other runs together with this one."""
+        return self._windows.lonely(run, company)
 
     def best(self, now: float) -> list[Watch]:
         """Return the runs of the page with the largest gain."""

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["GetPoll", "ListPoll", "Poll", "PollSchedule", "Sighting", "Stream"]
 
+_FEW = 2  # runs a page shows besides
 _UNSEEN = 60.0  # seconds for which a run that nobody has seen yet counts as unseen
 
 
 class _Flight(NamedTuple):
     """A request under way: when it was sent, which runs it should show, and which of them were hurried."""
 
+    poll: Poll
     asked: float
     runs: Sequence[Watch]
     hurried: Collection[RunId]
@@ -62,7 +64,7 @@ class PollSchedule:
         self._listing = Listing(source)
         self._agenda = Agenda(self._paces, self._paces[Stream.GET].gap, self._stream_of)
         self._hurried: dict[RunId, None] = {}
-        self._flights: dict[Poll, list[_Flight]] = {}
+        self._flights: dict[int, _Flight] = {}  # by the identity of the poll: equal ones may be under way
         self._ahead = -math.inf  # how far the server's clock is ahead of ours
 
     def __len__(self) -> int:
@@ -147,13 +149,17 @@ class PollSchedule:
         return min(turn.due, turn.late)
 
     def _stream_of(self, run: Watch, when: float) -> Stream:
-        """Return which stream serves a run: a page if it shows others too, else a get."""
+        """Return which stream serves a run: a page if it shows others too, else a get.
+
+        When pages come too late, gets take over where a page would not show much more.
+        """
         pages = self._paces.get(Stream.LIST)
         if pages is None or pages.paused_until > when:
             return Stream.GET
         if self._listing.unknown:
             return Stream.LIST if len(self._runs) > 1 else Stream.GET
-        return Stream.GET if run.lost or self._listing.lonely(run) else Stream.LIST
+        company = _FEW if when > run.due + pages.gap else 0
+        return Stream.GET if run.lost or self._listing.lonely(run, company) else Stream.LIST
 
     # What
 
@@ -166,7 +172,7 @@ class PollSchedule:
             return None
         poll, runs = self._choose_run(now) if stream is Stream.GET else self._choose_page(now)
         hurried = [run.run_id for run in runs if run.run_id in self._hurried]
-        self._flights.setdefault(poll, []).append(_Flight(now, runs, hurried))
+        self._flights[id(poll)] = _Flight(poll, now, runs, hurried)
         for run in runs:
             self._hurried.pop(run.run_id, None)
             self._ask(run, now)
@@ -211,11 +217,12 @@ class PollSchedule:
     # What came of it
 
     def observed(self, poll: Poll, seen: Sequence[Sighting], now: float, total: int | None = None) -> None:
-        """Take in an answer, asked for by the schedule or not: for a page all its runs in their order, and its total.
+        """Take in an answer: for a page all its runs in their order, and its total.
 
-        A get that answered that there is no such run has seen none.
+        `poll` is the very object that `next` returned, or another one if somebody else asked. A get that answered that
+        there is no such run has seen none.
         """
-        flight = self._land(poll)
+        flight = self._flights.pop(id(poll), None)
         asked = now if flight is None else flight.asked
         for sighting in seen:
             self._see(sighting, asked)
@@ -224,7 +231,7 @@ class PollSchedule:
         elif Stream.LIST in self._paces and poll.source == self._listing.source:
             self._read(poll, seen, total, flight, now)
         if flight is not None:
-            self._restore(poll, flight, {sighting.run_id for sighting in seen})
+            self._restore(flight, {sighting.run_id for sighting in seen})
 
     def _read(
         self, poll: ListPoll, seen: Sequence[Sighting], total: int | None, flight: _Flight | None, now: float
@@ -249,19 +256,10 @@ class PollSchedule:
         stream = Stream.GET if isinstance(poll, GetPoll) else Stream.LIST
         if stream in self._paces:
             self._paces[stream].blame(now)
-        if flight := self._land(poll):
-            self._restore(poll, flight, ())
+        if flight := self._flights.pop(id(poll), None):
+            self._restore(flight, ())
 
-    def _land(self, poll: Poll) -> _Flight | None:
-        flights = self._flights.get(poll)
-        if not flights:
-            return None
-        flight = flights.pop(0)
-        if not flights:
-            del self._flights[poll]
-        return flight
-
-    def _restore(self, poll: Poll, flight: _Flight, shown: Collection[RunId]) -> None:
+    def _restore(self, flight: _Flight, shown: Collection[RunId]) -> None:
         """Take back that the runs which were not shown were asked for; a get will look for them.
 
         If that fails as well, they wait for their next turn: a run that is never shown must not crowd out the others.
@@ -269,7 +267,7 @@ class PollSchedule:
         for run in flight.runs:
             if run.run_id in shown or run.asked != flight.asked or self._runs.get(run.run_id) is not run:
                 continue
-            if run.lost and isinstance(poll, GetPoll):
+            if run.lost and isinstance(flight.poll, GetPoll):
                 run.lost = False
                 continue
             run.lost = True

@@ -16,10 +16,10 @@ from codegen_async.ranks import PAGE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_YOUNG = (
-    600.0  # seconds: the gain of a look falls with age + 10 min, whatever the law of durations (300 to 1200: +-3 %)
-)
-_OLD = 86400.0  # seconds: older runs count as this old, so the longest pause is twelve times the shortest
+# Seconds. The chance of an end falls with age; how, depends on the law of durations, but age + 5 min serves all of
+# them. Of runs younger than 5 min nothing is known: some laws begin with a peak, some with none.
+_YOUNG = 300.0
+_OLD = 86400.0  # older runs count as this old, so the longest pause is twelve times the shortest
 _MOST_TILES = 1024
 _WIDEST_TILE = 32  # ranks; wider ones hide where in them the gain is
 _FEWEST_TILES = 256
@@ -42,7 +42,7 @@ class Watch(msgspec.Struct, eq=False, gc=False):
     tie: int = -1  # its place among those whose rank is estimated
     misses: int = 0  # pages that should have shown the run and did not
     lost: bool = False  # the last request for it brought nothing
-    patience: float = _YOUNG
+    patience: float = 2 * _YOUNG
     entry: int = -1  # its ticket in the queue of those that are due
     turn: int = -1  # its ticket among those of its level
     level: int = -1  # the class of its patience
@@ -53,8 +53,8 @@ class Watch(msgspec.Struct, eq=False, gc=False):
 
     def grow_older(self, server_now: float) -> None:
         """Read the age. A run of unknown age counts as new, and a patient watcher for less than an eager one."""
-        age = 0.0 if self.created is None else min(max(0.0, server_now - self.created), _OLD)
-        self.patience = (age + _YOUNG) * (1 + self.latency) ** 2
+        age = 0.0 if self.created is None else server_now - self.created
+        self.patience = (min(max(age, _YOUNG), _OLD) + _YOUNG) * (1 + self.latency) ** 2
 
 
 def heaviest(places: Sequence[int], weights: Iterable[float], reach: int, starts: int | None = None) -> slice:
@@ -152,10 +152,12 @@ class Windows:
         runs.sort(key=_rank)
         return runs
 
-    def lonely(self, run: Watch) -> bool:
-        """Whether no page is likely to show the run together with another."""
+    def lonely(self, run: Watch, company: int = 0) -> bool:
+        """Whether no page is likely to show more than so many other runs together with this one."""
         if run.rank is None:
             return True
+        if company:
+            return len(self.between(run.rank - PAGE + 1, run.rank + PAGE - 1)) <= 1 + company
         key = run.rank // self._grain
         if len(self._tiles[key]) > 1:
             return False

@@ -88,6 +88,20 @@ def test_pages_stand_in_for_gets_that_come_too_late() -> None:
     assert max(client.worst.values()) <= 5.0 + 3 * GAP
 
 
+def test_gets_stand_in_for_pages_that_come_too_late() -> None:
+    server = ModelServer()
+    for _ in range(2600):
+        server.create(-1000.0)
+    client = driver(server)
+    for start in range(0, 2600, 270):  # ten pairs of neighbours every 5 s: more than pages alone can serve
+        for run in server.runs[start : start + 2]:
+            client.watch(run, latency=5.0, seen=True)
+    client.advance(120.0)
+    client.worst = dict.fromkeys(client.worst, 0.0)
+    client.advance(120.0)
+    assert max(client.worst.values()) <= 5.0 + 3 * GAP
+
+
 def test_one_page_serves_runs_of_different_latencies() -> None:
     server = ModelServer()
     client = driver(server)

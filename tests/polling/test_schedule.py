@@ -204,6 +204,39 @@ def test_an_eager_run_whose_get_has_failed_is_still_the_stalest() -> None:
     assert asked_by(schedule, 6, fail=0, now=4.0) == [0, 0, 1, 2, 3, 0]
 
 
+def test_a_failure_that_comes_late_is_made_up_for_as_well() -> None:
+    schedule = gets_only()
+    for run_id in range(4):
+        schedule.add(Sighting(run_id), float(run_id), latency=0.0, seen=True)
+    first = schedule.next(Stream.GET, 4.0)
+    assert first == GetPoll(0)
+    assert asked_by(schedule, 5, now=5.0) == [1, 2, 3, 0, 1]
+    schedule.failed(first, 9.0)  # it was asked for again meanwhile
+    assert asked_by(schedule, 1, now=9.0) == [2]
+    second = schedule.next(Stream.GET, 10.0)
+    assert second == GetPoll(3)
+    assert schedule.next(Stream.GET, 11.0) == GetPoll(0)
+    schedule.failed(second, 12.0)
+    assert asked_by(schedule, 2, now=12.0) == [3, 1]
+
+
+def test_a_page_that_has_failed_late_is_asked_for_again() -> None:
+    server = ModelServer()
+    client = driver(server)
+    for _ in range(500):
+        server.create(-1000.0)
+    for index in (100, 300):
+        client.watch(server.runs[index], latency=0.0, seen=True)
+    client.advance(5.0)  # both are where they are known to be
+    schedule = client.schedule
+    first, second = schedule.next(Stream.LIST, 10.0), schedule.next(Stream.LIST, 11.0)
+    assert first
+    assert second
+    assert first != second
+    schedule.failed(first, 12.0)
+    assert schedule.next(Stream.LIST, 12.0) == first
+
+
 def test_after_a_page_has_failed_the_run_that_was_stalest_before_is_so_again() -> None:
     server = ModelServer()
     client = driver(server)

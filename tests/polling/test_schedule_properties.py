@@ -21,8 +21,8 @@ LATENCIES = (0.0, 2.0, 5.0, 20.0)
 PAUSE = 30.0
 
 # While the budget is short, the gain of a look decides: no run is passed over once its staleness is as many times that
-# of another as the square roots of their patience differ. Ages up to an hour: sqrt(4200 / 600); latencies 0 and 20: 21.
-LONGEST = 2 * max(LATENCIES) + MOST_WATCHED * GAP * 21 * math.sqrt(7)
+# of another as the square roots of their patience differ. Ages up to an hour: sqrt(3900 / 600); latencies 0 and 20: 21.
+LONGEST = 2 * max(LATENCIES) + MOST_WATCHED * GAP * 21 * math.sqrt(6.5)
 """Seconds within which any watched run is seen while the server answers: no starvation, whatever it tells."""
 
 

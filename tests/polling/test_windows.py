@@ -137,6 +137,12 @@ def test_a_run_is_lonely_if_no_page_can_show_another_with_it() -> None:
     assert found.lonely(watch(9))
 
 
+@pytest.mark.parametrize(("company", "lonely"), [(0, False), (1, False), (2, True), (3, True)])
+def test_a_run_is_all_but_lonely_if_a_page_shows_few_others_with_it(company: int, lonely: bool) -> None:
+    ranks = {rank: watch(rank) for rank in (1, 101, 200, 299, 400)}
+    assert filled(ranks).lonely(ranks[200], company) == lonely
+
+
 def test_what_stands_above_deleted_runs_moves_down() -> None:
     ranks = {rank: watch(rank) for rank in (1, 200, 299)}
     found = filled(ranks)
@@ -148,10 +154,11 @@ def test_what_stands_above_deleted_runs_moves_down() -> None:
     ("asked", "age", "latency", "gain"),
     [
         (0.0, 0.0, 0.0, 100 / 600),
-        (0.0, 600.0, 0.0, 100 / 1200),
+        (0.0, 300.0, 0.0, 100 / 600),
+        (0.0, 600.0, 0.0, 100 / 900),
         (5.0, 0.0, 0.0, 25 / 600),
         (0.0, 0.0, 9.0, 1 / 600),
-        (0.0, 1e9, 0.0, 100 / 87_000),
+        (0.0, 1e9, 0.0, 100 / 86_700),
         (0.0, -5.0, 0.0, 100 / 600),
     ],
 )
