@@ -11,11 +11,11 @@ import asyncio
 import io
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from types import SimpleNamespace
-from typing import NoReturn
+from typing import NoReturn, cast
 from urllib.parse import urlencode
 
 import aiohttp
+from aiohttp.connector import Connection
 from yarl import URL
 
 from codegen_async.answers import NoAnswerError, Request, Response
@@ -88,7 +88,8 @@ class AiohttpSender:
             outcome = await self._send(pool, request, take_slot)
         finally:
             pool.users -= 1
-            await self._close_retired()
+            if self._retired:
+                await self._close_retired()
         if isinstance(outcome, NoAnswerError):
             raise outcome
         return outcome
@@ -109,7 +110,8 @@ class AiohttpSender:
                 yield answer
         finally:
             pool.users -= 1
-            await self._close_retired()
+            if self._retired:
+                await self._close_retired()
 
     def renew(self) -> None:
         """Trust no kept connection; requests under way end on theirs."""
@@ -122,13 +124,10 @@ class AiohttpSender:
             await pool.session.close()
 
     def _open(self, *, keep: bool) -> _Pool:
-        marks = aiohttp.TraceConfig()
-        marks.on_connection_create_end.append(_connected)
-        marks.on_connection_reuseconn.append(_connected)
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=not keep),  # the limiter bounds what is in flight
             cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[marks],
+            request_class=_Request,
             timeout=aiohttp.ClientTimeout(
                 total=None,  # would count the wait for a slot as well
                 connect=self._timeouts.connect,  # with the resolution of the name
@@ -155,7 +154,6 @@ class AiohttpSender:
                     data=None if request.body is None else io.BytesIO(request.body),  # aiohttp warns of large bytes
                     headers=None if request.body is None else {"Content-Type": "application/json"},
                     allow_redirects=False,
-                    trace_request_ctx=exchange,
                     middlewares=(exchange,),
                 ) as answer,
             ):
@@ -180,7 +178,6 @@ class AiohttpSender:
                         headers={"Accept": "text/event-stream"},
                         timeout=aiohttp.ClientTimeout(total=None, connect=self._timeouts.connect, sock_read=silence),
                         allow_redirects=False,
-                        trace_request_ctx=exchange,
                         middlewares=(exchange,),
                     )
                 )
@@ -208,6 +205,16 @@ class _Pool:
             raise ClientClosedError("the client was closed while this call was under way")
 
 
+class _Request(aiohttp.ClientRequest):
+    """A request that says when it has its connection; the public signals of a session would cost a tenth of a call."""
+
+    exchange: _Exchange
+
+    async def send(self, conn: Connection) -> aiohttp.ClientResponse:
+        self.exchange.connected()
+        return await super().send(conn)
+
+
 class _Exchange:
     """One request and the attempts made at it. As an aiohttp middleware it is called once per attempt."""
 
@@ -221,20 +228,24 @@ class _Exchange:
         self._slot: Slot | None = None
         self._status = 0
         self._headers: dict[str, str] = {}
-        self._body = bytearray()
+        self._body: list[bytes] = []
         self.sent = False
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        self._wait_at_most(None)
+        if self._slot is not None:
+            self._wait_at_most(None)  # aiohttp's second GET may have to wait for a slot as the first did
         async with self._take_slot() as slot:
             self._pool.check_open()
             self._slot = slot
             self._wait_at_most(asyncio.get_running_loop().time() + self._total)
             request.headers["Authorization"] = self._token.bearer()
+            cast("_Request", request).exchange = self
             response = await handler(request)
             slot.answered()
+            if not self.sent:
+                raise RuntimeError("aiohttp has sent a request without _Request.send: phases are not known")
         return response
 
     def connected(self) -> None:
@@ -247,9 +258,11 @@ class _Exchange:
         """Read the body and return what came."""
         self._status = answer.status
         self._headers = {name: answer.headers[name] for name in _HEADERS_KEPT if name in answer.headers}
+        size = 0
         async for chunk in answer.content.iter_any():
-            self._body += chunk
-            if len(self._body) > at_most:
+            self._body.append(chunk)
+            size += len(chunk)
+            if size > at_most:
                 return self._response(f"the answer is larger than {at_most} bytes")
         return self._response()
 
@@ -260,7 +273,7 @@ class _Exchange:
         return NoAnswerError(explain(failure), sent=self.sent, timed_out=isinstance(failure, TimeoutError))
 
     def _response(self, problem: str | None = None) -> Response:
-        return Response(status=self._status, headers=self._headers, body=bytes(self._body), problem=problem)
+        return Response(status=self._status, headers=self._headers, body=b"".join(self._body), problem=problem)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an exchange cannot be copied")  # aioresponses would try, with the whole event loop
@@ -277,7 +290,3 @@ async def _pieces(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes]:
             yield piece
     except (aiohttp.ClientError, OSError):
         return
-
-
-async def _connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-    context.trace_request_ctx.connected()

@@ -18,7 +18,7 @@ class Secret:
         ConfigurationError: if it is empty or has other characters. The message does not show it.
     """
 
-    __slots__ = ("_value",)
+    __slots__ = ("_bearer", "_value")
 
     def __init__(self, value: str, name: str = "token") -> None:
         self._value = _Masked(value)
@@ -27,6 +27,7 @@ class Secret:
             raise ConfigurationError(f"{name}: expected the API token, got an empty text")
         if not all("!" <= character <= "~" for character in self._value):
             raise ConfigurationError(f"{name}: expected visible ASCII characters without spaces (not shown here)")
+        self._bearer = _Masked(f"Bearer {self._value}")
 
     def reveal(self) -> str:
         """Return the token itself (as a `str` whose repr is masked)."""
@@ -34,7 +35,7 @@ class Secret:
 
     def bearer(self) -> str:
         """Return the value of the Authorization header (as a `str` whose repr is masked)."""
-        return _Masked(f"Bearer {self._value}")
+        return self._bearer
 
     def scrub(self, text: str) -> str:
         """Return the text without the token, for text that came from elsewhere."""

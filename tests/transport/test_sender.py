@@ -343,6 +343,24 @@ async def test_a_cancelled_call_leaves_no_connection_and_no_slot_in_flight(reque
         assert (state(send, request_).in_flight, state(send, request_).cooling) == (0, 1)
 
 
+@BOTH
+async def test_a_call_can_be_cancelled_at_any_step(request_: Request) -> None:
+    async with RawServer(serve_on) as server, sending(server.url, limit=200) as send:
+        ends = set()
+        for steps in range(60):
+            task = asyncio.create_task(send(request_))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            task.cancel()
+            ends.add(type((await asyncio.gather(task, return_exceptions=True))[0]))
+            assert state(send, request_).in_flight == 0
+        assert ends == {asyncio.CancelledError, Response}  # some were answered before
+        # No slot is lost, and what reached the server has cost one.
+        assert state(send, request_).available + state(send, request_).cooling == 200
+        assert len(server.requests) <= state(send, request_).cooling
+        assert isinstance(await send(request_), Response)
+
+
 # Connections.
 
 
