@@ -87,7 +87,7 @@ HEAVY = Law(
 class Run:
     """A run on the server."""
 
-    __slots__ = ("created", "ended", "mine", "number", "rank")
+    __slots__ = ("created", "ended", "mine", "number", "rank", "shown")
 
     def __init__(self, rank: int, number: int, created: float, ended: float, *, mine: bool) -> None:
         self.rank = rank
@@ -95,6 +95,7 @@ class Run:
         self.created = created
         self.ended = ended
         self.mine = mine
+        self.shown = max(created, 0.0)  # when the owner last saw it
 
 
 class Endpoint:
@@ -102,8 +103,11 @@ class Endpoint:
 
     def __init__(self, phase: float) -> None:
         self._window = FixedWindow(LIMIT, PERIOD, phase=phase)
-        self.requests = 0
-        self.refused = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin to count again."""
+        self.requests = self.refused = 0
 
     def admits(self, now: float) -> bool:
         self.requests += 1
@@ -147,7 +151,7 @@ class Result(NamedTuple):
     latencies: list[float]
     requests: int
     refused: int
-    seconds: float
+    expected: float  # the mean latency again, by the true hazard and the times between looks: the same with less noise
 
     @property
     def mean(self) -> float:
@@ -166,7 +170,8 @@ class Result(NamedTuple):
 class World:
     """The server, the runs, and the owner who replaces each run that is known to have ended."""
 
-    def __init__(self, law: Law, seed: int, *, foreign: float = 0.0) -> None:
+    def __init__(self, law: Law, seed: int, *, foreign: float = 0.0, exact: bool = False) -> None:
+        self.exact = exact  # whether the expected latency is wanted as well
         self._rng = random.Random(seed)
         self._law = law
         self._foreign = foreign  # runs of strangers per second
@@ -183,6 +188,8 @@ class World:
         self.states: list[list[tuple[int, float]]] = []  # (rank, hazard) of the active runs, now and then
         self.now = 0.0
         self.replace = True
+        self._ends = self._waits = 0.0
+        self._sampled = -math.inf
 
     # How it begins
 
@@ -252,26 +259,30 @@ class World:
         """Run until so many ends were detected after the warm-up; note the state every `sample` seconds."""
         for run in self.watched.values():
             client.watch(run, 0.0)
-        requests, refused, start = 0, 0, 0.0
-        warm = warm_up <= 0
+        self._begin_to_count()
         while len(self.latencies) < finished and (self.watched or self._vacancies):
             due = max(self.now, client.due(self.now))
-            if min(due, self.next_event) == math.inf:
-                break
-            if not warm and min(due, self.next_event) >= warm_up:
-                warm, start = True, warm_up
-                self.latencies.clear()
-                requests = self.gets.requests + self.lists.requests
-                refused = self.gets.refused + self.lists.refused
-            if self.now >= warm_up + sample * len(self.states):
+            if min(due, self.next_event) >= warm_up:
+                warm_up = math.inf
+                self._begin_to_count()
+            if warm_up == math.inf and self.now >= self._sampled + sample:
+                self._sampled = self.now
                 self.states.append(self._state())
             if self.next_event <= due:
                 self.step(client)
             else:
                 self.now = due
                 client.act(due)
-        spent = self.gets.requests + self.lists.requests - requests
-        return Result(self.latencies, spent, self.gets.refused + self.lists.refused - refused, self.now - start)
+        refused = self.gets.refused + self.lists.refused
+        expected = self._waits / self._ends if self._ends else math.nan
+        return Result(self.latencies, self.gets.requests + self.lists.requests, refused, expected)
+
+    def _begin_to_count(self) -> None:
+        self.latencies.clear()
+        self.gets.forget()
+        self.lists.forget()
+        self._ends = self._waits = 0.0
+        self._sampled = -math.inf
 
     def _state(self) -> list[tuple[int, float]]:
         active = (run for run in self.watched.values() if run.ended > self.now)
@@ -292,12 +303,23 @@ class World:
 
     def show(self, run: Run, served: float) -> bool:
         """Take in that the owner reads an answer given at `served`; tell whether it shows an end he waits for."""
-        if run.ended > served or self.watched.pop(run.number, None) is None:
+        if run.number not in self.watched:
             return False
+        self._weigh(run, served)
+        if run.ended > served:
+            return False
+        del self.watched[run.number]
         self.latencies.append(self.now - run.ended)
         if self.replace:
             heapq.heappush(self._vacancies, self.now)
         return True
+
+    def _weigh(self, run: Run, served: float) -> None:
+        gap, run.shown = served - run.shown, served
+        if gap > 0 and self.exact:
+            ends = gap * self._law.hazard(served - gap / 2 - run.created)
+            self._ends += ends
+            self._waits += ends * gap / 2
 
 
 # The lower bound

@@ -16,6 +16,8 @@ Policies:
 - ours: `PollSchedule` behind the limiter's rule; latency 0 with the whole budget, the others with 0.8 of it.
 A 429 stops `ours`: it must not happen.
 
+The expected latency is taken from the same simulation: the true hazard of every watched run, times half the time
+between looks. It is the mean latency without the noise of where ends happen to fall.
 The bound is that of evenly spaced looks, sum of hazard / (2 rate), at the best possible rates for the budgets that
 really are available (60 per 30.05 s each), with disjoint windows and the true hazard, over states sampled from the
 run of `ours`. Overlapping windows may beat it by a little.
@@ -76,7 +78,7 @@ class Scenario(NamedTuple):
 
     def simulate(self, policy: Policy, seed: int) -> tuple[Result, World]:
         """Run a policy in it."""
-        world = World(self.law, seed, foreign=self.foreign)
+        world = World(self.law, seed, foreign=self.foreign, exact=policy is POLICIES[BEST])
         if self.drain:
             world.drain(self.runs, self.drain)
         else:
@@ -120,10 +122,11 @@ def measure(scenario: Scenario, rounds: int) -> dict[str, float]:
         if name == BEST:
             bounds = [mean_bound(world.states, 1 / GAP) for _, world in played]
             means["bound"] = median(bounds)
-            ratios = [result.mean / bound for (result, _), bound in zip(played, bounds, strict=True)]
-    print(f"{'bound':18}{means['bound']:10.3f}   {BEST} is at {median(ratios):.3f} of it", end="")
-    print(f" ({min(ratios):.3f} to {max(ratios):.3f}); naive / ours = {means['naive'] / means[BEST]:.0f}", flush=True)
-    means["ratio"] = median(ratios)
+            drawn = [result.mean / bound for (result, _), bound in zip(played, bounds, strict=True)]
+            expected = [result.expected / bound for (result, _), bound in zip(played, bounds, strict=True)]
+    print(f"{'bound':18}{means['bound']:10.3f}   {BEST} is at {median(expected):.3f} of it, by expectation", end="")
+    print(f" (as drawn {median(drawn):.3f}); naive / ours = {means['naive'] / means[BEST]:.0f}", flush=True)
+    means["ratio"] = median(expected)
     return means
 
 

@@ -1,0 +1,57 @@
+"""What imports cost: CPU time of a fresh Python above one that imports nothing, beside what other clients import.
+
+Each statement runs in processes of its own, in rounds that take turns; user and system time of the process are added,
+and the median of the rounds counts. Byte code is cached, as it is in any second run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+import subprocess
+import sys
+
+NOTHING = "pass"
+STATEMENTS = (
+    "import codegen_async",
+    "from codegen_async import APIError",
+    "from codegen_async import CodegenClient",
+    "import asyncio",
+    "import aiohttp",
+    "import codegen_async.aiohttp_sender",
+    "import httpx, pydantic",
+)
+
+
+def cpu_of(statement: str) -> float:
+    """Return the milliseconds of CPU that a fresh Python spends on a statement."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    process = subprocess.Popen([sys.executable, "-c", statement], env=environment)  # noqa: S603 - one of the table
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, statement
+    return (usage.ru_utime + usage.ru_stime) * 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    costs: dict[str, list[float]] = {statement: [] for statement in (NOTHING, *STATEMENTS)}
+    order = list(costs)
+    for number in range(rounds + 1):
+        random.shuffle(order)
+        for statement in order:
+            cost = cpu_of(statement)
+            if number:  # the first round writes byte code and fills the disk cache
+                costs[statement].append(cost)
+    medians = {statement: statistics.median(values) for statement, values in costs.items()}
+    print(f"CPU milliseconds above a bare Python ({medians[NOTHING]:.0f} ms); medians of {rounds} rounds")
+    for statement in STATEMENTS:
+        print(f"{medians[statement] - medians[NOTHING]:7.0f}  {statement}")
+
+
+if __name__ == "__main__":
+    main()
