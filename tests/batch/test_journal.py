@@ -190,6 +190,19 @@ async def test_an_item_that_was_unknown_is_handed_out_again_when_it_ends(path: P
 
 
 @pytest.mark.asyncio
+async def test_an_item_that_is_tried_again_is_not_handed_out_before_its_end(path: Path) -> None:
+    async with journal_at(path) as journal:
+        await plan(journal, "a")
+        seq = await claimed(journal)
+        await journal.created(seq, 17, echoed=True)
+        await journal.stuck(seq, RUN, "paused")
+        ((_, outcome),) = await journal.to_hand_out()
+        assert (outcome.state, outcome.error) == (State.CREATED, "paused")
+        await journal.retry(seq)
+        assert await journal.to_hand_out() == []
+
+
+@pytest.mark.asyncio
 async def test_that_the_server_echoes_is_remembered(path: Path) -> None:
     async with journal_at(path) as journal:
         await plan(journal, "a", "b", "c")

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import pytest
 from aiohttp import web
 
 from codegen_async import ClientClosedError, InvalidArgumentError, Phase, Timeouts
+from codegen_async.answers import NoAnswerError, Request, Response
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import Outcome, State
 from codegen_async.codegen.creating import IDEMPOTENCY_KEY
 from codegen_async.errors import BatchPausedError, JournalError
+from codegen_async.limits import Slot
 from codegen_async.testing import CodegenServer, Fault
+from codegen_async.transport import Sender
 from tests.batch.helpers import ENDLESS, SHORT, client_of, loop_time, opened, run_all
 from tests.support.canary import CANARY
 
@@ -546,6 +549,45 @@ async def test_an_outage_delays_and_ends_nothing(path: Path) -> None:
         async with opened(server, path) as batch:
             (outcome,) = await run_all(batch)
         assert outcome.succeeded
+
+
+class Cut:
+    """A sender whose creates do not reach the server for a while."""
+
+    def __init__(self, sender: Sender, until: float) -> None:
+        self._sender = sender
+        self._until = until
+        self.refused = 0
+
+    async def send(self, request: Request, take_slot: Callable[[], Slot]) -> Response:
+        if request.method == "GET" or loop_time() >= self._until:
+            return await self._sender.send(request, take_slot)
+        async with take_slot():
+            self.refused += 1
+            raise NoAnswerError("cannot be reached", sent=False)
+
+    def renew(self) -> None:
+        self._sender.renew()
+
+    async def aclose(self) -> None:
+        await self._sender.aclose()
+
+
+async def test_creates_that_do_not_reach_the_server_are_repeated_with_pauses(
+    codegen_server: CodegenServer, path: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    client = client_of(codegen_server)
+    client._sender = cut = Cut(client._make_sender(), loop_time() + 600.0)
+    loop = asyncio.get_running_loop()
+    async with client, Batch(client, path, clock=loop.time) as batch:
+        for n in range(15):
+            batch.add(f"do {n}")
+        outcomes = await run_all(batch)
+    assert [outcome.succeeded for outcome in outcomes] == [True] * 15
+    assert runs_per_prompt(codegen_server) == once_each(15)
+    assert 20 < cut.refused < 500
+    assert codegen_server.violations == 0
 
 
 # -- disk and misuse

@@ -72,9 +72,10 @@ async def test_a_log_that_shows_the_end_makes_the_wait_look_once(codegen_server:
         wait = asyncio.ensure_future(client.wait_for_run(run.id))
         await asyncio.sleep(60)
         codegen_server.world.end(run.id)
-        asked = polls(codegen_server)
+        asked, began = polls(codegen_server), codegen_server.now()
         await client.run_logs_page(run.id)
         final = await wait
+        assert codegen_server.now() - began < 1.0
         assert polls(codegen_server) == asked + 1
         assert final.summary  # which the log does not show
 
@@ -163,6 +164,18 @@ async def test_a_paused_run_is_answered_by_resuming_it_as_often_as_it_asks(codeg
 
         final = await client.wait_for_run(run.id, timeout=400.0, on_blocked=answer)
     assert (final.status, asked) == ("COMPLETE", ["PAUSED", "PAUSED"])
+
+
+async def test_a_resume_is_news_for_those_who_watch(codegen_server: CodegenServer) -> None:
+    run = codegen_server.world.create("x", script=[(0.0, "PAUSED")])
+    codegen_server.world.script = FOREVER
+    async with client_of(codegen_server, latency=600.0) as client:
+        watching = client.watch([run.id])
+        assert (await anext(watching)).status == "PAUSED"
+        asked = polls(codegen_server)
+        await client.resume_run(run.id, "yes")
+        assert (await anext(watching)).status == "ACTIVE"
+        assert polls(codegen_server) == asked
 
 
 async def test_a_refused_resume_leaves_the_old_end_the_end(codegen_server: CodegenServer) -> None:

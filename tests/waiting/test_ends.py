@@ -59,6 +59,19 @@ async def test_an_id_is_asked_for_at_once() -> None:
         assert remote.asked_at == [pytest.approx(asked, abs=0.01)]
 
 
+async def test_an_id_is_asked_for_at_once_though_others_are_not_due() -> None:
+    remote = Remote()
+    remote.start(7, 8)
+    remote.end(8)
+    async with waiting_on(remote, page=None, latency=3600.0) as waiting:
+        other = begin(waiting.wait_for_run(7))
+        await asyncio.sleep(1000)
+        asked = now()
+        assert (await waiting.wait_for_run(8)).phase is Phase.SUCCEEDED
+        assert now() - asked < 1.0 + remote.latency
+        other.cancel()
+
+
 async def test_a_fresh_snapshot_is_not_asked_for_again_before_the_latency() -> None:
     remote = Remote()
     remote.start(7)
@@ -214,9 +227,10 @@ async def test_the_request_is_chosen_when_its_slot_is_granted() -> None:
 
 async def test_a_slot_that_came_too_late_is_given_back_unused() -> None:
     remote = Remote()
-    remote.start(1)
+    remote.start(1, 2)
     remote.gates[Stream.GET].clear()
     async with waiting_on(remote, page=None) as waiting:
+        other = begin(waiting.wait_for_run(remote.runs[2], latency=600.0))
         wait = begin(waiting.wait_for_run(1))
         await asyncio.sleep(10)
         waiting.seen(remote.move(1, Phase.SUCCEEDED))
@@ -225,6 +239,7 @@ async def test_a_slot_that_came_too_late_is_given_back_unused() -> None:
         await asyncio.sleep(10)
         assert remote.requests == 0
         assert remote.open_slots == 0
+        other.cancel()
 
 
 async def test_a_notice_is_looked_into_at_once() -> None:

@@ -59,6 +59,25 @@ async def test_an_outage_delays_all_waits_and_ends_none(fault: Callable[[Poll], 
         assert now() - back <= 40
 
 
+async def test_an_outage_that_is_over_is_forgotten() -> None:
+    remote = Remote()
+    remote.start(1)
+    async with waiting_on(remote, page=None) as waiting:
+        wait = begin(waiting.wait_for_run(1))
+        remote.fault = down
+        await asyncio.sleep(600)
+        remote.fault = lambda _: None
+        await asyncio.sleep(100)
+        failures = iter([down(None)])
+        remote.fault = lambda _: next(failures, None)
+        await asyncio.sleep(5.5)
+        assert next(failures, None) is None
+        remote.end(1)
+        ended = now()
+        await wait
+        assert now() - ended <= 7
+
+
 async def test_an_outage_is_not_hammered() -> None:
     remote = Remote()
     remote.start(*range(1, 31))
@@ -356,6 +375,20 @@ async def test_closing_cancels_a_request_under_way() -> None:
         began = now()
         await waiting.aclose()
         assert now() - began < 1
+        assert remote.open_slots == 0
+        with pytest.raises(ClientClosedError):
+            await wait
+
+
+@pytest.mark.parametrize("ticks", range(8))
+async def test_closing_gives_back_every_slot_in_whatever_moment_it_comes(ticks: int) -> None:
+    remote = Remote()
+    remote.start(1)
+    async with waiting_on(remote, page=None) as waiting:
+        wait = begin(waiting.wait_for_run(1))
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        await waiting.aclose()
         assert remote.open_slots == 0
         with pytest.raises(ClientClosedError):
             await wait

@@ -70,6 +70,18 @@ async def test_a_cancelled_wait_disturbs_no_other() -> None:
         assert [run.id for run in await asyncio.gather(*waits[2:])] == [2, 3]
 
 
+async def test_an_end_that_comes_in_the_moment_of_a_cancellation_disturbs_nobody() -> None:
+    remote = Remote()
+    remote.start(1)
+    async with waiting_on(remote) as waiting:
+        waits = [begin(waiting.wait_for_run(1)) for _ in range(2)]
+        await asyncio.sleep(1)
+        waits[0].cancel()
+        waiting.seen(remote.move(1, Phase.SUCCEEDED))
+        assert (await waits[1]).phase is Phase.SUCCEEDED
+        assert waits[0].cancelled()
+
+
 async def test_a_wait_that_timed_out_disturbs_no_other() -> None:
     remote = Remote()
     remote.start(1, 2)
@@ -94,6 +106,19 @@ async def test_a_run_nobody_waits_for_any_more_is_not_asked_for() -> None:
         await asyncio.sleep(100)
         assert set(remote.gets[before:]) == {2}
         waits[1].cancel()
+
+
+async def test_requests_long_past_are_forgotten() -> None:
+    remote = Remote()
+    remote.start(1, 2)
+    async with waiting_on(remote, latency=1.0) as waiting:
+        wait = begin(waiting.wait_for_runs([1, 2]))
+        await asyncio.sleep(600)
+        assert remote.requests > 500
+        gc.collect()
+        tasks = [task for task in gc.get_objects() if isinstance(task, asyncio.Task)]
+        assert len(tasks) < 20
+        wait.cancel()
 
 
 async def test_when_the_last_wait_is_cancelled_everything_stops() -> None:
