@@ -21,7 +21,6 @@ def loaded_by(statement: str) -> set[str]:
     [
         "import codegen_async",
         "from codegen_async import CodegenClient",
-        "from codegen_async import *",
         "from codegen_async import CodegenClient; CodegenClient('token', org_id=1)",
     ],
 )
