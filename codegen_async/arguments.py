@@ -44,7 +44,7 @@ def check_int(field: str, value: object, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         bounds = f"an integer >= {low}" if high == LARGEST_ID and low < 1 else f"an integer in {low}..{_shown(high)}"
         raise InvalidArgumentError(field, value, bounds)
-    return value
+    return int(value)
 
 
 def check_id(field: str, value: object) -> int:
@@ -53,10 +53,10 @@ def check_id(field: str, value: object) -> int:
 
 
 def check_text(field: str, value: object) -> str:
-    """Return the value if it is text with something in it that can be sent as UTF-8."""
+    """Return the value as plain text if it has something in it and can be sent as UTF-8."""
     if not isinstance(value, str) or not value.strip():
         raise InvalidArgumentError(field, value, "a text that is not blank")
-    return _check_unicode(field, value)
+    return _plain_text(field, value)
 
 
 def check_segment(field: str, value: object) -> str:
@@ -68,13 +68,12 @@ def check_segment(field: str, value: object) -> str:
 
 
 def check_json(field: str, value: object) -> Any:
-    """Return the value if it is JSON; raises as `check_json_object`."""
-    _check_json(field, value, _DEEPEST)
-    return value
+    """Return the value as plain JSON, a copy; raises as `check_json_object`."""
+    return _plain(field, value, _DEEPEST)
 
 
 def check_json_object(field: str, value: object) -> dict[str, Any]:
-    """Return a mapping as a dict if it is JSON.
+    """Return a mapping as plain JSON, a copy.
 
     Raises:
         InvalidArgumentError: for NaN and infinities (encoders turn them into null), keys that are no text, other types,
@@ -82,42 +81,51 @@ def check_json_object(field: str, value: object) -> dict[str, Any]:
     """
     if not isinstance(value, Mapping):
         raise InvalidArgumentError(field, value, "a mapping")
-    content = dict(cast("Mapping[str, Any]", value))
-    _check_json(field, content, _DEEPEST)
-    return content
+    return _plain_object(field, cast("Mapping[object, object]", value), _DEEPEST)
 
 
-def _check_json(field: str, value: object, levels_left: int) -> None:
+def _plain(field: str, value: object, levels_left: int) -> Any:
+    """Return JSON in the exact types of the language: the encoder takes no subclasses, a caller may have some."""
     if not levels_left:
         raise InvalidArgumentError(field[:40], "more", f"at most {_DEEPEST} levels of nesting")
     if isinstance(value, Mapping):
-        for key, item in cast("Mapping[object, object]", value).items():
-            if not isinstance(key, str):
-                raise InvalidArgumentError(field, key, "keys that are text")
-            _check_json(f"{field}.{_check_unicode(field, key)}", item, levels_left - 1)
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(cast("Sequence[object]", value)):
-            _check_json(f"{field}[{index}]", item, levels_left - 1)
-    else:
-        _check_scalar(field, value)
+        return _plain_object(field, cast("Mapping[object, object]", value), levels_left)
+    if isinstance(value, list | tuple):
+        items = enumerate(cast("Sequence[object]", value))
+        return [_plain(f"{field}[{index}]", item, levels_left - 1) for index, item in items]
+    return _plain_scalar(field, value)
 
 
-def _check_scalar(field: str, value: object) -> None:
+def _plain_object(field: str, value: Mapping[object, object], levels_left: int) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise InvalidArgumentError(field, key, "keys that are text")
+        name = _plain_text(field, key)
+        content[name] = _plain(f"{field}.{name}", item, levels_left - 1)
+    return content
+
+
+def _plain_scalar(field: str, value: object) -> str | float | bool | None:
     if isinstance(value, str):
-        _check_unicode(field, value)
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidArgumentError(field, value, "a finite number, since JSON has no other")
-    elif value is not None and not isinstance(value, int):  # bool is an int
+        return _plain_text(field, value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if not isinstance(value, float):
         raise InvalidArgumentError(field, value, "what JSON knows: text, numbers, booleans, None, lists and mappings")
+    if not math.isfinite(value):
+        raise InvalidArgumentError(field, value, "a finite number, since JSON has no other")
+    return float(value)
 
 
-def _check_unicode(field: str, value: str) -> str:
+def _plain_text(field: str, value: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError:
         raise InvalidArgumentError(field, value, "text without lone surrogates") from None
-    return value
+    return str.__str__(value)  # of a subclass the text itself, whatever its own __str__ makes of it
 
 
 def _shown(number: int) -> str:

@@ -20,6 +20,7 @@ _log = logging.getLogger("codegen_async")
 
 _pieces = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
+_ODD = (msgspec.ValidationError, UnicodeDecodeError)  # an item of another shape, or with text that is not UTF-8
 
 
 def json_body(fields: Mapping[str, Any]) -> bytes:
@@ -77,10 +78,10 @@ class PageDecoder(Generic[P]):
         """Read a page; may raise what msgspec raises."""
         try:
             return self._page.decode(body)
-        except msgspec.ValidationError as exc:
+        except _ODD as exc:
             return self._piecemeal(body, exc)
 
-    def _piecemeal(self, body: bytes, why: msgspec.ValidationError) -> P:
+    def _piecemeal(self, body: bytes, why: Exception) -> P:
         """Read what can be read, so that one odd item does not hide ninety-nine; if that is nothing, raise `why`."""
         pieces = _pieces.decode(body)
         raws = _list.decode(pieces.pop(self._field, b"null"))
@@ -100,5 +101,5 @@ class PageDecoder(Generic[P]):
 def _try(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T | None:
     try:
         return decoder.decode(raw)
-    except msgspec.ValidationError:
+    except _ODD:
         return None

@@ -270,7 +270,6 @@ async def test_what_tools_take_and_give_may_be_any_json(tool: str, value: bytes)
         assert getattr(logs.logs[0], tool) == json.loads(value)
 
 
-@pytest.mark.xfail(reason="a page is read item by item only after a ValidationError", strict=True)
 @pytest.mark.parametrize("name", ["Latin-1", "raw surrogate"])
 async def test_one_run_with_undecodable_text_does_not_hide_the_others(name: str) -> None:
     body = page(run_json(1), DAMAGED[name], run_json(3))
