@@ -16,6 +16,12 @@ help:  ## list the targets
 	$(BIN)/python -m pip install --quiet --editable '.[cli,pytest]' --group dev
 	touch $@
 
+# The package as users install it: pyright does not look for py.typed in an editable one.
+build/typed/made: .venv/made
+	test -x build/typed/bin/python || $(PYTHON) -m venv build/typed
+	build/typed/bin/python -m pip install --quiet --disable-pip-version-check '.[cli,pytest]'
+	touch $@
+
 .venv/made-bench: .venv/made
 	$(BIN)/python -m pip install --quiet --group bench
 	touch $@
@@ -38,9 +44,13 @@ lint: .venv/made  ## style, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
-type: .venv/made  ## mypy strict, pyright strict
+type: .venv/made build/typed/made  ## mypy strict, pyright strict, every public type known to those who install it
 	$(BIN)/mypy
 	$(BIN)/pyright
+	build/typed/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+	PATH="$(CURDIR)/build/typed/bin:$$PATH" $(BIN)/pyright --verifytypes codegen_async --ignoreexternal \
+		> build/verifytypes.txt || { cat build/verifytypes.txt; exit 1; }
+	@grep completeness build/verifytypes.txt
 
 bench: .venv/made-bench  ## the benchmarks; each prints its table
 	for script in benchmarks/[a-z]*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done

@@ -37,8 +37,8 @@ class Agenda:
         self._dues = {stream: Queue("due", "entry", numbers) for stream in streams}
         self._quickest = quickest
         self._stream_of = stream_of
-        self.eager = Stalest(numbers)
-        self.patient = Stalest(numbers)
+        self.eager: Stalest = Stalest(numbers)
+        self.patient: Stalest = Stalest(numbers)
 
     def _order(self, run: Watch) -> Stalest:
         return self.eager if run.latency < self._quickest else self.patient

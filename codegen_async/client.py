@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, Self, TypeVar
 
@@ -27,7 +28,7 @@ Id = TypeVar("Id", bound=RunId)
 class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
     """Be the client of one dialect. Arguments are described where users see them, in the dialects' clients."""
 
-    base_url = ""  # a set-up that fails shows in tracebacks, and those print what is there so far
+    base_url: str = ""  # a set-up that fails shows in tracebacks, and those print what is there so far
 
     def __init__(
         self,
@@ -48,6 +49,8 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         if max_body < 1:
             raise ConfigurationError(f"max_body: expected at least 1 byte, got {max_body!r}")
         self._token = token
+        self.number: int = 1 + int.from_bytes(os.urandom(7), "big")
+        """Tells this client from all others, also from those of other processes."""
         self._limits = limits
         self._latency = check_seconds("latency", latency)
         self._share = share
@@ -105,8 +108,17 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         return self._limits.states
 
     def limiter(self, endpoint: str) -> WindowLimiter:
-        """Return the limiter of an endpoint, to seed or to hold it."""
+        """Return the limiter of an endpoint, to look at or to hold."""
         return self._limits[endpoint]
+
+    def seed(self, endpoint: str, ages: Sequence[float]) -> None:
+        """Count requests that were sent before this client existed, so that a restart spends no second burst.
+
+        Args:
+            endpoint: the one they were sent to.
+            ages: for each, the seconds since.
+        """
+        self._limits.seed(endpoint, ages)
 
     async def wait_for_runs(
         self, runs: Iterable[Id | R], *, timeout: float | None = None, latency: float | None = None

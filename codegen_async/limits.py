@@ -25,7 +25,7 @@ import asyncio
 import enum
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from heapq import heappop, heappush, nlargest
 from types import TracebackType
 from typing import Protocol, Self
@@ -208,8 +208,10 @@ class WindowLimiter:
         if not 0 <= lateness < math.inf:
             raise ValueError(f"lateness: expected seconds >= 0, got {lateness!r}")
         self.rate = rate
-        self.margin = max(0.005, rate.period / 600) if margin is None else margin
+        self.margin: float = max(0.005, rate.period / 600) if margin is None else margin
         self.lateness = lateness
+        self.on_sent: Callable[[], None] | None = None
+        """Called when a request is about to be sent: for whoever has to know after a restart, to `seed` then."""
         self._pacer = _Pacer(rate, rate.limit if burst is None else burst)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._free = rate.limit
@@ -428,6 +430,8 @@ class _WindowSlot:
 
     def sent(self) -> None:
         self._may_be_counted = True
+        if self._limiter.on_sent is not None:
+            self._limiter.on_sent()
 
     def answered(self) -> None:
         if self._taken and not self._cooling:
@@ -459,6 +463,12 @@ class Limits:
         """Return a slot of that endpoint (and of the ceiling)."""
         slot = self._limiters[endpoint].slot(priority)
         return slot if self._ceiling is None else _SlotPair(slot, self._ceiling.slot(priority))
+
+    def seed(self, endpoint: str, ages: Sequence[float]) -> None:
+        """Count requests to an endpoint that were sent before; see `WindowLimiter.seed`."""
+        self._limiters[endpoint].seed(ages)
+        if self._ceiling is not None:
+            self._ceiling.seed(ages)
 
     @property
     def states(self) -> dict[str, LimiterState]:

@@ -22,8 +22,8 @@ class Pace:
     """
 
     def __init__(self, rate: Rate, share: float, phase: float) -> None:
-        self.gap = rate.period * (1 + _MARGIN) / (rate.limit * share)
-        self.paused_until = -math.inf
+        self.gap: float = rate.period * (1 + _MARGIN) / (rate.limit * share)
+        self.paused_until: float = -math.inf
         self._phase = phase
         self._next = -math.inf  # the first cell that is not used
         self._strikes = 0

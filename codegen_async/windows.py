@@ -112,10 +112,13 @@ class Windows:
     def _take(self, run: Watch, key: int) -> None:
         tile = self._tiles[key]
         tile.remove(run)
-        self._stale.add(key)
-        if not tile:
-            del self._tiles[key]
-            del self._order[bisect.bisect_left(self._order, key)]
+        if tile:
+            self._stale.add(key)
+            return
+        del self._tiles[key]
+        del self._order[bisect.bisect_left(self._order, key)]
+        self._sums.pop(key, None)
+        self._stale.discard(key)
 
     def _regrain(self) -> None:
         if len(self._tiles) > _MOST_TILES and self._grain < _WIDEST_TILE:
@@ -196,14 +199,11 @@ class Windows:
 
     def _add_up(self, key: int) -> None:
         a = b = c = 0.0
-        for run in self._tiles.get(key, ()):
+        for run in self._tiles[key]:
             since = run.asked - self._origin
             share = 1 / run.patience
             a += share
             share *= since
             b += share
             c += share * since
-        if a:
-            self._sums[key] = a, 2 * b, c
-        else:
-            self._sums.pop(key, None)
+        self._sums[key] = a, 2 * b, c

@@ -19,6 +19,7 @@ from codegen_async.batch.inputs import read_tasks
 from codegen_async.batch.items import Outcome, State, Task, check_name
 from codegen_async.batch.journal import Journal, driving, read_counts, read_outcomes
 from codegen_async.batch.runner import Runner
+from codegen_async.batch.sendings import ENDPOINTS
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import ClientClosedError, InvalidArgumentError, JournalError
 
@@ -43,7 +44,7 @@ class Batch(anyio.AsyncContextManagerMixin):
     def __init__(
         self, client: CodegenClient, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time
     ) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._client = client
         self._clock = clock
         self._journal: Journal | None = None
@@ -55,15 +56,20 @@ class Batch(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        limiter = self._client.limiter("create")
         async with driving(self.path, self._clock) as journal:
-            limiter.seed(await journal.ages())  # a restart spends no second burst
+            # A restart spends no second burst.
+            for endpoint in ENDPOINTS:
+                sendings = journal.sendings(endpoint, self._client.number)
+                self._client.seed(endpoint, sendings.ages())
+                self._client.limiter(endpoint).on_sent = sendings.note
             self._journal = journal
             try:
                 yield self
                 await self._save_added()
             finally:
                 await self._end_driver()
+                for endpoint in ENDPOINTS:
+                    self._client.limiter(endpoint).on_sent = None
                 self._journal = None
 
     # -- filling it

@@ -76,8 +76,12 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.json.encode(self, order="sorted")
 
 
-decode_task = msgspec.json.Decoder(Task).decode
-"""Read a task from JSON."""
+_task = msgspec.json.Decoder(Task)
+
+
+def decode_task(content: bytes | str) -> Task:
+    """Read a task from JSON."""
+    return _task.decode(content)
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,11 +22,11 @@ from codegen_async.batch.commits import Committer
 from codegen_async.batch.items import Item, Outcome, State, Task, decode_task, idempotency_key
 from codegen_async.batch.lease import Lease
 from codegen_async.batch.schema import explained, open_journal, open_to_read
+from codegen_async.batch.sendings import Sendings
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import InvalidArgumentError
 
 _PAGE = 200  # rows held in memory at a time
-_KEPT = 86_400.0  # seconds for which sends are remembered
 
 _decode_run = msgspec.json.Decoder(AgentRun).decode
 
@@ -47,23 +47,18 @@ class Fact(NamedTuple):
 class Journal:
     """Read and write a journal; make it with `driving`. Times are those of its wall clock, in seconds."""
 
-    def __init__(self, path: Path, committer: Committer, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path, committer: Committer, clock: Callable[[], float], memory: memoryview) -> None:
         self.path = path
-        self.batch_id = ""
-        self.echoed = False
+        self.batch_id: str = ""
+        self.echoed: bool = False
         """Whether it is proven that the server gives back metadata, so that runs can be found by their keys."""
         self._committer = committer
         self._clock = clock
+        self._memory = memory
 
     async def load(self) -> None:
-        """Read what is true of the batch as a whole, and forget sends that no limit counts any more."""
-        oldest = self._clock() - _KEPT
-
-        def work(connection: sqlite3.Connection) -> dict[str, Any]:
-            connection.execute("DELETE FROM sends WHERE at < ?", (oldest,))
-            return dict(connection.execute("SELECT name, value FROM meta").fetchall())
-
-        meta = await self._committer.write(work)
+        """Read what is true of the batch as a whole."""
+        meta = dict(await self._rows("SELECT name, value FROM meta"))
         self.batch_id = meta["batch"]
         self.echoed = bool(meta.get("echoed"))
 
@@ -112,7 +107,6 @@ class Journal:
         Args:
             floor: the id of a run that exists, or 0.
         """
-        now = self._clock()
 
         def work(connection: sqlite3.Connection) -> tuple[Any, ...] | None:
             row = connection.execute(
@@ -125,7 +119,6 @@ class Journal:
                 "UPDATE items SET state = 'sending', floor = coalesce(floor, ?), error = NULL WHERE seq = ?",
                 (floor, row[0]),
             )
-            connection.execute("INSERT INTO sends VALUES (?)", (now,))
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('floor', ?)", (floor,))
             return (*connection.execute(f"SELECT {_ITEM} FROM items WHERE seq = ?", row[:1]).fetchone(), row[1])  # noqa: S608 - a constant
 
@@ -196,11 +189,9 @@ class Journal:
             (seq,),
         )
 
-    async def ages(self) -> list[float]:
-        """Return how many seconds ago creates were sent."""
-        now = self._clock()
-        sends = await self._committer.read(lambda connection: connection.execute("SELECT at FROM sends").fetchall())
-        return [max(0.0, now - at) for (at,) in sends]  # a wall clock may have been set back
+    def sendings(self, endpoint: str, sender: int) -> Sendings:
+        """Return what is known of when an endpoint was asked; see `Sendings`."""
+        return Sendings(self._memory, endpoint, self._clock, sender)
 
     # -- reading it
 
@@ -306,7 +297,7 @@ async def driving(path: Path, clock: Callable[[], float]) -> AsyncGenerator[Jour
     committer = Committer(path, connect, disconnect)
     await committer.open()
     try:
-        journal = Journal(path, committer, clock)
+        journal = Journal(path, committer, clock, leases[0].memory)
         await journal.load()
         yield journal
     finally:

@@ -79,7 +79,7 @@ class Runner:
         max_active: int | None,
         max_attempts: int,
     ) -> None:
-        self.news = asyncio.Event()
+        self.news: asyncio.Event = asyncio.Event()
         """Set when there may be outcomes to hand out, and at the end."""
         self._client = client
         self._creating = client.creating

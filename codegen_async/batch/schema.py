@@ -39,7 +39,6 @@ _MIGRATIONS = (
         """,
         "CREATE INDEX items_by_state ON items (state, turn, seq)",
         "CREATE UNIQUE INDEX items_by_finished ON items (finished) WHERE finished IS NOT NULL",
-        "CREATE TABLE sends (at REAL NOT NULL)",
     ),
 )
 """The statements that lead from each version of the schema to the next. Only ever append."""

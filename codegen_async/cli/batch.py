@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from codegen_async.cli.session import Session
     from codegen_async.codegen.client import CodegenClient
 
-app = App(
+app: App = App(
     name="batch",
     help="Run a file of prompts, durably: nothing lost, nothing created twice.",
     help_epilogue="Example:\n  codegen-async batch run docs/examples/prompts.jsonl --simulate",

@@ -8,7 +8,7 @@ from cyclopts import App
 
 from codegen_async.cli.errors import PROGRAM, Exit
 
-app = App(
+app: App = App(
     name="completion",
     help_epilogue="""\
 Examples:

@@ -7,7 +7,7 @@ from cyclopts import App
 from codegen_async.cli.errors import Exit
 from codegen_async.cli.options import PLAIN, REAL, Display, RealServer
 
-app = App(
+app: App = App(
     name="config",
     help="Show the settings and where each comes from.",
     help_epilogue="Example:\n  codegen-async config view",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from codegen_async.cli.session import Session
     from codegen_async.codegen.client import CodegenClient
 
-app = App(
+app: App = App(
     name="doctor",
     help_epilogue="""\
 Sends the token once, to list one run; --echo creates one run.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from codegen_async.cli.session import Session
     from codegen_async.testing.server import SimulatedServer
 
-app = App(
+app: App = App(
     name="fake",
     help="Serve simulated APIs, for trying and testing.",
     help_epilogue="Example:\n  codegen-async fake serve --port 8017",

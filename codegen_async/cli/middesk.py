@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from codegen_async.middesk.client import MiddeskClient
     from codegen_async.middesk.models import MiddeskRun
 
-app = App(
+app: App = App(
     name="middesk",
     help="Look at and resume agent runs of Middesk.",
     help_epilogue="""\

@@ -55,8 +55,8 @@ class Output:
         self._quiet = display.quiet
         self._widths: dict[str, int] = {}
         self._progress = not (display.quiet or display.no_progress)
-        self.json = display.json
-        self.jsonl = display.jsonl
+        self.json: bool = display.json
+        self.jsonl: bool = display.jsonl
 
     @property
     def live(self) -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from codegen_async.codegen.client import CodegenClient
     from codegen_async.codegen.models import AgentRun
 
-app = App(
+app: App = App(
     name="run",
     help="Start, look at, follow and resume single runs.",
     help_epilogue="Example:\n  codegen-async run list",

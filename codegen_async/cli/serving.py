@@ -37,7 +37,7 @@ class Served:
         faults: what is to go wrong.
     """
 
-    speed = 1.0
+    speed: float = 1.0
     server: SimulatedServer
 
     def __init__(self, make: Callable[[], SimulatedServer], faults: Iterable[PlannedFault]) -> None:

@@ -23,7 +23,7 @@ C = TypeVar("C")
 class Real(Generic[C]):
     """A server that exists, and its client."""
 
-    speed = 1.0
+    speed: float = 1.0
 
     def __init__(self, client: AbstractAsyncContextManager[C]) -> None:
         self._client = client

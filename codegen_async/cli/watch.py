@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from codegen_async.codegen.client import CodegenClient
     from codegen_async.codegen.models import AgentRun
 
-app = App(
+app: App = App(
     name="watch",
     help_epilogue="""\
 On a terminal a table that changes; elsewhere, and with --jsonl, a line for every change.

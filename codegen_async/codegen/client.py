@@ -85,7 +85,7 @@ class CodegenClient(RunClient[AgentRun, int]):
         ConfigurationError: one of these is missing or cannot be right.
     """
 
-    org_id = 0
+    org_id: int = 0
     _creating: Creating  # made when the client is opened
 
     def __init__(

@@ -38,9 +38,20 @@ _agents = msgspec.json.Decoder(_Agents)
 _feedback = msgspec.json.Decoder(RunFeedback)
 _head = msgspec.json.Decoder(_Head)
 
-created = _run.decode
-created_thread = _thread.decode
-feedback = _feedback.decode
+
+def created(body: bytes) -> MiddeskRun:
+    """Read the answer to a create."""
+    return _run.decode(body)
+
+
+def created_thread(body: bytes) -> MiddeskThread:
+    """Read a thread that was just made."""
+    return _thread.decode(body)
+
+
+def feedback(body: bytes) -> RunFeedback:
+    """Read feedback that was just given."""
+    return _feedback.decode(body)
 
 
 def run(run_id: str) -> Callable[[bytes], MiddeskRun]:

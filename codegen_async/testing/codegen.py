@@ -116,7 +116,7 @@ class CodegenServer(SimulatedServer):
             port=port,
         )
         self.org_id = org_id
-        self.world = World(self.now, seed=seed, org_id=org_id, life=life)
+        self.world: World = World(self.now, seed=seed, org_id=org_id, life=life)
         """The runs of the organisation."""
         self.plan_limit = plan_limit
         self.has_repos = has_repos

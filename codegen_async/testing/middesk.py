@@ -95,9 +95,9 @@ class MiddeskServer(SimulatedServer):
             seed=seed,
             port=port,
         )
-        self.world = MiddeskWorld(self.now, seed=seed, lag=lag, old_words=old_words)
+        self.world: MiddeskWorld = MiddeskWorld(self.now, seed=seed, lag=lag, old_words=old_words)
         """The runs of the account."""
-        self.cut_streams = 0
+        self.cut_streams: int = 0
         """How many streams from now on are to break off after their first event."""
         self._first_page = first_page
         self._page_size = page_size

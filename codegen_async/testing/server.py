@@ -83,16 +83,16 @@ class SimulatedServer(ABC):
         seed: int,
         port: int,
     ) -> None:
-        self.url = ""
+        self.url: str = ""
         """The base URL, without a slash at the end; empty until the server listens."""
         self.token = token
-        self.rates = dict(rates)
+        self.rates: dict[str, Rate] = dict(rates)
         """Limit and period in seconds of each endpoint."""
-        self.faults = Faults(seed)
+        self.faults: Faults = Faults(seed)
         """What is to go wrong."""
         self.requests: list[Request] = []
         """All requests in the order of arrival; the endpoint of an unknown path is "unrouted"."""
-        self.violations = 0
+        self.violations: int = 0
         """How many requests the limits have rejected."""
         self._retry_after = retry_after
         self._latency = latency

@@ -32,7 +32,7 @@ class Refusal(Exception):  # noqa: N818 - not an error of the program: the serve
         super().__init__(status, payload)
         self.status = status
         self.payload = payload
-        self.headers = dict(headers or {})
+        self.headers: dict[str, str] = dict(headers or {})
 
 
 class InvalidValueError(ValueError):

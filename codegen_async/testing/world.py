@@ -51,7 +51,7 @@ class World:
         self.now = clock
         self.org_id = org_id
         self.user_id = user_id
-        self.life = life or Life()
+        self.life: Life = life or Life()
         self.script: Script | None = None
         """If not None, the life of every run created or resumed from now on."""
         self.runs: dict[int, Run] = {}

@@ -216,21 +216,37 @@ async def test_that_the_server_echoes_is_remembered(path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_sends_are_remembered_with_their_age_even_if_the_wall_clock_was_set_back(path: Path) -> None:
-    now = 1000.0
+async def test_what_others_sent_is_remembered_with_its_age_even_if_the_wall_clock_was_set_back(path: Path) -> None:
+    now = 0.0
     async with journal_at(path, lambda: now) as journal:
-        await plan(journal, "a", "b")
-        await claimed(journal)
-        now = 1010.0
-        await claimed(journal)
-    now = 1015.0
+        sendings = journal.sendings("list", 7)
+        sendings.note()
+        now = 10.0
+        sendings.note()
+        assert sendings.ages() == []  # its own
+        journal.sendings("get", 7).note()
+    now = 15.0
     async with journal_at(path, lambda: now) as journal:
-        assert sorted(await journal.ages()) == [5.0, 15.0]
-        now = 500.0
-        assert sorted(await journal.ages()) == [0.0, 0.0]
-    now = 1005.0 + 86_400.0
+        assert journal.sendings("list", 7).ages() == []
+        assert sorted(journal.sendings("list", 8).ages()) == [5.0, 15.0]
+        assert journal.sendings("get", 8).ages() == [5.0]
+        assert journal.sendings("create", 8).ages() == []
+        now = 5.0
+        assert sorted(journal.sendings("list", 8).ages()) == [0.0, 5.0]
+
+
+@pytest.mark.asyncio
+async def test_the_newest_sendings_take_the_place_of_the_oldest(path: Path) -> None:
+    now = 0.0
     async with journal_at(path, lambda: now) as journal:
-        assert await journal.ages() == [86_395.0]
+        for lives in range(3):  # each begins anew to look for its place
+            sendings = journal.sendings("get", 1 + lives)
+            for _ in range(1000):
+                now += 1.0
+                sendings.note()
+        ages = sorted(journal.sendings("get", 9).ages())
+    assert ages == [float(age) for age in range(len(ages))]
+    assert len(ages) > 1000
 
 
 @pytest.mark.asyncio

@@ -216,6 +216,33 @@ async def test_a_restart_spends_no_second_burst(codegen_server: CodegenServer, p
     assert codegen_server.violations == 0
 
 
+async def test_restarts_spend_no_more_of_the_budget_for_polls_than_one_life_would(path: Path) -> None:
+    async with CodegenServer(token=CANARY, latency=(0.05, 0.1)) as server:
+        server.world.script = ENDLESS
+        for _ in range(200):
+            async with opened(server, path, latency=0.0) as batch:
+                batch.add("a")
+                batch.add("b")
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.3):
+                        await run_all(batch)
+        assert sum(request.endpoint == "list" for request in server.requests) > 60
+        assert server.violations == 0
+
+
+async def test_a_batch_that_is_opened_again_by_the_same_client_need_not_wait(
+    codegen_server: CodegenServer, path: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    async with client_of(codegen_server) as client:
+        for n in range(4):
+            async with Batch(client, path, clock=loop_time) as batch:
+                batch.add(f"do {n}", key=str(n))
+                before = loop_time()
+                await run_all(batch)
+                assert loop_time() - before < 10.0
+
+
 async def test_leaving_while_creates_are_under_way_loses_and_doubles_nothing(path: Path) -> None:
     async with CodegenServer(token=CANARY, latency=(1.0, 1.0)) as server:
         server.world.script = SHORT

@@ -172,3 +172,13 @@ def test_a_run_of_unknown_age_counts_as_new() -> None:
     run = Watch(1, 0.0, 0.0, 0.0, 0.0)
     run.grow_older(1e12)
     assert run.gain(10.0) == pytest.approx(100 / 600)
+
+
+def test_ranks_that_nobody_holds_any_more_are_forgotten() -> None:
+    found = filled({})
+    for rank in range(1, 1001):
+        run = watch(rank)
+        found.put(run, rank)
+        found.touch(run)
+        found.put(run, None)
+    assert not any((found._tiles, found._sums, found._stale, found._order))

@@ -1,0 +1,48 @@
+"""Remember when requests were sent, in memory that outlives the process: a restart spends no second burst.
+
+A write to a mapped file costs no call to the system, and `kill -9` does not undo it. A power cut may; then the server
+says 429 where the last requests were less than a window ago.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from codegen_async.batch.lease import MEMORY
+
+ENDPOINTS = ("create", "get", "list")
+"""Whose requests a batch remembers. The order is that of their places in the memory."""
+
+_ROOM = MEMORY // len(ENDPOINTS) // 16  # requests each: a time and a sender, 8 bytes both
+
+
+class Sendings:
+    """Note the times of requests to one endpoint, the newest in place of the oldest.
+
+    Args:
+        memory: of the journal.
+        endpoint: one of `ENDPOINTS`.
+        clock: returns wall-clock seconds.
+        sender: a number that tells the client from all others, of this process and of those before; not 0.
+    """
+
+    def __init__(self, memory: memoryview, endpoint: str, clock: Callable[[], float], sender: int) -> None:
+        start = ENDPOINTS.index(endpoint) * 16 * _ROOM
+        self._times = memory[start:][: 8 * _ROOM].cast("d")
+        self._senders = memory[start:][8 * _ROOM : 16 * _ROOM].cast("q")
+        self._clock = clock
+        self._sender = sender
+        self._next = min(range(_ROOM), key=self._times.__getitem__)
+
+    def note(self) -> None:
+        """Note that a request is about to be sent."""
+        self._senders[self._next] = self._sender
+        self._times[self._next] = self._clock()
+        self._next = (self._next + 1) % _ROOM
+
+    def ages(self) -> list[float]:
+        """Return how many seconds ago others sent requests; what this client sent, its limiter knows itself."""
+        now = self._clock()
+        noted = zip(self._senders, self._times, strict=True)
+        # A wall clock may have been set back.
+        return [max(0.0, now - at) for sender, at in noted if sender not in (0, self._sender)]
