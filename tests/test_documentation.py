@@ -1,0 +1,84 @@
+"""What the README and the documentation show works as printed."""
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from codegen_async.testing import CodegenServer
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+SCRIPTS = {
+    f"{page.relative_to(ROOT)}, {number}": block
+    for page in PAGES
+    for number, block in enumerate(blocks(page), 1)
+    if "asyncio.run(" in block
+}
+TESTS = {
+    str(page.relative_to(ROOT)): [block for block in blocks(page) if "pytest" in block]
+    for page in PAGES
+    if "pytest_plugins" in page.read_text()
+}
+
+
+async def run(directory: Path, *arguments: str, **environment: str) -> str:
+    """Run Python in a directory and return what it prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *arguments,
+        cwd=directory,
+        env=os.environ | environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
+    return output.decode()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "a"}\n{"prompt": "b"}\n')
+    return tmp_path
+
+
+def test_there_is_something_to_try() -> None:
+    assert len(SCRIPTS) == 3
+    assert sorted(TESTS) == ["README.md", "docs/howto/testing.md"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", SCRIPTS)
+async def test_a_script_runs_as_printed(name: str, directory: Path, codegen_server: CodegenServer) -> None:
+    codegen_server.world.script = [(0.0, "COMPLETE")]
+    printed = await run(
+        directory,
+        "-c",
+        SCRIPTS[name],
+        CODEGEN_API_TOKEN=codegen_server.token,
+        CODEGEN_ORG_ID=str(codegen_server.org_id),
+        CODEGEN_API_BASE_URL=codegen_server.url,
+    )
+    made = codegen_server.world.runs
+    assert made
+    assert len(printed.splitlines()) >= len(made)
+    assert codegen_server.violations == 0
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_a_test_passes_as_printed(name: str, tmp_path: Path) -> None:
+    conftest, *tests = TESTS[name]
+    (tmp_path / "conftest.py").write_text(conftest)
+    for number, test in enumerate(tests):
+        (tmp_path / f"test_{number}.py").write_text(test)
+    assert "1 passed" in asyncio.run(run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider"))
