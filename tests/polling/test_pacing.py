@@ -5,7 +5,7 @@ import math
 import pytest
 
 from codegen_async.limits import Rate
-from codegen_async.pacing import Pace
+from codegen_async.polling.pacing import Pace
 
 GAP = 30.0 * (1 + 1 / 600) / 60
 

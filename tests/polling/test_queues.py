@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codegen_async.queues import Queue, Stalest
-from codegen_async.windows import Watch
+from codegen_async.polling.queues import Queue, Stalest
+from codegen_async.polling.windows import Watch
 
 
 def watch(run_id: int, due: float = 0.0, asked: float = 0.0) -> Watch:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from codegen_async.ranks import RankBook
+from codegen_async.polling.ranks import RankBook
 
 
 def book_of(*pages: tuple[int, list[float], int], every: float = 0.0) -> RankBook:

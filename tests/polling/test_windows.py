@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codegen_async import windows
-from codegen_async.windows import Watch, Windows, heaviest
+from codegen_async.polling import windows
+from codegen_async.polling.windows import Watch, Windows, heaviest
 
 
 def watch(run_id: int, asked: float = 0.0, age: float = 0.0, latency: float = 0.0) -> Watch:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from codegen_async.windows import Watch
+    from codegen_async.polling.windows import Watch
 
 _SLACK = 64  # void entries that are not worth sweeping out
 

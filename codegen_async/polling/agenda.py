@@ -6,13 +6,13 @@ import itertools
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from codegen_async.polls import Stream
-from codegen_async.queues import Queue, Stalest
+from codegen_async.polling.polls import Stream
+from codegen_async.polling.queues import Queue, Stalest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from codegen_async.windows import Watch
+    from codegen_async.polling.windows import Watch
 
 
 class Turn(NamedTuple):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from codegen_async.models import RunId
-from codegen_async.ranks import PAGE
+from codegen_async.polling.ranks import PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from codegen_async.agenda import Agenda
-from codegen_async.listing import Listing
-from codegen_async.pacing import Pace
-from codegen_async.polls import GetPoll, ListPoll, Poll, Sighting, Stream
-from codegen_async.ranks import PAGE
-from codegen_async.windows import Watch
+from codegen_async.polling.agenda import Agenda
+from codegen_async.polling.listing import Listing
+from codegen_async.polling.pacing import Pace
+from codegen_async.polling.polls import GetPoll, ListPoll, Poll, Sighting, Stream
+from codegen_async.polling.ranks import PAGE
+from codegen_async.polling.windows import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from codegen_async.limits import Rate
     from codegen_async.models import RunId
-
-__all__ = ["GetPoll", "ListPoll", "Poll", "PollSchedule", "Sighting", "Stream"]
 
 _FEW = 2  # runs a page shows besides
 _UNSEEN = 60.0  # seconds for which a run that nobody has seen yet counts as unseen

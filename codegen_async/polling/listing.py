@@ -7,8 +7,8 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from codegen_async.ranks import RankBook
-from codegen_async.windows import Watch, Windows
+from codegen_async.polling.ranks import RankBook
+from codegen_async.polling.windows import Watch, Windows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
