@@ -214,6 +214,28 @@ class World:
         others = [(-self._stationary()[0], -1.0, False) for _ in range(positions - count)]
         self._begin(mine + others)
 
+    def endless(self, count: int, positions: int) -> None:
+        """Begin with so many runs that do not end, evenly among so many positions; none is created any more."""
+        self.replace = False
+        step = positions // count
+        self._begin(
+            [
+                (place - positions, math.inf if place % step == 0 else -1.0, place % step == 0)
+                for place in range(positions)
+            ]
+        )
+
+    def requests_within(self, client: Client, seconds: float, *, warm_up: float) -> int:
+        """Return how many requests are sent within a time after the warm-up."""
+        for run in self.watched.values():
+            client.watch(run, 0.0)
+        while self.now < warm_up + seconds:
+            if self.now < warm_up <= client.due(self.now):
+                self._begin_to_count()
+            self.now = max(self.now, client.due(self.now))
+            client.act(self.now)
+        return self.gets.requests + self.lists.requests
+
     def _stationary(self) -> tuple[float, float]:
         """Draw age and rest of a run met at a random moment: long ones are met more often."""
         while True:

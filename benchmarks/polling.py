@@ -141,6 +141,21 @@ def print_row(name: str, results: list[Result]) -> float:
     return mean
 
 
+def measure_price() -> None:
+    """Print what waiting costs, in requests, while nothing ends."""
+    print("\nRequests per hour, while nothing ends")
+    latencies = (2.0, 5.0, 30.0, 0.0)
+    print(f"{'runs':>8}{'positions':>11}" + "".join(f"{f'latency {latency:g}':>14}" for latency in latencies))
+    for count, apart in ((1, 1), (100, 1), (100, 20), (100, 200), (1_000, 1), (1_000, 20)):
+        row = f"{count:8}{count * apart:11}"
+        for latency in latencies:
+            world = World(LOGNORMAL, 1)
+            world.endless(count, count * apart)
+            client = Ours(world, latency=latency, share=0.8)
+            row += f"{6 * world.requests_within(client, 600.0, warm_up=300.0):14,}"
+        print(row, flush=True)
+
+
 def measure_cost(sizes: list[tuple[int, int]], decisions: int) -> None:
     print("\nCPU of the schedule, microseconds (medians; the worst page pays for adding everything up at first)")
     print(f"{'runs':>8}{'positions':>11}{'latency':>9}{'add':>7}{'get':>7}{'page':>8}{'worst page':>12}{'answer':>8}")
@@ -186,6 +201,7 @@ def main() -> None:
     started = time.monotonic()
     scenarios = QUICK if arguments.quick else FULL
     results = {each: measure(each, 1 if arguments.quick else each.rounds) for each in scenarios}
+    measure_price()
     if arguments.quick:
         measure_cost([(100, 1_000), (1_000, 3_000)], 100)
     else:

@@ -45,7 +45,7 @@ class Agenda:
 
     def enter(self, run: Watch) -> None:
         """Take in a run."""
-        self.asked(run)
+        self.aged(run)
         self._queue(run)
 
     def leave(self, run: Watch) -> None:
@@ -53,8 +53,8 @@ class Agenda:
         self._order(run).drop(run)
         run.entry = -1
 
-    def asked(self, run: Watch) -> None:
-        """Note that a run was asked for: its times have moved on."""
+    def aged(self, run: Watch) -> None:
+        """Note that the patience of a run has changed."""
         self._order(run).put(run)
 
     def restored(self, run: Watch) -> None:

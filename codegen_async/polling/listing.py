@@ -11,7 +11,7 @@ from codegen_async.polling.ranks import RankBook
 from codegen_async.polling.windows import Watch, Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from codegen_async.models import RunId
 
@@ -67,9 +67,9 @@ class Listing:
         """Count a run that was created just now, if nothing newer is known."""
         self._book.created(run.order)
 
-    def touch(self, run: Watch) -> None:
-        """Note that a run was asked for."""
-        self._windows.touch(run)
+    def touch(self, runs: Iterable[Watch]) -> None:
+        """Note that runs were asked for."""
+        self._windows.touch(runs)
 
     def strange(self, source: str | None) -> bool:
         """Whether the usual filter hides runs of this source."""

@@ -13,7 +13,7 @@ from codegen_async.polling.ranks import PAGE
 from codegen_async.polling.windows import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from codegen_async.limits import Rate
     from codegen_async.models import RunId
@@ -113,7 +113,7 @@ class PollSchedule:
         run.latency = latency
         run.grow_older(run.asked + self._ahead)
         self._agenda.enter(run)
-        self._listing.touch(run)
+        self._listing.touch((run,))
 
     def discard(self, run_id: RunId) -> None:
         """Forget a run that nobody waits for any more."""
@@ -169,11 +169,11 @@ class PollSchedule:
         if self.next_due(stream, now) > now:
             return None
         poll, runs = self._choose_run(now) if stream is Stream.GET else self._choose_page(now)
-        hurried = [run.run_id for run in runs if run.run_id in self._hurried]
+        hurried = [run.run_id for run in runs if run.run_id in self._hurried] if self._hurried else ()
         self._flights[id(poll)] = _Flight(poll, now, runs, hurried)
-        for run in runs:
-            self._hurried.pop(run.run_id, None)
-            self._ask(run, now)
+        for run_id in hurried:
+            del self._hurried[run_id]
+        self._ask(runs, now)
         self._paces[stream].spend(now)
         return poll
 
@@ -206,11 +206,14 @@ class PollSchedule:
         eager = self._agenda.eager.best(now)
         return eager if self._agenda.patient and eager.rank is not None else None
 
-    def _ask(self, run: Watch, now: float) -> None:
-        run.asked, run.due = now, now + run.latency
-        run.grow_older(now + self._ahead)
-        self._agenda.asked(run)
-        self._listing.touch(run)
+    def _ask(self, runs: Iterable[Watch], now: float) -> None:
+        server_now = now + self._ahead
+        for run in runs:
+            run.asked, run.due = now, now + run.latency
+            if server_now >= run.birthday:
+                run.grow_older(server_now)
+                self._agenda.aged(run)
+        self._listing.touch(runs)
 
     # What came of it
 
@@ -271,7 +274,7 @@ class PollSchedule:
             run.lost = True
             run.asked = run.seen
             self._agenda.restored(run)
-            self._listing.touch(run)
+            self._listing.touch((run,))
             self._agenda.expedite(run, run.seen + run.latency)
             if run.run_id in flight.hurried:
                 self.hurry(run.run_id, flight.asked)
@@ -284,11 +287,12 @@ class PollSchedule:
         run.lost = False
         run.seen = max(run.seen, asked)
         if asked > run.asked:
-            self._ask(run, asked)
+            self._ask((run,), asked)
 
     def _learn(self, run: Watch, sighting: Sighting, now: float) -> None:
         if sighting.created is not None:
-            run.created = sighting.created
+            if sighting.created != run.created:
+                run.created, run.birthday = sighting.created, -math.inf
             self._ahead = max(self._ahead, sighting.created - now)
         if sighting.source is not None and sighting.source != run.source:
             change = self._listing.strange(sighting.source) - self._listing.strange(run.source)

@@ -14,12 +14,13 @@ from codegen_async.models import RunId
 from codegen_async.polling.ranks import PAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 # Seconds. The chance of an end falls with age; how, depends on the law of durations, but age + 5 min serves all of
 # them. Of runs younger than 5 min nothing is known: some laws begin with a peak, some with none.
 _YOUNG = 300.0
 _OLD = 86400.0  # older runs count as this old, so the longest pause is twelve times the shortest
+_NEAR = 0.05  # of a patience: so much it may be off, which moves no look by more than a fortieth
 _MOST_TILES = 1024
 _WIDEST_TILE = 32  # ranks; wider ones hide where in them the gain is
 _FEWEST_TILES = 256
@@ -43,6 +44,7 @@ class Watch(msgspec.Struct, eq=False, gc=False):
     misses: int = 0  # pages that should have shown the run and did not
     lost: bool = False  # the last request for it brought nothing
     patience: float = 2 * _YOUNG
+    birthday: float = -math.inf  # when, by the server's clock, the patience should be taken anew
     entry: int = -1  # its ticket in the queue of those that are due
     turn: int = -1  # its ticket among those of its level
     level: int = -1  # the class of its patience
@@ -53,8 +55,10 @@ class Watch(msgspec.Struct, eq=False, gc=False):
 
     def grow_older(self, server_now: float) -> None:
         """Read the age. A run of unknown age counts as new, and a patient watcher for less than an eager one."""
-        age = 0.0 if self.created is None else server_now - self.created
-        self.patience = (min(max(age, _YOUNG), _OLD) + _YOUNG) * (1 + self.latency) ** 2
+        age = 0.0 if self.created is None else min(max(0.0, server_now - self.created), _OLD)
+        ripe = max(age, _YOUNG) + _YOUNG
+        self.patience = ripe * (1 + self.latency) ** 2
+        self.birthday = server_now + max(_YOUNG - age, _NEAR * ripe)
 
 
 def heaviest(places: Sequence[int], weights: Iterable[float], reach: int, starts: int | None = None) -> slice:
@@ -70,8 +74,7 @@ def heaviest(places: Sequence[int], weights: Iterable[float], reach: int, starts
     return slice(begin, ends[begin])
 
 
-def _rank(run: Watch) -> int:
-    return run.rank or 0
+_rank: Callable[[Watch], int] = operator.attrgetter("rank")  # of runs that have one
 
 
 class Windows:
@@ -134,10 +137,10 @@ class Windows:
         for run in runs:
             self._insert(run, _rank(run) // grain)
 
-    def touch(self, run: Watch) -> None:
-        """Note that the run was asked for, or has grown older."""
-        if run.rank is not None:
-            self._stale.add(run.rank // self._grain)
+    def touch(self, runs: Iterable[Watch]) -> None:
+        """Note that runs were asked for, or have grown older."""
+        grain = self._grain
+        self._stale.update([run.rank // grain for run in runs if run.rank is not None])
 
     def shift(self, above: int, by: int) -> None:
         """Move what stands above a rank: runs were deleted beneath it."""
@@ -151,25 +154,19 @@ class Windows:
         order = self._order
         begin = bisect.bisect_left(order, low // self._grain)
         end = bisect.bisect_right(order, high // self._grain)
-        runs = [run for key in order[begin:end] for run in self._tiles[key] if low <= _rank(run) <= high]
+        runs = [run for key in order[begin:end] for run in self._tiles[key]]
         runs.sort(key=_rank)
-        return runs
+        return runs[bisect.bisect_left(runs, low, key=_rank) : bisect.bisect_right(runs, high, key=_rank)]
 
     def lonely(self, run: Watch, company: int = 0) -> bool:
         """Whether no page is likely to show more than so many other runs together with this one."""
         if run.rank is None:
             return True
-        if company:
-            return len(self.between(run.rank - PAGE + 1, run.rank + PAGE - 1)) <= 1 + company
-        key = run.rank // self._grain
-        if len(self._tiles[key]) > 1:
-            return False
-        order = self._order
-        place = bisect.bisect_left(order, key)
+        order, key = self._order, run.rank // self._grain
         width = max(1, PAGE // self._grain)
-        near_older = place > 0 and key - order[place - 1] < width
-        near_newer = place + 1 < len(order) and order[place + 1] - key < width
-        return not (near_older or near_newer)
+        near = order[bisect.bisect_right(order, key - width) : bisect.bisect_left(order, key + width)]
+        others = itertools.accumulate((len(self._tiles[tile]) for tile in near), initial=-1)
+        return all(count <= company for count in others)
 
     def around(self, run: Watch, now: float, reach: int) -> list[Watch]:
         """Return the stretch with that run in it that gathers the most staleness."""

@@ -117,10 +117,10 @@ def test_the_sums_stay_exact_when_much_time_has_passed() -> None:
     for now in (10.0, 1e5, 1e7):
         for run in ranks.values():
             run.asked = now - 0.5
-            found.touch(run)
+            found.touch((run,))
         stale = ranks[150]
         stale.asked = now - 50.0
-        found.touch(stale)
+        found.touch((stale,))
         assert stale in found.best(now, 100)
 
 
@@ -179,6 +179,6 @@ def test_ranks_that_nobody_holds_any_more_are_forgotten() -> None:
     for rank in range(1, 1001):
         run = watch(rank)
         found.put(run, rank)
-        found.touch(run)
+        found.touch((run,))
         found.put(run, None)
     assert not any((found._tiles, found._sums, found._stale, found._order))
