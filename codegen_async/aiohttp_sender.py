@@ -120,8 +120,9 @@ class AiohttpSender:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        for pool in (self._reads, self._writes, *self._retired):
-            await pool.session.close()
+        async with AsyncExitStack() as stack:  # one that fails or is cancelled keeps none of the others open
+            for pool in (self._reads, self._writes, *self._retired):
+                stack.push_async_callback(pool.session.close)
 
     def _open(self, *, keep: bool) -> _Pool:
         session = aiohttp.ClientSession(
@@ -138,10 +139,9 @@ class AiohttpSender:
         return _Pool(session)
 
     async def _close_retired(self) -> None:
-        idle = [pool for pool in self._retired if not pool.users]
-        self._retired = [pool for pool in self._retired if pool.users]
-        for pool in idle:
+        for pool in [pool for pool in self._retired if not pool.users]:
             await pool.session.close()
+            self._retired = [other for other in self._retired if other is not pool]
 
     async def _send(self, pool: _Pool, request: Request, take_slot: Callable[[], Slot]) -> Response | NoAnswerError:
         exchange = _Exchange(pool, take_slot, self._token, self._timeouts.total)

@@ -11,7 +11,7 @@ from typing import Generic, Self, TypeVar
 import anyio
 
 from codegen_async.arguments import check_wait
-from codegen_async.errors import ClientClosedError, ConfigurationError
+from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, clean
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.models import RunId, RunLike
 from codegen_async.polling import PollSchedule
@@ -82,8 +82,10 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         finally:
             self._link = None
             with anyio.CancelScope(shield=True):  # also a cancelled program closes its sockets
-                await waiting.aclose()
-                await transport.aclose()
+                try:
+                    await waiting.aclose()
+                finally:
+                    await transport.aclose()
 
     def _make_sender(self) -> Sender:
         from codegen_async.aiohttp_sender import AiohttpSender  # noqa: PLC0415 - importing aiohttp takes 0.2 s of CPU
@@ -101,6 +103,14 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
             name = type(self).__name__
             raise ClientClosedError(f"use the client inside its block: async with {name}() as client: ...")
         return self._link
+
+    def check_open(self) -> None:
+        """Make sure that the client is inside its block.
+
+        Raises:
+            ClientClosedError: it is not.
+        """
+        self._linked()
 
     @property
     def limits(self) -> dict[str, LimiterState]:
@@ -138,7 +148,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
             APIError, ClientClosedError: as `wait_for_run`.
         """
         return await self._linked().waiting.wait_for_runs(
-            map(self._check_run, runs), **check_wait(timeout=timeout, latency=latency)
+            self._check_runs(runs), **check_wait(timeout=timeout, latency=latency)
         )
 
     def as_completed(
@@ -156,7 +166,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
             APIError, ClientClosedError: as `wait_for_run`.
         """
         return self._linked().waiting.as_completed(
-            map(self._check_run, runs), **check_wait(timeout=timeout, latency=latency)
+            self._check_runs(runs), **check_wait(timeout=timeout, latency=latency)
         )
 
     def watch(
@@ -173,7 +183,12 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
             WaitTimeoutError: the time is over; names the first run that has not ended.
             APIError, ClientClosedError: as `wait_for_run`.
         """
-        return self._linked().waiting.watch(map(self._check_run, runs), **check_wait(timeout=timeout, latency=latency))
+        return self._linked().waiting.watch(self._check_runs(runs), **check_wait(timeout=timeout, latency=latency))
+
+    def _check_runs(self, runs: Iterable[Id | R]) -> Iterable[Id | R]:
+        if isinstance(runs, str):
+            raise InvalidArgumentError("runs", runs, "a list of runs or ids")
+        return map(self._check_run, runs)
 
 
 class Link(Generic[R]):
@@ -188,8 +203,11 @@ def replaced(rates: Mapping[str, Rate], by: Mapping[str, Rate] | None) -> dict[s
     """Return the limits of the vendor's pages with those that a user replaces.
 
     Raises:
-        ConfigurationError: there is no such endpoint.
+        ConfigurationError: there is no such endpoint, or this is no rate.
     """
+    for endpoint, rate in (by or {}).items():
+        if not isinstance(rate, Rate):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
+            raise ConfigurationError(f"rates: expected a Rate for {clean(str(endpoint))}, got {clean(repr(rate))}")
     if unknown := set(by or {}) - set(rates):
         raise ConfigurationError(f"rates: expected endpoints of {sorted(rates)}, got {sorted(unknown)}")
     return {**rates, **(by or {})}

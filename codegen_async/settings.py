@@ -36,7 +36,13 @@ def check_seconds(name: str, value: object, *, above: float = -1.0) -> float:
     Raises:
         ConfigurationError: otherwise.
     """
-    if not isinstance(value, int | float) or not math.isfinite(value) or value < 0 or value <= above:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float)
+        or not math.isfinite(value)
+        or value < 0
+        or value <= above
+    ):
         raise ConfigurationError(
             f"{name}: expected seconds {'> 0' if above >= 0 else '>= 0'}, got {clean(repr(value))}"
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Protocol, TypeVar, runtime_checkable
+from types import TracebackType
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import anyio
 import msgspec
@@ -101,6 +102,7 @@ class Transport:
         *,
         priority: Priority = Priority.INTERACTIVE,
         slot: Slot | None = None,
+        on_sent: Callable[[], None] | None = None,
     ) -> T:
         """Send a request until it has an answer, and return it decoded.
 
@@ -109,6 +111,7 @@ class Transport:
             decode: turns the body into the result; may raise what msgspec raises, or `ForeignAnswerError`.
             priority: whether somebody waits for it.
             slot: a slot that the caller holds. Such a call is a poll and tried once, since its caller has a schedule.
+            on_sent: called when an attempt may reach the server from now on; a call that is cancelled before has not.
 
         Raises:
             StatusError: the server refused.
@@ -119,7 +122,7 @@ class Transport:
         attempt = 0
         while True:
             attempt += 1
-            outcome = await self._attempt(request, priority, slot)
+            outcome = await self._attempt(request, _Slots(self.limits, request.endpoint, priority, slot, on_sent))
             verdict = judge(request, outcome)
             make_error = ErrorMaker(request, attempt, self._token)
             if isinstance(outcome, NoAnswerError):
@@ -155,7 +158,7 @@ class Transport:
         """
         if not isinstance(self._sender, StreamingSender):
             raise ConfigurationError(f"sender: {type(self._sender).__name__} cannot stream")
-        slots = _Slots(self.limits, request.endpoint, Priority.INTERACTIVE, None)
+        slots = _Slots(self.limits, request.endpoint, Priority.INTERACTIVE)
         make_error = ErrorMaker(request, 1, self._token)
         try:
             async with self._sender.stream(request, slots.take, silence=silence) as answer:
@@ -173,8 +176,7 @@ class Transport:
         """Close the sender."""
         await self._sender.aclose()
 
-    async def _attempt(self, request: Request, priority: Priority, held: Slot | None) -> Response | NoAnswerError:
-        slots = _Slots(self.limits, request.endpoint, priority, held)
+    async def _attempt(self, request: Request, slots: _Slots) -> Response | NoAnswerError:
         try:
             response = await self._sender.send(request, slots.take)
         except NoAnswerError as failure:
@@ -206,20 +208,58 @@ class Transport:
 class _Slots:
     """Give out the slots for the attempts that a sender makes at one request."""
 
-    def __init__(self, limits: Limits, endpoint: str, priority: Priority, held: Slot | None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        endpoint: str,
+        priority: Priority,
+        held: Slot | None = None,
+        on_sent: Callable[[], None] | None = None,
+    ) -> None:
         self._limits = limits
         self._endpoint = endpoint
         self._priority = priority
         self._held = held
+        self._on_sent = on_sent
         self.last: Slot | None = None
 
     def take(self) -> Slot:
         slot = self._held or self._limits.slot(self._endpoint, self._priority)
         self._held = None  # good for one attempt
         self.last = slot
-        return slot
+        return slot if self._on_sent is None else _TellingSlot(slot, self._on_sent)
 
     def heed(self, response: Response) -> None:
         """Stop everybody if the answer says that there were too many requests."""
         if response.status == TOO_MANY_REQUESTS and self.last is not None:
             self.last.rejected(response.retry_after)
+
+
+class _TellingSlot:
+    """A slot that tells when its request is sent."""
+
+    def __init__(self, slot: Slot, on_sent: Callable[[], None]) -> None:
+        self._slot = slot
+        self._on_sent = on_sent
+
+    async def __aenter__(self) -> Self:
+        await self._slot.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self._slot.__aexit__(exc_type, exc, tb)
+
+    def close(self) -> None:
+        self._slot.close()
+
+    def sent(self) -> None:
+        self._on_sent()
+        self._slot.sent()
+
+    def answered(self) -> None:
+        self._slot.answered()
+
+    def rejected(self, retry_after: float | None) -> None:
+        self._slot.rejected(retry_after)

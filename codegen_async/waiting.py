@@ -335,15 +335,22 @@ class Waiting(Generic[R]):
                     continue
                 slot = self._remote.slot(stream)
                 await slot.__aenter__()
-                poll = self._schedule.next(stream, _now())
-                if poll is None:
-                    slot.close()
-                else:
-                    # The task owns the slot, even if it is cancelled before it begins.
-                    self._start(self._ask(poll, slot)).add_done_callback(_closer(slot))
+                self._use(slot, stream)
         except Exception as exc:  # noqa: BLE001 - a defect of ours must end the waits, not leave them hanging
             _log.exception("waiting failed; please report this")
             self._fail_all(exc)
+
+    def _use(self, slot: Slot, stream: Stream) -> None:
+        try:
+            poll = self._schedule.next(stream, _now())
+        except BaseException:
+            slot.close()
+            raise
+        if poll is None:
+            slot.close()
+        else:
+            # The task owns the slot, even if it is cancelled before it begins.
+            self._start(self._ask(poll, slot)).add_done_callback(_closer(slot))
 
     async def _pause(self, stream: Stream, until: float) -> None:
         try:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -38,7 +39,7 @@ class Batch(anyio.AsyncContextManagerMixin):
 
     Raises:
         JournalError: on entering: the file cannot be used, or another process drives it.
-        ClientClosedError: on entering: the client is not open.
+        ClientClosedError: on entering: the client is not open; from any method: the block has ended.
     """
 
     def __init__(
@@ -56,21 +57,28 @@ class Batch(anyio.AsyncContextManagerMixin):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        self._client.check_open()
         async with driving(self.path, self._clock) as journal:
-            # A restart spends no second burst.
+            self._journal = journal
+            try:
+                with self._noted(journal):
+                    yield self
+                    await self._save_added()
+            finally:
+                await self._end_driver()
+                self._journal = None
+
+    @contextlib.contextmanager
+    def _noted(self, journal: Journal) -> Generator[None]:
+        """Tell the limiters what was sent before, and note what is sent now: a restart spends no second burst."""
+        with contextlib.ExitStack() as listening:
             for endpoint in ENDPOINTS:
                 sendings = journal.sendings(endpoint, self._client.number)
                 self._client.seed(endpoint, sendings.ages())
-                self._client.limiter(endpoint).on_sent = sendings.note
-            self._journal = journal
-            try:
-                yield self
-                await self._save_added()
-            finally:
-                await self._end_driver()
-                for endpoint in ENDPOINTS:
-                    self._client.limiter(endpoint).on_sent = None
-                self._journal = None
+                listeners = self._client.limiter(endpoint).on_sent
+                listeners.append(sendings.note)
+                listening.callback(listeners.remove, sendings.note)
+            yield
 
     # -- filling it
 
@@ -261,6 +269,10 @@ class Batch(anyio.AsyncContextManagerMixin):
                 await self._opened().add(added.items())
             except JournalError:
                 self._added = added | self._added  # for when that is mended
+                raise
+            except InvalidArgumentError as error:  # one of them bears the key of another item; the others are not lost
+                added.pop(str(error.value), None)
+                self._added = added | self._added
                 raise
 
 

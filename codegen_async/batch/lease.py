@@ -5,6 +5,7 @@ The locked file begins with the number of that process. Behind it is memory that
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -62,7 +63,8 @@ class Lease:
 
     def release(self) -> None:
         """Let others have it."""
-        self._name_holder("")
+        with contextlib.suppress(OSError):  # the name is for the message only
+            self._name_holder("")
         fcntl.flock(self._file, fcntl.LOCK_UN)  # the memory keeps the file open for as long as somebody holds it
         os.close(self._file)
 

@@ -30,11 +30,12 @@ async def stop_on_signals(batch: Batch) -> AsyncGenerator[None]:
         asked = True
         batch.stop()
 
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, handle)
     try:
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, handle)
         yield
     finally:
         for number, handler in zip(_SIGNALS, handlers, strict=True):
             loop.remove_signal_handler(number)
-            signal.signal(number, handler)
+            if handler is not None:  # None: it was not set from Python, and cannot be set again
+                signal.signal(number, handler)

@@ -253,6 +253,7 @@ class CodegenClient(RunClient[AgentRun, int]):
             InvalidArgumentError: an argument cannot be right.
             APIError: a page could not be had.
         """
+        check_int("page_size", page_size, 1, LARGEST_PAGE)
         seen: set[int] = set()
         skip = 0
         while True:
@@ -313,6 +314,7 @@ class CodegenClient(RunClient[AgentRun, int]):
             NotFoundError: there is no such run.
             APIError: a page could not be had.
         """
+        check_int("page_size", page_size, 1, LARGEST_PAGE)
         skip = 0
         total: int | None = None
         while True:

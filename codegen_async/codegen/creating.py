@@ -10,6 +10,7 @@ What remains: a server that commits a create later than all looks can still make
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import logging
 import os
@@ -93,20 +94,24 @@ class Creating:
 
     async def create(self, fields: Mapping[str, Any], key: str, *, on_unknown: OnUnknown) -> AgentRun:
         """Create a run once; see `CodegenClient.create_run`."""
+        sent = asyncio.Event()
         try:
-            return await self._create(fields, key, on_unknown)
+            return await self._create(fields, key, on_unknown, sent)
         except asyncio.CancelledError as cancelled:
-            cancelled.add_note(f"a run may have been created; find_run_by_key({key!r}) tells")
-            _log.warning("codegen: a create was cancelled; its run, if there is one, has the key %r", key)
+            if sent.is_set():
+                cancelled.add_note(f"a run may have been created; find_run_by_key({key!r}) tells")
+                _log.warning("codegen: a create was cancelled; its run, if there is one, has the key %r", key)
             raise
 
-    async def _create(self, fields: Mapping[str, Any], key: str, on_unknown: OnUnknown) -> AgentRun:
+    async def _create(
+        self, fields: Mapping[str, Any], key: str, on_unknown: OnUnknown, sent: asyncio.Event
+    ) -> AgentRun:
         floor = self.newest_id
         sends = 0
         while True:
             sends += 1
             try:
-                return await self._send(fields, key, None)
+                return await self._send(fields, key, on_sent=sent.set)
             except OutcomeUnknownError as error:
                 unknown = error
             found, searched = await self._search(key, floor)
@@ -132,7 +137,7 @@ class Creating:
             OutcomeUnknownError: it was sent, and whether there is a run now is unknown.
             APIError: any other failure; there is no run.
         """
-        return await self._send(fields, key, slot)
+        return await self._send(fields, key, slot=slot)
 
     async def settle(self, key: str, floor: int | None) -> AgentRun | None:
         """Look for a run several times over the settle time; return it as soon as it is found, else None.
@@ -173,9 +178,17 @@ class Creating:
         """Return all runs newer than `floor` that carry a key, newest first."""
         return [run async for run in self._walks.runs(floor) if key_of(run) is not None]
 
-    async def _send(self, fields: Mapping[str, Any], key: str, slot: Slot | None) -> AgentRun:
+    async def _send(
+        self,
+        fields: Mapping[str, Any],
+        key: str,
+        *,
+        slot: Slot | None = None,
+        on_sent: Callable[[], None] | None = None,
+    ) -> AgentRun:
         body = {**fields, "metadata": {**fields["metadata"], IDEMPOTENCY_KEY: key}}
-        run = await self._transport.call(self._requests.create(body), self._decoding.created, slot=slot)
+        request = self._requests.create(body)
+        run = await self._transport.call(request, self._decoding.created, slot=slot, on_sent=on_sent)
         echoed = key_of(run) == key
         if not echoed and self.echoed is not False:
             _log.warning("codegen: the server does not give back metadata; a create without answer cannot be looked up")
@@ -196,21 +209,38 @@ class _Walks:
         self._waiting: dict[int, int | None] = {}  # ticket: floor
         self._served = 0  # the newest ticket that the last walk served
         self._found: dict[str, AgentRun] = {}
+        self._failure: APIError | None = None
 
     async def walk(self, floor: int | None) -> Mapping[str, AgentRun]:
-        """Return the runs that carry a key, by key, from a walk that began after this call."""
+        """Return the runs that carry a key, by key, from a walk that began after this call.
+
+        Raises:
+            APIError: that walk failed.
+        """
         ticket = next(self._tickets)
         self._waiting[ticket] = floor
         try:
             async with self._lock:
                 if self._served < ticket:
-                    served = max(self._waiting)
-                    floors = list(self._waiting.values())
-                    found = await self._collect(None if None in floors else min(f for f in floors if f is not None))
-                    self._served, self._found = served, found
+                    await self._walk()
+                if self._failure is not None:
+                    raise copy.copy(self._failure)  # each who waited has a traceback of his own
                 return self._found
         finally:
             del self._waiting[ticket]
+            if not self._waiting:
+                self._found = {}  # it may be thousands of runs
+
+    async def _walk(self) -> None:
+        served = max(self._waiting)
+        floors = list(self._waiting.values())
+        found: dict[str, AgentRun] = {}
+        failure: APIError | None = None
+        try:
+            found = await self._collect(None if None in floors else min(f for f in floors if f is not None))
+        except APIError as error:
+            failure = error.with_traceback(None)
+        self._served, self._found, self._failure = served, found, failure
 
     async def _collect(self, floor: int | None) -> dict[str, AgentRun]:
         # Newest first, so that of two runs with one key the older stays.

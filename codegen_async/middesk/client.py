@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
@@ -351,12 +352,13 @@ class MiddeskClient(RunClient[MiddeskRun, str]):
         request = requests.resume(run_id, check_json_object("body", content), include_steps=include_steps)
         link = self._linked()
         self._book.answer(run_id, interrupt_id)
+        sent = asyncio.Event()
         try:
-            run = await link.transport.call(request, decoding.resumed(run_id))
-        except OutcomeUnknownError:
-            raise  # it counts as answered, as it must not be answered twice
-        except APIError:
-            self._book.withdraw(run_id, interrupt_id)
+            run = await link.transport.call(request, decoding.resumed(run_id), on_sent=sent.set)
+        except BaseException as error:
+            refused = isinstance(error, APIError) and not isinstance(error, OutcomeUnknownError)
+            if refused or not sent.is_set():  # else it counts as answered, as it must not be answered twice
+                self._book.withdraw(run_id, interrupt_id)
             raise
         if run is None:
             link.waiting.notify(run_id)

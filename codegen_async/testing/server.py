@@ -111,8 +111,12 @@ class SimulatedServer(ABC):
 
     async def __aenter__(self) -> Self:
         await self._runner.setup()
-        # A connection that finds the queue full is tried again a second later, by the kernel's clock.
-        await web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096).start()
+        try:
+            # A connection that finds the queue full is tried again a second later, by the kernel's clock.
+            await web.TCPSite(self._runner, "127.0.0.1", self._port, backlog=4096).start()
+        except BaseException:  # the port is taken, say
+            await self._runner.cleanup()
+            raise
         host, port = self._runner.addresses[0]
         self.url = f"http://{host}:{port}"
         return self

@@ -164,8 +164,33 @@ async def test_other_content_under_a_known_key_is_an_error_and_sends_nothing(
         batch.add("two", key="a")
         with pytest.raises(InvalidArgumentError, match="'a'"):
             await run_all(batch)
-        assert sum((await batch.status()).values()) == 1
+        assert (await batch.status())[State.PLANNED] == 2  # "one" under that key, and "other"
     assert creates(codegen_server) == []
+
+
+async def test_a_batch_needs_an_open_client_and_makes_no_file_without(
+    codegen_server: CodegenServer, path: Path
+) -> None:
+    client = client_of(codegen_server)
+    with pytest.raises(ClientClosedError, match="use the client inside its block"):
+        async with Batch(client, path):
+            pass
+    assert await asyncio.to_thread(lambda: list(path.parent.iterdir())) == []
+
+
+async def test_two_batches_of_one_client_both_remember_what_was_sent(codegen_server: CodegenServer, path: Path) -> None:
+    codegen_server.world.script = SHORT
+    other = path.with_name("other.db")
+    async with client_of(codegen_server) as client, Batch(client, path, clock=loop_time) as first:
+        async with Batch(client, other, clock=loop_time) as second:
+            second.add("a")
+            await run_all(second)
+        first.add("b")
+        await run_all(first)
+    async with client_of(codegen_server) as client, Batch(client, path, clock=loop_time):
+        assert client.limits["create"].cooling == 2
+    async with client_of(codegen_server) as client, Batch(client, other, clock=loop_time):
+        assert client.limits["create"].cooling == 1
 
 
 async def test_what_was_created_is_waited_for_again(codegen_server: CodegenServer, path: Path) -> None:

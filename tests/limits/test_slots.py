@@ -163,7 +163,27 @@ async def test_of_too_many_earlier_requests_the_youngest_count() -> None:
     assert limiter.next_free == pytest.approx(now() + 10.0 + MARGIN + 5.0 - 2.0)
 
 
+@on_virtual_clock
+async def test_slots_that_have_cooled_unnoticed_can_be_taken_by_earlier_requests() -> None:
+    limiter = WindowLimiter(RATE)
+    for _ in range(RATE.limit):
+        async with limiter.slot() as slot:
+            slot.sent()
+    await asyncio.sleep(100.0)
+    limiter.seed([1.0, 1.0])
+    assert counts(limiter.state) == (0, 0, 2, 0)
+
+
 # -- what is refused
+
+
+@on_virtual_clock
+@pytest.mark.parametrize("seconds", [-1.0, math.nan, math.inf])
+async def test_a_hold_needs_seconds(seconds: float) -> None:
+    limiter = WindowLimiter(RATE)
+    with pytest.raises(ValueError, match="seconds: expected seconds >= 0"):
+        limiter.hold(seconds)
+    assert limiter.available == RATE.limit
 
 
 @pytest.mark.parametrize("limit", [0, -1])

@@ -303,6 +303,22 @@ async def test_a_cancelled_handler_leaves_the_question_to_the_next(middesk_serve
     assert (len(run.answers), run.refused) == (1, [])
 
 
+async def test_an_answer_that_is_cancelled_in_the_queue_was_not_given(middesk_server: MiddeskServer) -> None:
+    run = middesk_server.world.create(script=[(0.0, ask("a")), (10.0, "completed")])
+    person = Person()
+    async with client_of(middesk_server) as client:
+        (question,) = (await client.get_run(run.id)).interrupts
+        assert question.id is not None
+        client.limiter("all").hold(60.0)
+        resume = begin(client.resume_run(run.id, question.id, "yes"))
+        await asyncio.sleep(1.0)
+        resume.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await resume
+        assert (await client.wait_for_run(run.id, on_blocked=person)).phase is Phase.SUCCEEDED
+    assert person.rounds == [["a"]]
+
+
 async def test_an_answer_is_sent_although_the_wait_is_cancelled_meanwhile() -> None:
     async with MiddeskServer(token=CANARY, latency=(1.0, 1.0)) as server, client_of(server) as client:
         run = server.world.create(script=[(30.0, ask("a", "b")), (10.0, "completed")])

@@ -23,7 +23,7 @@ from codegen_async.errors import (
 )
 from codegen_async.limits import Slot
 from codegen_async.models import Phase
-from codegen_async.polling import GetPoll, ListPoll, Poll, Stream
+from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Stream
 from tests.waiting.fakes import Remote, Run, answer, begin, down, now, waiting_on
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
@@ -321,6 +321,19 @@ async def test_a_defect_in_the_choice_of_requests_ends_the_waits(caplog: pytest.
         with pytest.raises(ZeroDivisionError):
             await waiting.wait_for_run(1)
         assert "please report" in caplog.text
+
+
+async def test_a_choice_that_fails_keeps_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    remote = Remote()
+    remote.start(1)
+    async with waiting_on(remote) as waiting:
+        monkeypatch.setattr(PollSchedule, "next", fail)
+        with pytest.raises(ZeroDivisionError):
+            await waiting.wait_for_run(1)
+        assert remote.open_slots == 0
 
 
 async def test_closing_ends_every_wait_with_a_plain_error() -> None:
