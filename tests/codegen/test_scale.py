@@ -6,7 +6,7 @@ from statistics import mean
 
 import msgspec
 
-from codegen_async import AgentRun, CodegenClient
+from codegen_async import AgentRun, CodegenClient, Timeouts
 from codegen_async.testing import CodegenServer, FastLoop, Fault, Life, run_virtual
 from tests.support.canary import CANARY
 
@@ -24,10 +24,16 @@ def server_for_many(seed: int) -> CodegenServer:
     return server
 
 
+def client_of(server: CodegenServer) -> CodegenClient:
+    """Return a client with time for a machine that is slow by the fast clock."""
+    patience = Timeouts(connect=600.0, read=600.0, total=600.0)
+    return CodegenClient(CANARY, org_id=server.org_id, base_url=server.url, timeouts=patience)
+
+
 async def wait_for_all(server: CodegenServer) -> list[float]:
     """Wait for five hundred runs among as many of others; return how late each end was known, in seconds."""
     rng = random.Random(1)
-    async with server, CodegenClient(CANARY, org_id=server.org_id, base_url=server.url) as client:
+    async with server, client_of(server) as client:
         ours: list[int] = []
         while len(ours) < RUNS:
             run = server.world.create("x", source_type=rng.choice(["API", "SLACK"]))
