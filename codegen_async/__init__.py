@@ -10,10 +10,11 @@ from codegen_async.version import __version__
 
 if TYPE_CHECKING:
     from codegen_async.batch.audit import AuditReport
-    from codegen_async.batch.batch import Batch
+    from codegen_async.batch.batch import Batch, export_journal, journal_status
     from codegen_async.batch.items import Outcome, State
     from codegen_async.batch.signals import stop_on_signals
     from codegen_async.codegen.client import CodegenClient
+    from codegen_async.codegen.creating import OnUnknown
     from codegen_async.codegen.models import (
         AgentRun,
         AgentRunLog,
@@ -49,8 +50,9 @@ if TYPE_CHECKING:
         StatusError,
         WaitTimeoutError,
     )
-    from codegen_async.limits import LimiterState, Rate, WindowLimiter
+    from codegen_async.limits import LimiterState, Priority, Rate, WindowLimiter
     from codegen_async.middesk.client import MiddeskClient
+    from codegen_async.middesk.interrupts import InterruptHandler
     from codegen_async.middesk.models import (
         Artifact,
         Interrupt,
@@ -58,7 +60,9 @@ if TYPE_CHECKING:
         MiddeskRun,
         MiddeskRunPage,
         MiddeskThread,
+        Output,
         Rating,
+        Requester,
         RunFeedback,
         Step,
         StreamEvent,
@@ -87,6 +91,7 @@ __all__ = [
     "CreateOutcomeUnknownError",
     "DecodeError",
     "Interrupt",
+    "InterruptHandler",
     "InvalidArgumentError",
     "InvalidRequestError",
     "JournalError",
@@ -97,16 +102,20 @@ __all__ = [
     "MiddeskRunPage",
     "MiddeskThread",
     "NotFoundError",
+    "OnUnknown",
     "Outcome",
     "OutcomeUnknownError",
+    "Output",
     "PermissionDeniedError",
     "Phase",
+    "Priority",
     "PullRequest",
     "QuotaExceededError",
     "Rate",
     "RateLimitedError",
     "Rating",
     "RequestTimeoutError",
+    "Requester",
     "RunBlockedError",
     "RunError",
     "RunFailedError",
@@ -124,6 +133,8 @@ __all__ = [
     "WebhookEvent",
     "WindowLimiter",
     "__version__",
+    "export_journal",
+    "journal_status",
     "stop_on_signals",
 ]
 
@@ -134,8 +145,10 @@ _HOMES = (
     "settings",
     "limits",
     "codegen.models",
+    "codegen.creating",
     "codegen.client",
     "middesk.models",
+    "middesk.interrupts",
     "middesk.client",
     "batch.items",
     "batch.audit",
