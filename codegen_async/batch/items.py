@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
-from codegen_async.arguments import check_id, check_json_object, check_text
-from codegen_async.codegen.creating import IDEMPOTENCY_KEY
+from codegen_async.arguments import check_text
+from codegen_async.codegen.creating import check_fields
+from codegen_async.codegen.images import check_images
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.models import Phase
@@ -62,14 +63,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Raises:
             InvalidArgumentError: one of them cannot.
         """
-        return cls(
-            prompt=check_text("prompt", prompt),
-            images=_check_images(images),
-            metadata=None if metadata is None else _check_metadata(metadata),
-            repo_id=None if repo_id is None else check_id("repo_id", repo_id),
-            model=None if model is None else check_text("model", model),
-            agent_type=None if agent_type is None else check_text("agent_type", agent_type),
-        )
+        fields = check_fields(prompt, metadata=metadata, repo_id=repo_id, model=model, agent_type=agent_type)
+        return cls(images=check_images(images), **fields)
 
     def encode(self) -> bytes:
         """Return it as JSON, equal tasks as equal bytes."""
@@ -151,19 +146,3 @@ def check_name(name: object) -> str:
     if len(text) > _LONGEST_NAME or text.startswith("#"):
         raise InvalidArgumentError("key", name, f"at most {_LONGEST_NAME} characters, the first of them no '#'")
     return text
-
-
-def _check_images(images: object) -> tuple[str, ...]:
-    if not isinstance(images, Iterable) or isinstance(images, str | bytes):
-        raise InvalidArgumentError("images", images, "a list of data URIs or file paths")
-    given = cast("Sequence[object]", tuple(cast("Iterable[object]", images)))
-    for index, image in enumerate(given):
-        if not isinstance(image, str | os.PathLike):
-            raise InvalidArgumentError(f"images[{index}]", image, "a data URI or a file path")
-    return tuple(str(cast("str | os.PathLike[str]", image)) for image in given)
-
-
-def _check_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    if IDEMPOTENCY_KEY in metadata:
-        raise InvalidArgumentError("metadata", IDEMPOTENCY_KEY, f"no key {IDEMPOTENCY_KEY!r}, as it is reserved")
-    return check_json_object("metadata", metadata)

@@ -79,18 +79,8 @@ class Creating:
         agent_type: str | None = None,
     ) -> dict[str, Any]:
         """Return the fields of a create, checked; see `CodegenClient.create_run`."""
-        if metadata is not None and IDEMPOTENCY_KEY in metadata:
-            raise InvalidArgumentError(
-                "metadata", IDEMPOTENCY_KEY, f"no key {IDEMPOTENCY_KEY!r}, as it is reserved; use idempotency_key="
-            )
-        return {
-            "prompt": check_text("prompt", prompt),
-            "images": await read_images(images) or None,
-            "metadata": {} if metadata is None else check_json_object("metadata", metadata),
-            "repo_id": None if repo_id is None else check_id("repo_id", repo_id),
-            "model": None if model is None else check_text("model", model),
-            "agent_type": None if agent_type is None else check_text("agent_type", agent_type),
-        }
+        fields = check_fields(prompt, metadata=metadata, repo_id=repo_id, model=model, agent_type=agent_type)
+        return {**fields, "metadata": fields["metadata"] or {}, "images": await read_images(images) or None}
 
     async def create(self, fields: Mapping[str, Any], key: str, *, on_unknown: OnUnknown) -> AgentRun:
         """Create a run once; see `CodegenClient.create_run`."""
@@ -257,6 +247,25 @@ class _Walks:
             skip += len(page.items) + page.unreadable
             if not page.items or (floor is not None and page.items[-1].id <= floor):
                 return
+
+
+def check_fields(
+    prompt: str, *, metadata: Mapping[str, Any] | None, repo_id: int | None, model: str | None, agent_type: str | None
+) -> dict[str, Any]:
+    """Return the fields of a create as plain JSON, without its images.
+
+    Raises:
+        InvalidArgumentError: one of them cannot be right.
+    """
+    if metadata is not None and IDEMPOTENCY_KEY in metadata:
+        raise InvalidArgumentError("metadata", IDEMPOTENCY_KEY, f"no key {IDEMPOTENCY_KEY!r}, as it is reserved")
+    return {
+        "prompt": check_text("prompt", prompt),
+        "metadata": None if metadata is None else check_json_object("metadata", metadata),
+        "repo_id": None if repo_id is None else check_id("repo_id", repo_id),
+        "model": None if model is None else check_text("model", model),
+        "agent_type": None if agent_type is None else check_text("agent_type", agent_type),
+    }
 
 
 def key_of(run: AgentRun) -> str | None:

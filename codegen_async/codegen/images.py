@@ -22,29 +22,39 @@ _IMAGE_STARTS = {
 }
 
 
-async def read_images(images: Iterable[object]) -> Sequence[str]:
+def check_images(images: object) -> tuple[str, ...]:
+    """Return images, each a data URI or the path of a file, as texts.
+
+    Raises:
+        InvalidArgumentError: it is no list of these.
+    """
+    if not isinstance(images, Iterable) or isinstance(images, str | bytes | os.PathLike):
+        raise InvalidArgumentError("images", images, "a list of data URIs or file paths")
+    given = tuple(cast("Iterable[object]", images))
+    for index, image in enumerate(given):
+        if not isinstance(image, str | os.PathLike):
+            raise InvalidArgumentError(f"images[{index}]", image, "a data URI or a file path")
+    return tuple(os.fsdecode(cast("str | os.PathLike[str]", image)) for image in given)
+
+
+async def read_images(images: object) -> Sequence[str]:
     """Return images as base64 data URIs; a text that is none, or a path, names a file, read off the loop's thread.
 
     Raises:
         InvalidArgumentError: if a data URI is broken or a file cannot be read or is no PNG, JPEG, GIF or WebP image.
     """
-    if isinstance(images, str | os.PathLike):
-        raise InvalidArgumentError("images", images, "a list of data URIs or file paths")
-    return [await _read_image(f"images[{index}]", image) for index, image in enumerate(images)]
+    return [await _read_image(f"images[{index}]", image) for index, image in enumerate(check_images(images))]
 
 
-async def _read_image(field: str, image: object) -> str:
-    if isinstance(image, str) and image[:5].lower() == "data:":
+async def _read_image(field: str, image: str) -> str:
+    if image[:5].lower() == "data:":
         return _check_data_uri(field, image)
-    if not isinstance(image, str | os.PathLike):
-        raise InvalidArgumentError(field, image, "a data URI or a file path")
-    path = os.fsdecode(cast("str | os.PathLike[str]", image))
     try:
-        content = await asyncio.to_thread(Path(path).read_bytes)
+        content = await asyncio.to_thread(Path(image).read_bytes)
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-        raise InvalidArgumentError(field, path, f"a readable file ({reason})") from None
-    return f"data:{_image_type(field, path, content)};base64,{base64.b64encode(content).decode()}"
+        raise InvalidArgumentError(field, image, f"a readable file ({reason})") from None
+    return f"data:{_image_type(field, image, content)};base64,{base64.b64encode(content).decode()}"
 
 
 def _check_data_uri(field: str, uri: str) -> str:

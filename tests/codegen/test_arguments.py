@@ -214,7 +214,7 @@ async def test_what_names_no_image_is_refused(image: object) -> None:
 async def test_a_path_in_place_of_a_list_is_refused(folder: Path) -> None:
     for images in (str(folder / "a.png"), folder / "a.png"):
         with pytest.raises(InvalidArgumentError, match="a list of data URIs or file paths"):
-            await read_images(images)  # type: ignore[arg-type]
+            await read_images(images)
 
 
 # -- iterators and waits
