@@ -10,6 +10,7 @@ from codegen_async.errors import InvalidArgumentError
 
 LARGEST_ID = 2**63 - 1
 LARGEST_PAGE = 100
+_LONGEST_INT = 1024  # bits, as far as the exponents of JSON's usual numbers go
 _DEEPEST = 100  # levels of JSON; far below where encoders and servers give up
 
 
@@ -22,7 +23,7 @@ class Wait(TypedDict):
 
 def check_seconds_given(field: str, value: object) -> float:
     """Return a number of seconds if it is finite and not negative."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise InvalidArgumentError(field, value, "seconds >= 0")
     return value
 
@@ -112,6 +113,8 @@ def _plain_scalar(field: str, value: object) -> str | float | bool | None:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
+        if value.bit_length() > _LONGEST_INT:
+            raise InvalidArgumentError(field, value, f"a number below 2^{_LONGEST_INT}")
         return int(value)
     if not isinstance(value, float):
         raise InvalidArgumentError(field, value, "what JSON knows: text, numbers, booleans, None, lists and mappings")

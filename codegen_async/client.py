@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Generic, Self, TypeVar
 import anyio
 
 from codegen_async.arguments import check_wait
-from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, clean
+from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, shown
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.models import RunId, RunLike
 from codegen_async.polling import PollSchedule
@@ -44,10 +45,12 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         is_old: Callable[[R], bool] | None = None,
     ) -> None:
         self.base_url = check_base_url(base_url)
-        if not 0 < share <= 1:
-            raise ConfigurationError(f"share: expected more than 0 and at most 1, got {share!r}")
-        if max_body < 1:
-            raise ConfigurationError(f"max_body: expected at least 1 byte, got {max_body!r}")
+        if not _is_number(share) or not 0 < share <= 1:
+            raise ConfigurationError(f"share: expected more than 0 and at most 1, got {shown(share)}")
+        if not _is_number(max_body) or not 1 <= max_body < math.inf:
+            raise ConfigurationError(f"max_body: expected at least 1 byte, got {shown(max_body)}")
+        if not isinstance(timeouts, Timeouts | None):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
+            raise ConfigurationError(f"timeouts: expected Timeouts, got {shown(timeouts)}")
         self._token = token
         self.number: int = 1 + int.from_bytes(os.urandom(7), "big")
         """Tells this client from all others, also from those of other processes."""
@@ -118,8 +121,16 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         return self._limits.states
 
     def limiter(self, endpoint: str) -> WindowLimiter:
-        """Return the limiter of an endpoint, to look at or to hold."""
-        return self._limits[endpoint]
+        """Return the limiter of an endpoint, to look at or to hold.
+
+        Raises:
+            ConfigurationError: there is no such endpoint.
+        """
+        try:
+            return self._limits[endpoint]
+        except KeyError:
+            known = sorted(self._limits.states.keys() - {"ceiling"})
+            raise ConfigurationError(f"endpoint: expected one of {known}, got {shown(endpoint)}") from None
 
     def seed(self, endpoint: str, ages: Sequence[float]) -> None:
         """Count requests that were sent before this client existed, so that a restart spends no second burst.
@@ -186,7 +197,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         return self._linked().waiting.watch(self._check_runs(runs), **check_wait(timeout=timeout, latency=latency))
 
     def _check_runs(self, runs: Iterable[Id | R]) -> Iterable[Id | R]:
-        if isinstance(runs, str):
+        if isinstance(runs, str) or not isinstance(runs, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
             raise InvalidArgumentError("runs", runs, "a list of runs or ids")
         return map(self._check_run, runs)
 
@@ -199,6 +210,10 @@ class Link(Generic[R]):
         self.waiting = waiting
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def replaced(rates: Mapping[str, Rate], by: Mapping[str, Rate] | None) -> dict[str, Rate]:
     """Return the limits of the vendor's pages with those that a user replaces.
 
@@ -207,7 +222,7 @@ def replaced(rates: Mapping[str, Rate], by: Mapping[str, Rate] | None) -> dict[s
     """
     for endpoint, rate in (by or {}).items():
         if not isinstance(rate, Rate):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
-            raise ConfigurationError(f"rates: expected a Rate for {clean(str(endpoint))}, got {clean(repr(rate))}")
+            raise ConfigurationError(f"rates: expected a Rate for {shown(endpoint)}, got {shown(rate)}")
     if unknown := set(by or {}) - set(rates):
         raise ConfigurationError(f"rates: expected endpoints of {sorted(rates)}, got {sorted(unknown)}")
     return {**rates, **(by or {})}

@@ -38,13 +38,21 @@ if TYPE_CHECKING:
     from codegen_async.models import RunId, RunLike
 
 # C0 but for newline and tab, DEL, C1, marks that turn the direction of text: all can fake what a terminal shows.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def clean(text: str, limit: int = 200) -> str:
     """Return foreign text fit for a message: no control characters, at most `limit` characters."""
     cut = text if len(text) <= limit else text[: limit - 3] + "..."
     return _UNSAFE.sub("?", cut)
+
+
+def shown(value: object) -> str:
+    """Return a value fit for a message."""
+    try:
+        return clean(repr(value), 100)
+    except Exception:  # noqa: BLE001 - a number of thousands of digits, or whatever a foreign repr raises
+        return f"a value of type {type(value).__name__}"
 
 
 class CodegenAsyncError(Exception):
@@ -76,7 +84,7 @@ class InvalidArgumentError(CodegenAsyncError, ValueError):
     """
 
     def __init__(self, field: str, value: object, expected: str) -> None:
-        super().__init__(f"{field}: expected {expected}, got {clean(repr(value), 100)}")
+        super().__init__(f"{clean(field)}: expected {expected}, got {shown(value)}")
         self.field = field
         self.value = value
         self.expected = expected

@@ -53,10 +53,18 @@ class Rate(msgspec.Struct, frozen=True):
     period: float
 
     def __post_init__(self) -> None:
-        if self.limit < 1:
-            raise ValueError(f"limit: expected at least 1 request, got {self.limit!r}")
-        if not (0 < self.period < math.inf):
+        if not _is_whole(self.limit) or self.limit < 1:  # slots are counted down to none; a fraction never gets there
+            raise ValueError(f"limit: expected a whole number of requests, at least 1, got {self.limit!r}")
+        if not _is_number(self.period) or not 0 < self.period < math.inf:
             raise ValueError(f"period: expected seconds > 0, got {self.period!r}")
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class Priority(enum.IntEnum):
@@ -201,7 +209,7 @@ class WindowLimiter:
     def __init__(
         self, rate: Rate, *, burst: int | None = None, margin: float | None = None, lateness: float = 5.0
     ) -> None:
-        if burst is not None and not 1 <= burst <= rate.limit:
+        if burst is not None and (not _is_whole(burst) or not 1 <= burst <= rate.limit):
             raise ValueError(f"burst: expected 1..{rate.limit} requests, got {burst!r}")
         if not (margin is None or 0 <= margin < math.inf):
             raise ValueError(f"margin: expected seconds >= 0, got {margin!r}")
@@ -210,8 +218,9 @@ class WindowLimiter:
         self.rate = rate
         self.margin: float = max(0.005, rate.period / 600) if margin is None else margin
         self.lateness = lateness
-        self.on_sent: list[Callable[[], None]] = []
-        """Called when a request is about to be sent: for who has to know after a restart, to `seed` then."""
+        self.on_sent: list[Callable[[], Callable[[], None]]] = []
+        """Called when a request is about to be sent, for who has to know after a restart, to `seed` then. What they
+        return is called when its slot begins to cool."""
         self._pacer = _Pacer(rate, rate.limit if burst is None else burst)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._free = rate.limit
@@ -402,7 +411,7 @@ class WindowLimiter:
 class _WindowSlot:
     """One slot of one limiter; see `Slot`."""
 
-    __slots__ = ("_cooling", "_limiter", "_may_be_counted", "_priority", "_taken", "_taken_at")
+    __slots__ = ("_cooling", "_limiter", "_may_be_counted", "_on_over", "_priority", "_taken", "_taken_at")
 
     def __init__(self, limiter: WindowLimiter, priority: Priority) -> None:
         self._limiter = limiter
@@ -411,6 +420,7 @@ class _WindowSlot:
         self._taken = False
         self._cooling = False
         self._taken_at = 0.0
+        self._on_over: list[Callable[[], None]] = []
 
     async def __aenter__(self) -> Self:
         if self._cooling:
@@ -431,19 +441,23 @@ class _WindowSlot:
             return
         self._cooling = True
         if self._may_be_counted:
-            self._limiter._cool(self._limiter.lateness)
+            self._cool(self._limiter.lateness)
         else:
             self._limiter._return_unused()
 
     def sent(self) -> None:
         self._may_be_counted = True
-        for note in self._limiter.on_sent:
-            note()
+        self._on_over += [note() for note in self._limiter.on_sent]
 
     def answered(self) -> None:
         if self._taken and not self._cooling:
             self._cooling = True
-            self._limiter._cool()
+            self._cool()
+
+    def _cool(self, lateness: float = 0.0) -> None:
+        self._limiter._cool(lateness)
+        for note in self._on_over:
+            note()
 
     def rejected(self, retry_after: float | None) -> None:
         self.answered()

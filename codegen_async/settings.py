@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from codegen_async.errors import ConfigurationError, clean
+from codegen_async.errors import ConfigurationError, clean, shown
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,14 +39,11 @@ def check_seconds(name: str, value: object, *, above: float = -1.0) -> float:
     if (
         isinstance(value, bool)
         or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or value < 0
-        or value <= above
+        or not max(0, above) <= value < math.inf
+        or value == above
     ):
-        raise ConfigurationError(
-            f"{name}: expected seconds {'> 0' if above >= 0 else '>= 0'}, got {clean(repr(value))}"
-        )
-    return value
+        raise ConfigurationError(f"{name}: expected seconds {'> 0' if above >= 0 else '>= 0'}, got {shown(value)}")
+    return float(value)
 
 
 def from_environment(variable: str, name: str) -> str:
@@ -67,24 +64,29 @@ def check_base_url(url: str) -> str:
     Raises:
         ConfigurationError: if it is not https (http only towards this machine), or carries a user, query or fragment.
     """
-    if not all("!" <= character <= "~" for character in url):  # parsers differ in what they make of others
+    if not _is_plain(url):  # parsers differ in what they make of others
         raise ConfigurationError(
             "base_url: expected visible ASCII characters (a host name with others in its IDNA form)"
         )
     try:
         parts = urlsplit(url)
         host = parts.hostname
+        (host or "").encode("idna")  # labels that are empty or too long fail here, and not when the host is looked up
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
         raise ConfigurationError("base_url: expected a URL such as https://api.example.com") from None
-    shown = clean(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+    seen = clean(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
     if not host or not port_is_valid or parts.scheme not in ("https", "http"):
-        raise ConfigurationError(f"base_url: expected a URL such as https://api.example.com, got {shown!r}")
+        raise ConfigurationError(f"base_url: expected a URL such as https://api.example.com, got {seen!r}")
     if "@" in parts.netloc or "?" in url or "#" in url:
-        raise ConfigurationError(f"base_url: expected no user, query or fragment beside {shown!r}")
+        raise ConfigurationError(f"base_url: expected no user, query or fragment beside {seen!r}")
     if parts.scheme == "http" and not is_loopback(host):
-        raise ConfigurationError(f"base_url: expected https, since http would show the token to others, got {shown!r}")
+        raise ConfigurationError(f"base_url: expected https, since http would show the token to others, got {seen!r}")
     return url.rstrip("/")
+
+
+def _is_plain(url: object) -> bool:
+    return isinstance(url, str) and all("!" <= character <= "~" for character in url)
 
 
 def is_loopback(host: str) -> bool:

@@ -22,7 +22,7 @@ from codegen_async.batch.journal import Journal, driving, read_counts, read_outc
 from codegen_async.batch.runner import Runner
 from codegen_async.batch.sendings import ENDPOINTS
 from codegen_async.codegen.client import CodegenClient
-from codegen_async.errors import ClientClosedError, InvalidArgumentError, JournalError
+from codegen_async.errors import ClientClosedError, InvalidArgumentError
 
 
 class Batch(anyio.AsyncContextManagerMixin):
@@ -267,12 +267,10 @@ class Batch(anyio.AsyncContextManagerMixin):
             added, self._added = self._added, {}
             try:
                 await self._opened().add(added.items())
-            except JournalError:
-                self._added = added | self._added  # for when that is mended
-                raise
-            except InvalidArgumentError as error:  # one of them bears the key of another item; the others are not lost
-                added.pop(str(error.value), None)
-                self._added = added | self._added
+            except BaseException as error:
+                if isinstance(error, InvalidArgumentError):
+                    added.pop(str(error.value), None)  # it bears the key of another item
+                self._added = added | self._added  # for another time
                 raise
 
 

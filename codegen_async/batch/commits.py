@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import anyio
 
 from codegen_async.batch.schema import explain, explained
-from codegen_async.errors import CodegenAsyncError, JournalError
+from codegen_async.errors import JournalError
 
 T = TypeVar("T")
 
@@ -137,12 +137,14 @@ class Committer:
         return results
 
 
-def _carry_out(work: Work[T], connection: sqlite3.Connection) -> T | CodegenAsyncError:
+def _carry_out(work: Work[T], connection: sqlite3.Connection) -> T | Exception:
     connection.execute("SAVEPOINT work")
-    result: T | CodegenAsyncError
+    result: T | Exception
     try:
         result = work(connection)
-    except CodegenAsyncError as exc:
+    except sqlite3.Error:
+        raise  # what the file has or has not is not known: nobody's work is done
+    except Exception as exc:  # noqa: BLE001 - it belongs to who asked for it, and to nobody else
         connection.execute("ROLLBACK TO work")
         result = exc
     connection.execute("RELEASE work")

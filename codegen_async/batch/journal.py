@@ -21,7 +21,7 @@ import msgspec
 from codegen_async.batch.commits import Committer
 from codegen_async.batch.items import Item, Outcome, State, Task, decode_task, idempotency_key
 from codegen_async.batch.lease import Lease
-from codegen_async.batch.schema import explained, open_journal, open_to_read
+from codegen_async.batch.schema import Identity, check_place, explained, open_journal, open_to_read
 from codegen_async.batch.sendings import Sendings
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import InvalidArgumentError
@@ -47,7 +47,15 @@ class Fact(NamedTuple):
 class Journal:
     """Read and write a journal; make it with `driving`. Times are those of its wall clock, in seconds."""
 
-    def __init__(self, path: Path, committer: Committer, clock: Callable[[], float], memory: memoryview) -> None:
+    def __init__(
+        self,
+        path: Path,
+        committer: Committer,
+        clock: Callable[[], float],
+        *,
+        identity: Identity,
+        memory: memoryview,
+    ) -> None:
         self.path = path
         self.batch_id: str = ""
         self.echoed: bool = False
@@ -55,6 +63,7 @@ class Journal:
         self._committer = committer
         self._clock = clock
         self._memory = memory
+        self._identity = identity
 
     async def load(self) -> None:
         """Read what is true of the batch as a whole."""
@@ -109,6 +118,7 @@ class Journal:
         """
 
         def work(connection: sqlite3.Connection) -> tuple[Any, ...] | None:
+            self._identity.check()  # what would be written to a file that is gone could be sent again
             row = connection.execute(
                 "SELECT seq, task FROM items WHERE state = 'planned' ORDER BY turn, seq LIMIT 1"
             ).fetchone()
@@ -133,7 +143,7 @@ class Journal:
             _move(
                 connection,
                 "UPDATE items SET state = 'created', run_id = ?, created_at = ?, finished = NULL, error = NULL"
-                " WHERE seq = ? AND state IN ('sending', 'unknown')",
+                " WHERE seq = ? AND state = 'sending'",
                 (run_id, now, seq),
             )
             if echoed:
@@ -147,8 +157,16 @@ class Journal:
         turn = _LAST_TURN if last else "turn"
         await self._write(
             f"UPDATE items SET state = 'planned', turn = {turn}, finished = NULL, error = NULL"  # noqa: S608 - constants
-            " WHERE seq = ? AND state IN ('sending', 'unknown')",
+            " WHERE seq = ? AND state = 'sending'",
             (seq,),
+        )
+
+    async def look_again(self) -> None:
+        """Take the unknown items for sent just now, since they are about to be looked for once more."""
+        await self._committer.write(
+            lambda connection: connection.execute(
+                "UPDATE items SET state = 'sending', error = NULL, finished = NULL WHERE state = 'unknown'"
+            )
         )
 
     async def rejected(self, seq: int, error: str) -> None:
@@ -160,8 +178,7 @@ class Journal:
     async def unknown(self, seq: int, error: str, *, likely_done: bool) -> None:
         """Note that nobody can say whether an item has a run."""
         await self._finish(
-            "UPDATE items SET state = 'unknown', error = ?, likely_done = ?"
-            " WHERE seq = ? AND state IN ('sending', 'unknown')",
+            "UPDATE items SET state = 'unknown', error = ?, likely_done = ? WHERE seq = ? AND state = 'sending'",
             (error, likely_done, seq),
             seq,
         )
@@ -278,26 +295,28 @@ async def driving(path: Path, clock: Callable[[], float]) -> AsyncGenerator[Jour
     Raises:
         JournalError: another process holds it, or it cannot be used.
     """
-    leases: list[Lease] = []
+    opened: list[tuple[Lease, Identity]] = []
 
     def connect() -> sqlite3.Connection:
-        lease = Lease(path)
+        check_place(path)
+        lease = Lease(path.resolve())  # a journal has one lock, whatever it is called
         try:
             connection = open_journal(path)
+            opened.append((lease, Identity(path)))
         except BaseException:
             lease.release()
             raise
-        leases.append(lease)
         return connection
 
     def disconnect(connection: sqlite3.Connection) -> None:
         connection.close()
-        leases.pop().release()
+        opened.pop()[0].release()
 
     committer = Committer(path, connect, disconnect)
     await committer.open()
     try:
-        journal = Journal(path, committer, clock, leases[0].memory)
+        ((lease, identity),) = opened
+        journal = Journal(path, committer, clock, identity=identity, memory=lease.memory)
         await journal.load()
         yield journal
     finally:

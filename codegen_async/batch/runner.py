@@ -145,8 +145,10 @@ class Runner:
     async def _take_up(self) -> None:
         """Go on with what an earlier process has begun."""
         await self._outlast(self._learn_floor)
+        # Being a write, it also comes after all that an earlier run has left to be written.
+        await self._journal.look_again()
         self._taken_up = True
-        async for item in self._journal.items(State.SENDING, State.UNKNOWN, State.CREATED):
+        async for item in self._journal.items(State.SENDING, State.CREATED):
             if item.run_id is None:
                 self._start(self._reconcile(item, "its sending was interrupted"))
             else:
@@ -173,7 +175,7 @@ class Runner:
                 return
 
     def _has_room(self) -> bool:
-        return self._active < self._max_active and self._lookups < self._max_lookups
+        return self._active - self._undecided < self._max_active and self._lookups < self._max_lookups
 
     async def _launch(self) -> None:
         if self._stopping:

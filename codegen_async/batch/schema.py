@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 import uuid
 from collections.abc import Generator
 from pathlib import Path
@@ -14,6 +15,7 @@ from codegen_async.batch.lease import PRIVATE
 from codegen_async.errors import JournalError
 
 APPLICATION_ID = 0x43_47_41_4A  # "CGAJ"
+_MAGIC = b"SQLite format 3\0"
 
 _MIGRATIONS = (
     (
@@ -53,6 +55,59 @@ _ADVICE = {
     sqlite3.SQLITE_CORRUPT: "is damaged; keep it, and go on with a copy from before or a new journal",
     sqlite3.SQLITE_NOTADB: "is no journal of this package, or damaged; give another path",
 }
+
+
+class Identity:
+    """Know the file that was opened from another that has taken its name.
+
+    Raises:
+        OSError: there is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened = _identity(path)
+
+    def check(self) -> None:
+        """Make sure that the name still leads to the file.
+
+        Raises:
+            JournalError: it does not.
+        """
+        try:
+            same = _identity(self._path) == self._opened
+        except OSError:
+            same = False
+        if not same:
+            problem = "was moved, replaced or deleted while it was being run; put it back, then run the batch again"
+            raise JournalError(str(self._path), problem)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def check_place(path: Path) -> None:
+    """Make sure that a journal is, or can be made, at a path, before anything is written there.
+
+    Raises:
+        JournalError: something else is there, or the journal has a second name.
+    """
+    with explained(path):
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return
+        if not stat.S_ISREG(found.st_mode):
+            raise JournalError(str(path), "is no file; give another path")
+        if found.st_nlink > 1:
+            raise JournalError(
+                str(path), "has a second name (a hard link), which would have a lock of its own; remove one"
+            )
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) not in (_MAGIC, b""):
+                raise JournalError(str(path), _ADVICE[sqlite3.SQLITE_NOTADB])
 
 
 def open_journal(path: Path) -> sqlite3.Connection:
@@ -107,6 +162,8 @@ def explained(path: Path) -> Generator[None]:
         raise explain(path, exc) from None
     except OSError as exc:
         raise JournalError(str(path), f"cannot be opened: {exc.strerror}") from None
+    except ValueError as exc:  # a path with a null character in it
+        raise JournalError(str(path), f"cannot be opened: {exc}") from None
 
 
 def explain(path: Path, error: sqlite3.Error) -> JournalError:

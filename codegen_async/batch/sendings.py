@@ -13,11 +13,13 @@ from codegen_async.batch.lease import MEMORY
 ENDPOINTS = ("create", "get", "list")
 """Whose requests a batch remembers. The order is that of their places in the memory."""
 
+_LONG_AGO = 3600.0  # seconds after which a request that nobody has seen the end of has not just reached the server
+
 _ROOM = MEMORY // len(ENDPOINTS) // 16  # requests each: a time and a sender, 8 bytes both
 
 
 class Sendings:
-    """Note the times of requests to one endpoint, the newest in place of the oldest.
+    """Note when requests to one endpoint were over, the newest in place of the oldest.
 
     Args:
         memory: of the journal.
@@ -34,15 +36,26 @@ class Sendings:
         self._sender = sender
         self._next = min(range(_ROOM), key=self._times.__getitem__)
 
-    def note(self) -> None:
-        """Note that a request is about to be sent."""
-        self._senders[self._next] = self._sender
-        self._times[self._next] = self._clock()
-        self._next = (self._next + 1) % _ROOM
+    def note(self) -> Callable[[], None]:
+        """Note that a request is about to be sent; return what notes that it is over."""
+        place = self._next
+        self._next = (place + 1) % _ROOM
+        self._senders[place] = -self._sender  # negative: under way
+        self._times[place] = self._clock()
+
+        def over() -> None:
+            self._times[place] = self._clock()
+            self._senders[place] = self._sender
+
+        return over
 
     def ages(self) -> list[float]:
-        """Return how many seconds ago others sent requests; what this client sent, its limiter knows itself."""
+        """Return how many seconds ago the requests of others were over; the limiter of this client knows its own.
+
+        A request that was under way when its process died may have reached the server any time since.
+        """
         now = self._clock()
         noted = zip(self._senders, self._times, strict=True)
+        others = [(sender, now - at) for sender, at in noted if sender and abs(sender) != self._sender]
         # A wall clock may have been set back.
-        return [max(0.0, now - at) for sender, at in noted if sender not in (0, self._sender)]
+        return [0.0 if sender < 0 and age < _LONG_AGO else max(0.0, age) for sender, age in others]

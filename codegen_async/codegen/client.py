@@ -103,13 +103,17 @@ class CodegenClient(RunClient[AgentRun, int]):
         settle: float = 60.0,
         sender: Sender | None = None,
     ) -> None:
+        try:
+            secret = Secret(from_environment("CODEGEN_API_TOKEN", "token") if token is None else token)
+        finally:
+            del token  # crash reporters show the variables of functions that raise
         self.org_id = _org_id(org_id)
         self._rates = replaced(RATES, rates)
         self._requests = Requests(self.org_id)
         self._decoding = Decoding(self.org_id)
         self._settle = check_seconds("settle", settle)
         super().__init__(
-            Secret(from_environment("CODEGEN_API_TOKEN", "token") if token is None else token),
+            secret,
             base_url=base_url or os.environ.get("CODEGEN_API_BASE_URL") or BASE_URL,
             limits=Limits(self._rates, ceiling=ceiling),
             latency=latency,

@@ -22,9 +22,15 @@ from codegen_async.codegen.decoding import Decoding
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.models import AgentRun, AgentRunPage
 from codegen_async.codegen.requests import Requests
-from codegen_async.errors import APIError, CreateOutcomeUnknownError, InvalidArgumentError, OutcomeUnknownError
+from codegen_async.errors import (
+    APIError,
+    ClientClosedError,
+    CreateOutcomeUnknownError,
+    InvalidArgumentError,
+    OutcomeUnknownError,
+)
 from codegen_async.limits import Priority, Slot
-from codegen_async.transport import Transport
+from codegen_async.transport import ForeignAnswerError, Transport
 
 OnUnknown = Literal["raise", "retry"]
 
@@ -36,7 +42,6 @@ _MISSES = 2  # looks that must have found nothing before a create is taken not t
 _SENDS = 3
 _LONGEST_KEY = 128
 _PAGES_WITHOUT_FLOOR = 10
-_PAGES_AT_MOST = 100
 
 _log = logging.getLogger("codegen_async")
 
@@ -117,7 +122,7 @@ class Creating:
             return None, False
         try:
             return await self.settle(key, floor), True
-        except APIError:
+        except (APIError, ClientClosedError):
             return None, False
 
     async def attempt(self, fields: Mapping[str, Any], key: str, slot: Slot) -> AgentRun:
@@ -164,7 +169,7 @@ class Creating:
             self.echoed = True
         return keyed.get(key)
 
-    async def keyed_runs(self, floor: int | None) -> list[AgentRun]:
+    async def keyed_runs(self, floor: int) -> list[AgentRun]:
         """Return all runs newer than `floor` that carry a key, newest first."""
         return [run async for run in self._walks.runs(floor) if key_of(run) is not None]
 
@@ -178,21 +183,34 @@ class Creating:
     ) -> AgentRun:
         body = {**fields, "metadata": {**fields["metadata"], IDEMPOTENCY_KEY: key}}
         request = self._requests.create(body)
-        run = await self._transport.call(request, self._decoding.created, slot=slot, on_sent=on_sent)
+
+        def decode(answer: bytes) -> AgentRun:
+            run = self._decoding.created(answer)
+            if key_of(run) not in (key, None):
+                raise ForeignAnswerError(f"the answer is about run {run.id}, which another create has made")
+            return run
+
+        run = await self._transport.call(request, decode, slot=slot, on_sent=on_sent)
         echoed = key_of(run) == key
         if not echoed and self.echoed is not False:
             _log.warning("codegen: the server does not give back metadata; a create without answer cannot be looked up")
         self.echoed = echoed
         return run
 
-    async def _page(self, skip: int) -> AgentRunPage:
-        return await self._transport.call(self._requests.page(skip, LARGEST_PAGE), self._decoding.page)
+    async def _page(self, skip: int, oldest: int | None) -> AgentRunPage:
+        def decode(answer: bytes) -> AgentRunPage:
+            page = self._decoding.page(answer)
+            if oldest is not None and page.items and page.items[-1].id >= oldest:  # it would be read for ever
+                raise ForeignAnswerError("the page shows no run that is older than those of the page before")
+            return page
+
+        return await self._transport.call(self._requests.page(skip, LARGEST_PAGE), decode)
 
 
 class _Walks:
     """Walk through the newest runs; who asks while a walk waits to begin shares it."""
 
-    def __init__(self, page: Callable[[int], Awaitable[AgentRunPage]]) -> None:
+    def __init__(self, page: Callable[[int, int | None], Awaitable[AgentRunPage]]) -> None:
         self._page = page
         self._lock = asyncio.Lock()
         self._tickets = itertools.count(1)
@@ -223,29 +241,38 @@ class _Walks:
 
     async def _walk(self) -> None:
         served = max(self._waiting)
-        floors = list(self._waiting.values())
+        floors = set(self._waiting.values())
+        pages = _PAGES_WITHOUT_FLOOR if None in floors else 1
         found: dict[str, AgentRun] = {}
         failure: APIError | None = None
         try:
-            found = await self._collect(None if None in floors else min(f for f in floors if f is not None))
+            found = await self._collect(min((floor for floor in floors if floor is not None), default=None), pages)
         except APIError as error:
             failure = error.with_traceback(None)
         self._served, self._found, self._failure = served, found, failure
 
-    async def _collect(self, floor: int | None) -> dict[str, AgentRun]:
+    async def _collect(self, floor: int | None, pages: int) -> dict[str, AgentRun]:
         # Newest first, so that of two runs with one key the older stays.
-        keyed = [(key, run) async for run in self.runs(floor) if (key := key_of(run)) is not None]
-        return dict(keyed)
+        runs = self.runs(floor, pages)
+        return {key: run async for run in runs if (key := key_of(run)) is not None}
 
-    async def runs(self, floor: int | None) -> AsyncIterator[AgentRun]:
-        """Yield runs newest first, down to the floor."""
+    async def runs(self, floor: int | None, pages: int = 1) -> AsyncIterator[AgentRun]:
+        """Yield runs newest first: at least so many pages of them, and all down to the floor.
+
+        Raises:
+            APIError: a page could not be had, or does not lead on. What was not seen may exist.
+        """
         skip = 0
-        for _ in range(_PAGES_WITHOUT_FLOOR if floor is None else _PAGES_AT_MOST):
-            page = await self._page(skip)
+        oldest: int | None = None
+        for number in itertools.count(1):
+            page = await self._page(skip, oldest)
             for run in page.items:
                 yield run
             skip += len(page.items) + page.unreadable
-            if not page.items or (floor is not None and page.items[-1].id <= floor):
+            if not page.items:
+                return
+            oldest = page.items[-1].id
+            if number >= pages and (floor is None or oldest <= floor):
                 return
 
 

@@ -108,7 +108,10 @@ class MiddeskClient(RunClient[MiddeskRun, str]):
         resume_body: Callable[[str, Any], Mapping[str, Any]] = resume_body,
         sender: Sender | None = None,
     ) -> None:
-        secret = Secret(from_environment("MIDDESK_API_KEY", "token") if token is None else token)
+        try:
+            secret = Secret(from_environment("MIDDESK_API_KEY", "token") if token is None else token)
+        finally:
+            del token  # crash reporters show the variables of functions that raise
         self._rate = rate
         self._resume_body = resume_body
         self._pages = decoding.make_page_decoder()

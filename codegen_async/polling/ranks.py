@@ -19,6 +19,7 @@ PAGE = 100
 _LUCK = 1  # spare positions at both ends of a page: an own create may already be counted in the total
 _MEMORY = 600.0  # seconds over which the growth by strangers is averaged
 _MOST_ANCHORS = 512
+_MOST = 10**12  # runs; no list is longer
 
 
 class RankBook:
@@ -62,7 +63,7 @@ class RankBook:
 
     def learn(self, skip: int, orders: Sequence[float | None], total: int | None, asked: float) -> int | None:
         """Read a page; return the rank of its first run, or None if its total cannot be true."""
-        if total is None or total < 0 or (orders and total < skip + len(orders)):
+        if total is None or not 0 <= total < _MOST or (orders and total < skip + len(orders)):
             return None
         if asked >= self._asked:
             self._count(total, asked)

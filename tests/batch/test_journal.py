@@ -182,6 +182,7 @@ async def test_an_item_that_was_unknown_is_handed_out_again_when_it_ends(path: P
         ((place, outcome),) = await journal.to_hand_out()
         assert (outcome.state, outcome.error) == (State.UNKNOWN, "lost")
         await journal.handed_out(place)
+        await journal.look_again()
         await journal.created(seq, 17, echoed=True)
         assert await journal.to_hand_out() == []
         await journal.ended(seq, RUN)
@@ -220,11 +221,12 @@ async def test_what_others_sent_is_remembered_with_its_age_even_if_the_wall_cloc
     now = 0.0
     async with journal_at(path, lambda: now) as journal:
         sendings = journal.sendings("list", 7)
-        sendings.note()
+        sendings.note()()
+        over = sendings.note()
         now = 10.0
-        sendings.note()
+        over()
         assert sendings.ages() == []  # its own
-        journal.sendings("get", 7).note()
+        journal.sendings("get", 7).note()()
     now = 15.0
     async with journal_at(path, lambda: now) as journal:
         assert journal.sendings("list", 7).ages() == []
@@ -236,6 +238,17 @@ async def test_what_others_sent_is_remembered_with_its_age_even_if_the_wall_cloc
 
 
 @pytest.mark.asyncio
+async def test_a_request_that_was_under_way_at_the_end_may_be_counted_any_time_since(path: Path) -> None:
+    now = 0.0
+    async with journal_at(path, lambda: now) as journal:
+        journal.sendings("create", 7).note()
+        now = 50.0
+        assert journal.sendings("create", 8).ages() == [0.0]
+        now = 4000.0
+        assert journal.sendings("create", 8).ages() == [4000.0]
+
+
+@pytest.mark.asyncio
 async def test_the_newest_sendings_take_the_place_of_the_oldest(path: Path) -> None:
     now = 0.0
     async with journal_at(path, lambda: now) as journal:
@@ -243,7 +256,7 @@ async def test_the_newest_sendings_take_the_place_of_the_oldest(path: Path) -> N
             sendings = journal.sendings("get", 1 + lives)
             for _ in range(1000):
                 now += 1.0
-                sendings.note()
+                sendings.note()()
         ages = sorted(journal.sendings("get", 9).ages())
     assert ages == [float(age) for age in range(len(ages))]
     assert len(ages) > 1000

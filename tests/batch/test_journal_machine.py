@@ -19,8 +19,6 @@ from codegen_async.batch.items import State, Task
 from codegen_async.batch.journal import Journal
 from tests.batch.helpers import journal_at
 
-_UNFINISHED = (State.SENDING, State.UNKNOWN)
-
 Step = Callable[[Journal], Awaitable[object]]
 
 
@@ -106,10 +104,10 @@ class JournalMachine(RuleBasedStateMachine):
             assert name in (punctual or self.names(State.PLANNED))
             self.model.entries[name].state = State.SENDING
 
-    @precondition(lambda self: self.names(*_UNFINISHED))
+    @precondition(lambda self: self.names(State.SENDING))
     @rule(data=st.data(), echoed=st.booleans(), crash=st.booleans())
     def created(self, data: st.DataObject, echoed: bool, crash: bool) -> None:
-        entry = self._one(data, *_UNFINISHED)
+        entry = self._one(data, State.SENDING)
         self._run_ids += 1
         run_id = self._run_ids
         with self._taking(lambda journal: journal.created(entry.seq, run_id, echoed=echoed), crash=crash):
@@ -117,22 +115,29 @@ class JournalMachine(RuleBasedStateMachine):
             entry.state, entry.run_id, entry.finished = State.CREATED, run_id, None
             self.model.echoed |= echoed
 
-    @precondition(lambda self: self.names(*_UNFINISHED))
+    @precondition(lambda self: self.names(State.SENDING))
     @rule(data=st.data(), last=st.booleans(), crash=st.booleans())
     def put_back(self, data: st.DataObject, last: bool, crash: bool) -> None:
-        entry = self._one(data, *_UNFINISHED)
+        entry = self._one(data, State.SENDING)
         with self._taking(lambda journal: journal.put_back(entry.seq, last=last), crash=crash):
             entry = self._same(entry)
             entry.state, entry.late, entry.finished = State.PLANNED, entry.late or last, None
 
-    @precondition(lambda self: self.names(*_UNFINISHED))
+    @precondition(lambda self: self.names(State.SENDING))
     @rule(data=st.data(), likely=st.booleans(), crash=st.booleans())
     def give_up(self, data: st.DataObject, likely: bool, crash: bool) -> None:
-        entry = self._one(data, *_UNFINISHED)
+        entry = self._one(data, State.SENDING)
         with self._taking(lambda journal: journal.unknown(entry.seq, "?", likely_done=likely), crash=crash):
             entry = self._same(entry)
             entry.state, entry.likely_done = State.UNKNOWN, likely
             self.model.finish(entry)
+
+    @rule(crash=st.booleans())
+    def look_again(self, crash: bool) -> None:
+        with self._taking(lambda journal: journal.look_again(), crash=crash):
+            for name in self.names(State.UNKNOWN):
+                entry = self.model.entries[name]
+                entry.state, entry.finished = State.SENDING, None
 
     @precondition(lambda self: self.names(State.SENDING))
     @rule(data=st.data(), crash=st.booleans())

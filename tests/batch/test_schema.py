@@ -136,7 +136,24 @@ def test_a_directory_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 def test_a_directory_is_no_journal(tmp_path: Path) -> None:
-    assert "cannot be opened" in refusal(tmp_path)
+    assert "is no file" in refusal(tmp_path)
+    assert not tmp_path.with_name(f"{tmp_path.name}-lock").exists()
+
+
+def test_another_file_is_no_journal_and_gets_no_lock(path: Path) -> None:
+    path.write_text("important")
+    assert "is no journal of this package" in refusal(path)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_a_journal_with_a_second_name_is_refused(path: Path) -> None:
+    asyncio.run(_make(path, "a"))
+    path.with_name("other.db").hardlink_to(path)
+    assert "has a second name" in refusal(path)
+
+
+def test_a_path_that_cannot_be_one_is_refused() -> None:
+    assert "cannot be opened" in refusal(Path("a\0b"))
 
 
 def test_a_directory_that_may_not_be_written_to_is_refused(unprivileged: Path) -> None:
