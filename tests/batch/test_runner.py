@@ -730,3 +730,115 @@ async def test_options_that_cannot_be_right_are_refused(
     async with opened(codegen_server, path) as batch:
         with pytest.raises(InvalidArgumentError):
             await run_all(batch, **options)
+
+
+# -- what attacks have found
+
+
+async def test_an_item_that_is_looked_for_cannot_be_sent_again_meanwhile(
+    codegen_server: CodegenServer, path: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    codegen_server.faults.add(Fault.RESET_BEFORE, endpoint="create", times=1)
+    async with opened(codegen_server, path) as batch:
+        batch.add("a", key="a")
+        await run_all(batch)  # nothing proves that it could be found
+        assert (await batch.status())[State.UNKNOWN] == 1
+    async with opened(codegen_server, path) as batch:
+        batch.add("b", key="b")
+        running = asyncio.create_task(run_all(batch))
+        await asyncio.sleep(20.0)
+        assert (await batch.status())[State.SENDING] == 1
+        with pytest.raises(InvalidArgumentError, match="rejected or unknown"):
+            await batch.resend("a")
+        await running
+        assert (await batch.audit()).ok
+    assert runs_per_prompt(codegen_server) == {"a": 1, "b": 1}
+
+
+async def test_a_run_that_thousands_have_followed_is_found(codegen_server: CodegenServer, path: Path) -> None:
+    codegen_server.world.script = SHORT
+    codegen_server.faults.add(Fault.RESET_AFTER, endpoint="create", times=1)
+    async with opened(codegen_server, path) as batch:
+        batch.add("a")
+        running = asyncio.create_task(run_all(batch))
+        await until(codegen_server, 1)
+        running.cancel()
+        await asyncio.wait([running])
+    for _ in range(10_050):
+        codegen_server.world.create("a stranger's", script=SHORT)
+    async with opened(codegen_server, path) as batch:
+        (outcome,) = await run_all(batch)
+        assert outcome.succeeded
+        report = await batch.audit()
+        assert (report.ok, report.runs) == (True, 1)
+    assert runs_per_prompt(codegen_server)["a"] == 1
+
+
+async def test_a_run_that_is_left_with_writes_in_the_queue_can_be_gone_on_with(
+    codegen_server: CodegenServer, path: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    async with opened(codegen_server, path) as batch:
+        for n in range(30):
+            batch.add(f"do {n}")
+        for _ in range(20):
+            async with contextlib.aclosing(batch.run()) as outcomes:
+                async for _ in outcomes:
+                    break
+        await run_all(batch)
+        assert (await batch.audit()).ok
+    assert runs_per_prompt(codegen_server) == once_each(30)
+
+
+async def test_a_journal_has_one_driver_whatever_it_is_called(codegen_server: CodegenServer, path: Path) -> None:
+    async with opened(codegen_server, path):
+        other = path.with_name("other.db")
+        await asyncio.to_thread(other.symlink_to, path)
+        with pytest.raises(JournalError, match="is being run by process"):
+            async with opened(codegen_server, other):
+                pass
+
+
+@pytest.mark.parametrize("replace", [False, True])
+async def test_a_journal_that_goes_away_stops_the_batch_before_more_is_sent(
+    codegen_server: CodegenServer, path: Path, replace: bool
+) -> None:
+    def take_away() -> None:
+        path.rename(path.with_name("elsewhere.db"))
+        if replace:
+            path.write_bytes(b"")
+
+    async with opened(codegen_server, path) as batch:
+        for n in range(25):
+            batch.add(f"do {n}")
+        running = asyncio.create_task(run_all(batch))
+        await until(codegen_server, 10)
+        await asyncio.to_thread(take_away)
+        with pytest.raises(JournalError, match="was moved, replaced or deleted"):
+            await running
+    assert len(creates(codegen_server)) == 10
+
+
+async def test_what_waits_for_a_proof_leaves_room_for_others(codegen_server: CodegenServer, path: Path) -> None:
+    codegen_server.world.script = SHORT
+    codegen_server.faults.add(Fault.RESET_BEFORE, endpoint="create", times=1)
+    async with opened(codegen_server, path) as batch:
+        for n in range(4):
+            batch.add(f"do {n}")
+        outcomes = await run_all(batch, max_active=1)
+    assert [outcome.succeeded for outcome in outcomes] == [True] * 4
+    assert runs_per_prompt(codegen_server) == once_each(4)
+
+
+async def test_of_what_was_added_only_the_clash_is_lost(codegen_server: CodegenServer, path: Path) -> None:
+    codegen_server.world.script = SHORT
+    async with opened(codegen_server, path) as batch:
+        batch.add("one", key="a")
+    async with opened(codegen_server, path) as batch:
+        for n in range(5):
+            batch.add(f"do {n}")
+        batch.add("two", key="a")
+        with pytest.raises(InvalidArgumentError, match="'a'"):
+            await run_all(batch)
+        assert len(await run_all(batch)) == 6

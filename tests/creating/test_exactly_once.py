@@ -25,6 +25,7 @@ from codegen_async import (
 from codegen_async.codegen.creating import IDEMPOTENCY_KEY, OnUnknown
 from codegen_async.testing import CodegenServer, Fault
 from tests.support.chaos import Break, ChaosProxy
+from tests.support.sender import FakeSender, reply
 
 virtual = pytest.mark.asyncio(loop_factories=["virtual"])
 
@@ -306,6 +307,48 @@ async def test_a_cancelled_create_leaves_a_key_to_find_its_run_by(
         await asyncio.sleep(1.0)
         found = await client.find_run_by_key("mine")
         assert (found is not None) == bool(server.world.runs)
+
+
+@virtual
+async def test_a_search_without_a_floor_shortens_no_other() -> None:
+    async with CodegenServer(latency=(0.1, 0.1)) as server, client_of(server) as client:
+        old = server.world.create("old", metadata={IDEMPOTENCY_KEY: "old"})
+        for _ in range(1_200):
+            server.world.create("newer")
+        looks = [
+            client.find_run_by_key("another"),
+            client.find_run_by_key("old", newer_than=old.id - 1),
+            client.find_run_by_key("old"),
+        ]
+        other, found, not_reached = await asyncio.gather(*looks)
+        assert found is not None
+        assert (other, found.id) == (None, old.id)
+        assert not_reached is None or not_reached.id == old.id
+
+
+@virtual
+@pytest.mark.parametrize("fault", [Fault.RESET_AFTER, Fault.DROP_AFTER, Fault.ERROR_AFTER, Fault.SLOW_BODY])
+async def test_a_client_that_is_closed_while_an_answer_is_lost_still_tells_the_key(fault: Fault) -> None:
+    async with CodegenServer() as server:
+        client = client_of(server)
+        async with client:
+            server.faults.add(fault, endpoint="create", times=1, seconds=20.0)
+            create = asyncio.ensure_future(client.create_run("x"))
+            await asyncio.sleep(1.0)  # before the first look
+        with pytest.raises(CreateOutcomeUnknownError) as caught:
+            await create
+        (run,) = server.world.runs.values()
+        assert run.metadata == {IDEMPOTENCY_KEY: caught.value.key}
+
+
+@virtual
+async def test_an_answer_that_is_about_the_run_of_another_create_is_not_believed() -> None:
+    ours = {"id": 2, "organization_id": 323, "metadata": {IDEMPOTENCY_KEY: "mine"}}
+    other = {"id": 1, "organization_id": 323, "metadata": {IDEMPOTENCY_KEY: "another"}}
+    page = {"items": [ours, other], "total": 2}
+    sender = FakeSender(reply(200, other), reply(200, page), then=reply(200, {"items": []}))
+    async with CodegenClient(org_id=323, sender=sender) as client:
+        assert (await client.create_run("x", idempotency_key="mine")).id == 2
 
 
 @virtual

@@ -384,3 +384,27 @@ def test_a_base_url_with_a_password_is_refused_without_being_shown() -> None:
     with pytest.raises(ConfigurationError) as caught:
         CodegenClient(org_id=ORG, base_url="https://user:hunter2@api.example.com")
     assert "hunter2" not in str(caught.value)
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "org_id": {"org_id": 0},
+    "share": {"share": 5},
+    "base_url": {"base_url": "http://evil.example"},
+    "rates": {"rates": {"nothing": Rate(1, 1.0)}},
+    "latency": {"latency": -1.0},
+    "max_body": {"max_body": 0},
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_client_that_cannot_be_made_shows_no_token_that_was_given(name: str) -> None:
+    options = {"org_id": ORG, **WRONG[name]}
+    with pytest.raises(ConfigurationError) as caught:
+        CodegenClient(CANARY, **options)
+    assert hides(caught.value)
+
+
+def test_a_token_that_cannot_be_one_is_not_shown() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        CodegenClient(f"{CANARY} ", org_id=ORG)
+    assert hides(caught.value)
