@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 from abc import ABC, abstractmethod
@@ -105,6 +106,11 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         if self._link is None:
             name = type(self).__name__
             raise ClientClosedError(f"use the client inside its block: async with {name}() as client: ...")
+        if self._link.is_foreign():
+            raise RuntimeError(
+                "this client belongs to another event loop; make one per loop, or hand the call over with"
+                " asyncio.run_coroutine_threadsafe"
+            )
         return self._link
 
     def check_open(self) -> None:
@@ -208,6 +214,14 @@ class Link(Generic[R]):
     def __init__(self, transport: Transport, waiting: Waiting[R]) -> None:
         self.transport = transport
         self.waiting = waiting
+        self._loop = asyncio.get_running_loop()
+
+    def is_foreign(self) -> bool:
+        """Whether another event loop is running than that of the client: what belongs to one loop breaks in others."""
+        try:
+            return asyncio.get_running_loop() is not self._loop
+        except RuntimeError:  # none is running here
+            return False
 
 
 def _is_number(value: object) -> bool:

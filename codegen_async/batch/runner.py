@@ -313,7 +313,8 @@ class Runner:
             try:
                 return await call()
             except _PASSING as error:
-                _log.warning("batch: the server cannot be asked, trying again: %s", error.reason)
+                level = logging.WARNING if attempt == 1 else logging.DEBUG
+                _log.log(level, "batch: the server cannot be asked, trying again: %s", error.reason)
             await asyncio.sleep(_OUTAGE.delay(attempt))
         raise AssertionError("unreachable")
 

@@ -335,3 +335,19 @@ async def test_a_client_works_inside_its_block_only_and_can_be_opened_again() ->
         with pytest.raises(ClientClosedError):
             client.notify(1)
         assert len(server.requests) == 2
+
+
+@virtual
+async def test_another_loop_is_told_so_and_breaks_nothing() -> None:
+    async with CodegenServer() as server, client_of(server) as client:
+        run = await client.create_run("x")
+
+        def elsewhere(call: Callable[[], Any]) -> None:
+            with pytest.raises(RuntimeError, match="belongs to another event loop"):
+                asyncio.run(call())
+
+        await asyncio.to_thread(elsewhere, lambda: client.get_run(run.id))
+        await asyncio.to_thread(elsewhere, lambda: client.wait_for_run(run.id))
+        server.world.end(run.id)
+        assert (await client.get_run(run.id)).phase is Phase.SUCCEEDED
+        assert (await client.wait_for_run(run.id)).phase is Phase.SUCCEEDED
