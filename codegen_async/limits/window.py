@@ -1,20 +1,4 @@
-"""Rate limits that cannot be exceeded. The only user of aiolimiter.
-
-The rule: a slot is taken before a request is sent and given back one period after its answer (or its failure) was
-seen; there are as many slots as the server allows requests per period.
-
-Why it cannot fail: the server counts a request somewhere between its sending and its answer. Suppose N+1 requests are
-counted within one span shorter than the period W. When the one sent last was sent, one of the other N had given back
-its slot, so its answer was seen at least W earlier, so it was counted at least W earlier: it is not in the span. That
-covers fixed windows, sliding windows and token buckets of capacity N, whatever the latency and its jitter.
-
-What the proof needs besides:
-- the client's period must not be shorter than the server's: `margin` covers clocks that run at different speeds;
-- a request must have been counted when its slot starts to cool: after a timeout, a cancellation or a reset nobody
-  knows, so such a slot cools `lateness` longer; one of which no byte was sent is free at once;
-- nobody else spends the same budget: a 429 shows that somebody does (or that the server estimates its window), and
-  then the limiter stops, goes on paced evenly below the limit, and returns to bursts step by step.
-"""
+"""One limiter: as many slots as the server allows requests, each away until its request can no longer count."""
 
 # A slot is the other half of its limiter:
 # pyright: reportPrivateUsage=false
@@ -22,172 +6,17 @@ What the proof needs besides:
 from __future__ import annotations
 
 import asyncio
-import enum
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from heapq import heappop, heappush, nlargest
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
-import msgspec
-from aiolimiter import AsyncLimiter
+from codegen_async.limits.pacer import Pacer
+from codegen_async.limits.rates import LimiterState, Priority, Rate, Slot, is_whole
 
 _PATIENCE = 4  # interactive requests that may pass a waiting background request before it gets its turn
-_PACE = 0.95  # of the rate: even a server that estimates its window from two counters refuses nothing at this pace
-_SLOWEST = 6  # steps; the pace halves with each beyond the first
-_CALM = 10.0  # periods without a 429 until the pace is raised by one step
-_RELAPSES = 6  # the calm before a return to bursts is doubled so often at most
-_MOMENT = 0.001  # seconds; no loop's timer fires earlier than that before its time
-
-
-class Rate(msgspec.Struct, frozen=True):
-    """Say how many requests a server takes in how much time.
-
-    Attributes:
-        limit: requests, at least 1.
-        period: seconds.
-    """
-
-    limit: int
-    period: float
-
-    def __post_init__(self) -> None:
-        if not _is_whole(self.limit) or self.limit < 1:  # slots are counted down to none; a fraction never gets there
-            raise ValueError(f"limit: expected a whole number of requests, at least 1, got {self.limit!r}")
-        if not _is_number(self.period) or not 0 < self.period < math.inf:
-            raise ValueError(f"period: expected seconds > 0, got {self.period!r}")
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-class Priority(enum.IntEnum):
-    """Order who is served first: a call somebody waits for, before polls."""
-
-    INTERACTIVE = 0
-    BACKGROUND = 1
-
-
-class LimiterState(msgspec.Struct, frozen=True):
-    """Show what a limiter is doing now.
-
-    Attributes:
-        rate: the server's limit.
-        available: requests that could be sent at this moment.
-        in_flight: requests whose answer has not been seen.
-        cooling: slots that wait for their period to pass.
-        queue_length: callers that wait for a slot.
-        held_for: seconds for which a 429 keeps the gate closed; 0.0 if it is open.
-        pace: requests per second while evenly paced after a 429 (or for `burst`), None while bursts are allowed.
-        rejections: 429s seen so far.
-    """
-
-    rate: Rate
-    available: int
-    in_flight: int
-    cooling: int
-    queue_length: int
-    held_for: float
-    pace: float | None
-    rejections: int
-
-
-class Slot(Protocol):
-    """Be the permission to send one request, from `async with limiter.slot()`."""
-
-    async def __aenter__(self) -> Self:
-        """Wait for the permission."""
-        ...
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        """Close the slot."""
-        ...
-
-    def close(self) -> None:
-        """Give the slot back, if that is not done yet: at once if nothing was sent, else when it has cooled."""
-        ...
-
-    def sent(self) -> None:
-        """Note that from now on bytes of the request may reach the server."""
-        ...
-
-    def answered(self) -> None:
-        """Note that an answer came: the server has counted the request, the slot starts to cool."""
-        ...
-
-    def rejected(self, retry_after: float | None) -> None:
-        """Note that the answer was a 429: stop everybody for `retry_after` seconds (None: one period)."""
-        ...
-
-
-class _Pacer:
-    """Spread requests evenly where bursts are unwanted: by the user, or since a 429 that the rule does not explain."""
-
-    def __init__(self, rate: Rate, burst: int) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._step = 0  # 0: bursts allowed; 1: paced; 2, 3, ...: the pace halved again and again
-        self._since = -math.inf
-        self._relapses = 0
-        self._bucket: AsyncLimiter | None = None
-        self.next_token = -math.inf  # when a bucket that is empty holds one again, in loop time
-
-    @property
-    def pace(self) -> float | None:
-        """Requests per second the token bucket lets through, None while there is none."""
-        full = self._rate.limit / self._rate.period
-        if self._step:
-            return full * _PACE / 2.0 ** (self._step - 1)
-        return full if self._burst < self._rate.limit else None
-
-    def slow_down(self, taken_at: float, now: float, resume_at: float) -> None:
-        """React to a 429 for a request whose slot was taken at `taken_at`; nothing is sent before `resume_at`."""
-        if taken_at < self._since:
-            return  # sent before the last step was taken: the same news again
-        self._relapses += not self._step
-        self._change(min(self._step + 1, _SLOWEST), max(now, resume_at))
-
-    def token(self, now: float) -> bool:
-        """Take a token; True where there is no need for one."""
-        self.speed_up(now)
-        pace = self.pace
-        if pace is None:
-            return True
-        if self._bucket is None:
-            capacity = 1 if self._step else self._burst
-            self._bucket = AsyncLimiter(capacity, capacity / pace)
-        if not self._bucket.has_capacity():
-            self.next_token = max(self.next_token, now + _MOMENT)
-            return False
-        self.next_token = now + 1 / pace
-        try:
-            self._bucket.acquire().send(None)  # runs through without a pause, since there is capacity
-        except StopIteration:
-            return True
-        raise AssertionError("a bucket with capacity made its caller wait")
-
-    def speed_up(self, now: float) -> None:
-        """Take back the steps whose time is over."""
-        while self._step and now >= self._since + self._calm():
-            self._change(self._step - 1, self._since + self._calm())
-
-    def _calm(self) -> float:
-        # A server that has refused every return to bursts so far is asked for one less and less often.
-        doublings = min(self._relapses - 1, _RELAPSES) if self._step == 1 else 0
-        return _CALM * self._rate.period * 2.0**doublings
-
-    def _change(self, step: int, since: float) -> None:
-        self._step = step
-        self._since = since
-        self._bucket = None
 
 
 class WindowLimiter:
@@ -209,7 +38,7 @@ class WindowLimiter:
     def __init__(
         self, rate: Rate, *, burst: int | None = None, margin: float | None = None, lateness: float = 5.0
     ) -> None:
-        if burst is not None and (not _is_whole(burst) or not 1 <= burst <= rate.limit):
+        if burst is not None and (not is_whole(burst) or not 1 <= burst <= rate.limit):
             raise ValueError(f"burst: expected 1..{rate.limit} requests, got {burst!r}")
         if not (margin is None or 0 <= margin < math.inf):
             raise ValueError(f"margin: expected seconds >= 0, got {margin!r}")
@@ -221,7 +50,7 @@ class WindowLimiter:
         self.on_sent: list[Callable[[], Callable[[], None]]] = []
         """Called when a request is about to be sent, for who has to know after a restart, to `seed` then. What they
         return is called when its slot begins to cool."""
-        self._pacer = _Pacer(rate, rate.limit if burst is None else burst)
+        self._pacer = Pacer(rate, rate.limit if burst is None else burst)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._free = rate.limit
         self._cooling: list[float] = []  # heap of the times at which slots come back
@@ -462,77 +291,3 @@ class _WindowSlot:
     def rejected(self, retry_after: float | None) -> None:
         self.answered()
         self._limiter._reject(self._taken_at, retry_after)
-
-
-class Limits:
-    """Keep one `WindowLimiter` per endpoint and, if asked, a ceiling over all of them.
-
-    Args:
-        rates: the limit of each endpoint.
-        ceiling: a limit over all endpoints together, for a server whose limits are shared. Default: none.
-    """
-
-    def __init__(self, rates: Mapping[str, Rate], *, ceiling: Rate | None = None) -> None:
-        self._limiters = {endpoint: WindowLimiter(rate) for endpoint, rate in rates.items()}
-        self._ceiling = None if ceiling is None else WindowLimiter(ceiling)
-
-    def __getitem__(self, endpoint: str) -> WindowLimiter:
-        """Return the limiter of an endpoint."""
-        return self._limiters[endpoint]
-
-    def slot(self, endpoint: str, priority: Priority) -> Slot:
-        """Return a slot of that endpoint (and of the ceiling)."""
-        slot = self._limiters[endpoint].slot(priority)
-        return slot if self._ceiling is None else _SlotPair(slot, self._ceiling.slot(priority))
-
-    def seed(self, endpoint: str, ages: Sequence[float]) -> None:
-        """Count requests to an endpoint that were sent before; see `WindowLimiter.seed`."""
-        self._limiters[endpoint].seed(ages)
-        if self._ceiling is not None:
-            self._ceiling.seed(ages)
-
-    @property
-    def states(self) -> dict[str, LimiterState]:
-        """What each limiter is doing now; the ceiling is called `ceiling`."""
-        states = {endpoint: limiter.state for endpoint, limiter in self._limiters.items()}
-        return states if self._ceiling is None else {**states, "ceiling": self._ceiling.state}
-
-
-class _SlotPair:
-    """A slot of an endpoint together with one of the ceiling; always taken in this order, so nobody deadlocks."""
-
-    __slots__ = ("_slots",)
-
-    def __init__(self, endpoint: Slot, ceiling: Slot) -> None:
-        self._slots = (endpoint, ceiling)
-
-    async def __aenter__(self) -> Self:
-        endpoint, ceiling = self._slots
-        await endpoint.__aenter__()
-        try:
-            await ceiling.__aenter__()
-        except BaseException:
-            endpoint.close()
-            raise
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        for slot in self._slots:
-            slot.close()
-
-    def sent(self) -> None:
-        for slot in self._slots:
-            slot.sent()
-
-    def answered(self) -> None:
-        for slot in self._slots:
-            slot.answered()
-
-    def rejected(self, retry_after: float | None) -> None:
-        for slot in self._slots:
-            slot.rejected(retry_after)

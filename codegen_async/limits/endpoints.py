@@ -1,0 +1,84 @@
+"""A limiter for each endpoint, and one over all of them where limits are shared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from codegen_async.limits.rates import LimiterState, Priority, Rate, Slot
+from codegen_async.limits.window import WindowLimiter
+
+
+class Limits:
+    """Keep one `WindowLimiter` per endpoint and, if asked, a ceiling over all of them.
+
+    Args:
+        rates: the limit of each endpoint.
+        ceiling: a limit over all endpoints together, for a server whose limits are shared. Default: none.
+    """
+
+    def __init__(self, rates: Mapping[str, Rate], *, ceiling: Rate | None = None) -> None:
+        self._limiters = {endpoint: WindowLimiter(rate) for endpoint, rate in rates.items()}
+        self._ceiling = None if ceiling is None else WindowLimiter(ceiling)
+
+    def __getitem__(self, endpoint: str) -> WindowLimiter:
+        """Return the limiter of an endpoint."""
+        return self._limiters[endpoint]
+
+    def slot(self, endpoint: str, priority: Priority) -> Slot:
+        """Return a slot of that endpoint (and of the ceiling)."""
+        slot = self._limiters[endpoint].slot(priority)
+        return slot if self._ceiling is None else _SlotPair(slot, self._ceiling.slot(priority))
+
+    def seed(self, endpoint: str, ages: Sequence[float]) -> None:
+        """Count requests to an endpoint that were sent before; see `WindowLimiter.seed`."""
+        self._limiters[endpoint].seed(ages)
+        if self._ceiling is not None:
+            self._ceiling.seed(ages)
+
+    @property
+    def states(self) -> dict[str, LimiterState]:
+        """What each limiter is doing now; the ceiling is called `ceiling`."""
+        states = {endpoint: limiter.state for endpoint, limiter in self._limiters.items()}
+        return states if self._ceiling is None else {**states, "ceiling": self._ceiling.state}
+
+
+class _SlotPair:
+    """A slot of an endpoint together with one of the ceiling; always taken in this order, so nobody deadlocks."""
+
+    __slots__ = ("_slots",)
+
+    def __init__(self, endpoint: Slot, ceiling: Slot) -> None:
+        self._slots = (endpoint, ceiling)
+
+    async def __aenter__(self) -> Self:
+        endpoint, ceiling = self._slots
+        await endpoint.__aenter__()
+        try:
+            await ceiling.__aenter__()
+        except BaseException:
+            endpoint.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for slot in self._slots:
+            slot.close()
+
+    def sent(self) -> None:
+        for slot in self._slots:
+            slot.sent()
+
+    def answered(self) -> None:
+        for slot in self._slots:
+            slot.answered()
+
+    def rejected(self, retry_after: float | None) -> None:
+        for slot in self._slots:
+            slot.rejected(retry_after)

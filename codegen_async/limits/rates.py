@@ -1,0 +1,98 @@
+"""What a limit is, what holding a slot means, and what there is to see of a limiter."""
+
+from __future__ import annotations
+
+import enum
+import math
+from types import TracebackType
+from typing import Protocol, Self
+
+import msgspec
+
+
+class Rate(msgspec.Struct, frozen=True):
+    """Say how many requests a server takes in how much time.
+
+    Attributes:
+        limit: requests, at least 1.
+        period: seconds.
+    """
+
+    limit: int
+    period: float
+
+    def __post_init__(self) -> None:
+        if not is_whole(self.limit) or self.limit < 1:  # slots are counted down to none; a fraction never gets there
+            raise ValueError(f"limit: expected a whole number of requests, at least 1, got {self.limit!r}")
+        if not _is_number(self.period) or not 0 < self.period < math.inf:
+            raise ValueError(f"period: expected seconds > 0, got {self.period!r}")
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is an integer, and no boolean."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+class Priority(enum.IntEnum):
+    """Order who is served first: a call somebody waits for, before polls."""
+
+    INTERACTIVE = 0
+    BACKGROUND = 1
+
+
+class LimiterState(msgspec.Struct, frozen=True):
+    """Show what a limiter is doing now.
+
+    Attributes:
+        rate: the server's limit.
+        available: requests that could be sent at this moment.
+        in_flight: requests whose answer has not been seen.
+        cooling: slots that wait for their period to pass.
+        queue_length: callers that wait for a slot.
+        held_for: seconds for which a 429 keeps the gate closed; 0.0 if it is open.
+        pace: requests per second while evenly paced after a 429 (or for `burst`), None while bursts are allowed.
+        rejections: 429s seen so far.
+    """
+
+    rate: Rate
+    available: int
+    in_flight: int
+    cooling: int
+    queue_length: int
+    held_for: float
+    pace: float | None
+    rejections: int
+
+
+class Slot(Protocol):
+    """Be the permission to send one request, from `async with limiter.slot()`."""
+
+    async def __aenter__(self) -> Self:
+        """Wait for the permission."""
+        ...
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Close the slot."""
+        ...
+
+    def close(self) -> None:
+        """Give the slot back, if that is not done yet: at once if nothing was sent, else when it has cooled."""
+        ...
+
+    def sent(self) -> None:
+        """Note that from now on bytes of the request may reach the server."""
+        ...
+
+    def answered(self) -> None:
+        """Note that an answer came: the server has counted the request, the slot starts to cool."""
+        ...
+
+    def rejected(self, retry_after: float | None) -> None:
+        """Note that the answer was a 429: stop everybody for `retry_after` seconds (None: one period)."""
+        ...
