@@ -16,7 +16,7 @@ import copy
 import logging
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -56,10 +56,13 @@ class Page(msgspec.Struct, Generic[R], frozen=True):
     Attributes:
         items: the runs, newest first.
         total: how many runs the list has in all; None if the page's positions mean nothing.
+        sure: whether the items are as complete as what a get shows. If not, nobody is told of an end or another change
+            before a get has confirmed it.
     """
 
     items: Sequence[R]
     total: int | None
+    sure: bool = True
 
 
 class Remote(Protocol[R]):
@@ -386,14 +389,24 @@ class Waiting(Generic[R]):
         self._nudge()
 
     def _observed(self, poll: ListPoll, page: Page[R]) -> None:
-        self._schedule.observed(poll, [self._brief(run) for run in page.items], _now(), page.total)
-        for run in page.items:
-            if run.id in self._watched:
+        watched = {run.id: run for run in page.items if run.id in self._watched}
+        news = {run_id for run_id, run in watched.items() if not page.sure and self._is_news(run)}
+        self._schedule.observed(poll, [self._brief(run, news) for run in page.items], _now(), page.total)
+        for run_id, run in watched.items():
+            if run_id not in news:
                 self._tell(run)
 
-    def _brief(self, run: R) -> Sighting:
+    def _is_news(self, run: R) -> bool:
+        """Whether a snapshot that may be incomplete, or older than what is known, tells something."""
+        known = self._watched[run.id].run
+        changed = known is not None and known.phase is not run.phase
+        return (changed or _is_still(run)) and not self._may_be_old(run)
+
+    def _brief(self, run: R, news: Collection[RunId]) -> Sighting:
         """Describe a run of a page; of foreign ones only where they stand matters."""
-        return _sighting(run) if run.id in self._watched else Sighting(run.id, order=_order(run.id, run))
+        if run.id not in self._watched:
+            return Sighting(run.id, order=_order(run.id, run))
+        return _sighting(run, doubtful=run.id in news)
 
     def _failed(self, poll: Poll, error: APIError) -> None:
         if isinstance(error, AuthenticationError | PermissionDeniedError):
@@ -540,13 +553,14 @@ def _order(run_id: RunId, run: RunLike | None) -> float | None:
     return None if run is None or run.created_time is None else run.created_time.timestamp()
 
 
-def _sighting(run: RunLike) -> Sighting:
+def _sighting(run: RunLike, *, doubtful: bool = False) -> Sighting:
     created = run.created_time
     return Sighting(
         run.id,
         order=_order(run.id, run),
         created=None if created is None else created.timestamp(),
         source=run.source_type,
+        doubtful=doubtful,
     )
 
 

@@ -45,10 +45,11 @@ from codegen_async.middesk.models import (
 from codegen_async.middesk.remote import MiddeskRemote
 from codegen_async.middesk.sse import EventParser, EventTooLargeError
 from codegen_async.middesk.webhooks import SeenEvents
-from codegen_async.polling import PollSchedule
+from codegen_async.polling import ListPoll, PollSchedule
 from codegen_async.secret import Secret
 from codegen_async.settings import Timeouts, from_environment, is_loopback
 from codegen_async.transport import Sender, Transport
+from codegen_async.waiting import Page
 
 BASE_URL = "https://api.middesk.com"
 SANDBOX_URL = "https://api-sandbox.middesk.com"
@@ -59,6 +60,7 @@ RATE = Rate(20, 1.0)
 _HOMES = {"mk_test_": "api-sandbox.middesk.com", "mk_live_": "api.middesk.com"}
 _LONGEST_COMMENT = 5000
 _PAGES_WITHOUT_NEWS = 2
+_PAGES_PART = 2  # every second poll may be a page; the other is for what a page cannot show, or only hints at
 
 
 def resume_body(interrupt_id: str, answer: object) -> dict[str, Any]:
@@ -82,7 +84,8 @@ class MiddeskClient(RunClient[MiddeskRun, str]):
         base_url: where the API is. Default: `MIDDESK_API_BASE_URL`, else where the key belongs:
             https://api-sandbox.middesk.com or https://api.middesk.com. http is refused except towards this machine.
         latency: seconds within which every run that is waited for is looked at again. Default 5, which the limit allows
-            for 80 runs at a time; more runs are looked at less often. 0 spends all of `share`.
+            for 80 runs at a time, and for a few thousand where "List agent runs" turns out to be newest first; more
+            runs are looked at less often. 0 spends all of `share`.
         share: part of the limit that waiting may spend; the rest is left to your own calls. Default 0.8.
         rate: the limit over all endpoints, if it differs from the vendor's 20 requests per second.
         timeouts: bounds of a single attempt.
@@ -283,8 +286,7 @@ class MiddeskClient(RunClient[MiddeskRun, str]):
         )
         link = self._linked()
         shown = await link.transport.call(request, self._pages.decode)
-        for run in shown.data:
-            link.waiting.seen(run)
+        link.waiting.seen_page(ListPoll(0, 1, None), Page(shown.data, None, sure=False))
         return shown
 
     async def stream_run(self, run_id: str, *, silence: float = 300.0) -> AsyncGenerator[StreamEvent | MiddeskRun]:
@@ -410,9 +412,10 @@ class MiddeskClient(RunClient[MiddeskRun, str]):
     ) -> MiddeskRun:
         """Return the final snapshot of a run, when it has one; have its interrupts answered on the way.
 
-        All waits of a client share one schedule: a thousand cost little more than one. Outages of the server delay a
-        wait and do not end it. Cancelling a wait stops nothing at the server, and disturbs no other wait; an answer
-        that was just given is still sent before the cancellation goes on.
+        All waits of a client share one schedule. Many runs are looked at by the page, as long as pages show what they
+        should; an end or an interrupt on one is confirmed by a get. Outages of the server delay a wait and do not end
+        it. Cancelling a wait stops nothing at the server, and disturbs no other wait; an answer that was just given is
+        still sent before the cancellation goes on.
 
         `on_blocked` is called with the run and those of its interrupts that it has not been asked before and that
         nobody has answered, as often as there are any. It returns inputs by interrupt id; each is sent by a resume of
@@ -469,10 +472,11 @@ class MiddeskClient(RunClient[MiddeskRun, str]):
             waiting.notify(event.run.id)
 
     def _remote(self, transport: Transport) -> MiddeskRemote:
-        return MiddeskRemote(transport)
+        return MiddeskRemote(transport, self._pages)
 
     def _schedule(self) -> PollSchedule:
-        return PollSchedule(get=self._rate, page=None, share=self._share)
+        pages = Rate(self._rate.limit, self._rate.period * _PAGES_PART)
+        return PollSchedule(get=self._rate, page=pages, share=self._share, numbered=True)
 
     def _check_run(self, run: str | MiddeskRun) -> str | MiddeskRun:
         return run if isinstance(run, MiddeskRun) else check_segment("run", run)

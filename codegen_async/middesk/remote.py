@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from codegen_async.errors import AuthenticationError, PermissionDeniedError
 from codegen_async.limits import Priority, Slot
 from codegen_async.middesk import decoding, requests
-from codegen_async.middesk.models import MiddeskRun
+from codegen_async.middesk.models import MiddeskRun, MiddeskRunPage
 from codegen_async.models import RunId
 from codegen_async.polling import ListPoll, Stream
 from codegen_async.transport import Transport
 from codegen_async.waiting import Page
+from codegen_async.wire import PageDecoder
 
 
 class MiddeskRemote:
     """Ask the server on behalf of all waits; a `waiting.Remote`.
 
-    Polls go without `include`: steps cost the server a look at another system.
+    Polls go without `include`: steps cost the server a look at another system. Pages are numbered from 1, as is
+    usual; where they are not, they do not show what they should.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, pages: PageDecoder[MiddeskRunPage]) -> None:
         self._transport = transport
+        self._pages = pages
 
     def slot(self, stream: Stream) -> Slot:  # noqa: ARG002 - one limit holds for all
         """Return a slot for a poll."""
@@ -30,5 +34,22 @@ class MiddeskRemote:
         return await self._transport.call(requests.get(name), decoding.run(name), slot=slot)
 
     async def page(self, poll: ListPoll, slot: Slot) -> Page[MiddeskRun]:
-        """Read nothing: no order is documented for the list, so its schedule asks for no pages."""
-        raise NotImplementedError
+        """Read one page of the list.
+
+        That a key may not list runs ends no wait: if it is good for nothing at all, a get will tell.
+        """
+        number = poll.skip // poll.limit
+        request = requests.page(number + 1 if number else None, poll.limit)
+        try:
+            page = await self._transport.call(request, self._pages.decode, slot=slot)
+        except (AuthenticationError, PermissionDeniedError):
+            return Page((), None, sure=False)
+        return Page(page.data, _total(page, poll.skip), sure=False)
+
+
+def _total(page: MiddeskRunPage, skip: int) -> int | None:
+    """Return how many runs there are, if the page does not contradict itself."""
+    if page.unreadable or page.total_count is None:
+        return None
+    has_more = page.total_count > skip + len(page.data)
+    return page.total_count if has_more is page.has_more else None

@@ -46,7 +46,7 @@ class Agenda:
     def enter(self, run: Watch) -> None:
         """Take in a run."""
         self.aged(run)
-        self._queue(run)
+        self.requeue(run)
 
     def leave(self, run: Watch) -> None:
         """Forget a run."""
@@ -65,9 +65,10 @@ class Agenda:
         """Let a run be due sooner."""
         if due < run.due:
             run.due = due
-            self._queue(run)
+            self.requeue(run)
 
-    def _queue(self, run: Watch) -> None:
+    def requeue(self, run: Watch) -> None:
+        """Note that another stream may serve a run from now on."""
         if run.latency >= self._quickest:
             self._dues[self._stream_of(run, run.due)].push(run)
 

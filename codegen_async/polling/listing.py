@@ -7,7 +7,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from codegen_async.polling.ranks import RankBook
+from codegen_async.polling.ranks import PAGE, RankBook
 from codegen_async.polling.windows import Watch, Windows
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ class Listing:
     Args:
         source: the filter of the list while no watched run is known to have another source.
     """
+
+    company: int = 0
+    """How many others a page must show besides a run, to be worth more than a get."""
 
     def __init__(self, source: str | None) -> None:
         self._source = source
@@ -139,7 +142,7 @@ class Listing:
         missing = [run for run in self._windows.between(low, high) if run.run_id not in shown]
         for run in missing:
             self._unguess(run)
-            passed_over = bool(orders) and run.order is not None and orders[-1] <= run.order <= orders[0]
+            passed_over = bool(orders) and run.order is not None and orders[-1] < run.order < orders[0]
             run.misses += 1
             if passed_over or run.misses >= _MOST_MISSES:
                 run.exact = False
@@ -154,7 +157,24 @@ class Listing:
         for _, _, run in self._guessed[begin:end]:
             self._windows.put(run, self._book.estimate(run.order))
 
+    def helped(self, found: int, expected: int) -> bool:
+        """Whether a page has shown enough of what it should: anything, as estimates may be far off."""
+        return found > 0 or not expected
+
+    def stands_beside(self, run: Watch, skip: int, length: int, total: int) -> bool:  # noqa: ARG002 - see `numbered`
+        """Whether the page beside should show a run that a page has missed; never, if a page may begin anywhere."""
+        return False
+
     # What to ask for
+
+    @property
+    def searching(self) -> bool:
+        """Whether to read page after page; never, as orders tell where to look."""
+        return False
+
+    def search(self) -> tuple[int, int]:
+        """Return the `skip` and `limit` of a page that teaches where the list stands."""
+        return 0, PAGE
 
     def lonely(self, run: Watch, company: int) -> bool:
         """Whether no page is likely to show more than so many other runs together with this one."""

@@ -37,10 +37,11 @@ class Sighting(msgspec.Struct, frozen=True):
     """What an answer tells of one run, as far as polling cares.
 
     `order` grows with creation (an integer id, else the time of creation) and is None where nothing does; `created`
-    is in epoch seconds of the server's clock.
+    is in epoch seconds of the server's clock. A `doubtful` one tells what only a get can confirm.
     """
 
     run_id: RunId
     order: float | None = None
     created: float | None = None
     source: str | None = None
+    doubtful: bool = False

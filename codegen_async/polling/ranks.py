@@ -51,7 +51,8 @@ class RankBook:
             return self.total
         above = self._anchors[place]
         below = self._anchors[place - 1] if place else self._beneath(above)
-        share = (above[0] - order) / (above[0] - below[0])
+        span = above[0] - below[0]
+        share = (above[0] - order) / span if span else 0.0  # times of creation can be too close to be told apart
         return min(max(round(above[1] - share * (above[1] - below[1])), 1), self.total)
 
     def _beneath(self, lowest: tuple[float, int]) -> tuple[float, int]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from codegen_async.polling.agenda import Agenda
 from codegen_async.polling.listing import Listing
+from codegen_async.polling.numbered import NumberedListing
 from codegen_async.polling.pacing import Pace
 from codegen_async.polling.polls import GetPoll, ListPoll, Poll, Sighting, Stream
-from codegen_async.polling.ranks import PAGE
 from codegen_async.polling.windows import Watch
 
 if TYPE_CHECKING:
@@ -47,19 +47,24 @@ class PollSchedule:
         page: the limit of the list endpoint; None where a dialect has no usable list.
         share: the part of both limits that may be spent; the rest is left to other calls.
         source: the filter to list under while no watched run is known to have another source.
+        numbered: the list has numbered pages and promises no order, and a page spends a turn of the gets as well, since
+            both endpoints have one limit. It is used as long as it helps. A `ListPoll` is for a whole page then.
 
     Raises:
         ValueError: the share is not above 0, or above 1.
     """
 
-    def __init__(self, *, get: Rate, page: Rate | None, share: float = 0.8, source: str | None = None) -> None:
+    def __init__(
+        self, *, get: Rate, page: Rate | None, share: float = 0.8, source: str | None = None, numbered: bool = False
+    ) -> None:
         if not 0 < share <= 1:
             raise ValueError(f"share: expected a part of 1, got {share!r}")
         self._paces = {Stream.GET: Pace(get, share, 0.0)}
         if page is not None:
             self._paces[Stream.LIST] = Pace(page, share, 0.5)
         self._runs: dict[RunId, Watch] = {}
-        self._listing = Listing(source)
+        self._numbered = numbered
+        self._listing = NumberedListing() if numbered else Listing(source)
         self._agenda = Agenda(self._paces, self._paces[Stream.GET].gap, self._stream_of)
         self._hurried: dict[RunId, None] = {}
         self._flights: dict[int, _Flight] = {}  # by the identity of the poll: equal ones may be under way
@@ -139,12 +144,21 @@ class PollSchedule:
         return math.inf if pace is None else max(pace.ready, self._need(stream, now))
 
     def _need(self, stream: Stream, now: float) -> float:
-        if stream is Stream.LIST and not (self._listing.unknown or self._listing.holds_any):
+        if stream is Stream.LIST and not self._lists:
             return math.inf
+        if stream is Stream.LIST and self._listing.searching:
+            return now
         if self._agenda.eager or (self._hurried and stream is Stream.GET):
             return now
         turn = self._agenda.next(stream, now)
         return min(turn.due, turn.late)
+
+    @property
+    def _lists(self) -> bool:
+        """Whether any page could be worth its while."""
+        if self._numbered and (self._hurried or len(self._runs) <= 1 + self._listing.company):
+            return False  # the turn is better spent on a get
+        return self._listing.unknown or self._listing.searching or self._listing.holds_any
 
     def _stream_of(self, run: Watch, when: float) -> Stream:
         """Return which stream serves a run: a page if it shows others too, else a get.
@@ -155,8 +169,8 @@ class PollSchedule:
         if pages is None or pages.paused_until > when:
             return Stream.GET
         if self._listing.unknown:
-            return Stream.LIST if len(self._runs) > 1 else Stream.GET
-        company = _FEW if when > run.due + pages.gap else 0
+            return Stream.LIST if len(self._runs) > 1 + self._listing.company else Stream.GET
+        company = _FEW if when > run.due + pages.gap else self._listing.company
         return Stream.GET if run.lost or self._listing.lonely(run, company) else Stream.LIST
 
     # What
@@ -174,8 +188,13 @@ class PollSchedule:
         for run_id in hurried:
             del self._hurried[run_id]
         self._ask(runs, now)
-        self._paces[stream].spend(now)
+        self._spend(stream, now)
         return poll
+
+    def _spend(self, stream: Stream, now: float) -> None:
+        self._paces[stream].spend(now)
+        if self._numbered and stream is Stream.LIST:
+            self._paces[Stream.GET].spend(now)
 
     def _choose_run(self, now: float) -> tuple[Poll, Sequence[Watch]]:
         turn = self._agenda.next(Stream.GET, now)
@@ -190,8 +209,8 @@ class PollSchedule:
         return GetPoll(run.run_id), [run]
 
     def _choose_page(self, now: float) -> tuple[Poll, Sequence[Watch]]:
-        if self._listing.unknown:
-            return ListPoll(0, PAGE, self._listing.source), ()  # teaches where the list stands
+        if self._listing.unknown or self._listing.searching:
+            return ListPoll(*self._listing.search(), self._listing.source), ()
         centre = self._centre(now)
         runs = self._listing.around(centre, now) if centre else self._listing.best(now)
         return ListPoll(*self._listing.fit(runs, now), self._listing.source), runs
@@ -232,7 +251,10 @@ class PollSchedule:
         elif Stream.LIST in self._paces and poll.source == self._listing.source:
             self._read(poll, seen, total, flight, now)
         if flight is not None:
-            self._restore(flight, {sighting.run_id for sighting in seen})
+            self._restore(flight, {sighting.run_id for sighting in seen}, total)
+        for sighting in seen:
+            if sighting.doubtful:
+                self.hurry(sighting.run_id, now)
 
     def _read(
         self, poll: ListPoll, seen: Sequence[Sighting], total: int | None, flight: _Flight | None, now: float
@@ -242,8 +264,9 @@ class PollSchedule:
         believed = self._listing.read(poll.skip, [item.order for item in seen], shown, total, asked)
         if flight is None:
             return
-        found = {run.run_id for run in shown.values()}
-        if believed and (not flight.runs or any(run.run_id in found for run in flight.runs)):
+        plain = {item.run_id for item in seen if not item.doubtful and item.run_id in self._runs}
+        found = sum(run.run_id in plain for run in flight.runs)
+        if believed and self._listing.helped(found, len(flight.runs)):
             self._paces[Stream.LIST].praise()
         else:
             self._paces[Stream.LIST].blame(now)
@@ -260,7 +283,7 @@ class PollSchedule:
         if flight := self._flights.pop(id(poll), None):
             self._restore(flight, ())
 
-    def _restore(self, flight: _Flight, shown: Collection[RunId]) -> None:
+    def _restore(self, flight: _Flight, shown: Collection[RunId], total: int | None = None) -> None:
         """Take back that the runs which were not shown were asked for; a get will look for them.
 
         If that fails as well, they wait for their next turn: a run that is never shown must not crowd out the others.
@@ -271,13 +294,18 @@ class PollSchedule:
             if run.lost and isinstance(flight.poll, GetPoll):
                 run.lost = False
                 continue
-            run.lost = True
+            run.lost = not self._stands_beside(run, flight.poll, len(shown), total)
             run.asked = run.seen
             self._agenda.restored(run)
             self._listing.touch((run,))
             self._agenda.expedite(run, run.seen + run.latency)
             if run.run_id in flight.hurried:
                 self.hurry(run.run_id, flight.asked)
+
+    def _stands_beside(self, run: Watch, poll: Poll, length: int, total: int | None) -> bool:
+        if total is None or isinstance(poll, GetPoll):
+            return False
+        return self._listing.stands_beside(run, poll.skip, length, total)
 
     def _see(self, sighting: Sighting, asked: float) -> None:
         run = self._runs.get(sighting.run_id)
@@ -302,3 +330,4 @@ class PollSchedule:
             self._listing.leave(run)
             run.order = sighting.order
             self._listing.enter(run)
+            self._agenda.requeue(run)

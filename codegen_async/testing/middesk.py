@@ -18,6 +18,7 @@ from codegen_async.testing.faults import Fault, Injection
 from codegen_async.testing.middesk_webhooks import Delivery, Webhook, Webhooks
 from codegen_async.testing.middesk_world import (
     AGENT_TYPES,
+    ListOrder,
     MiddeskWorld,
     Moment,
     ScriptedRun,
@@ -35,7 +36,6 @@ RATES: Mapping[str, Rate] = {"ceiling": (20, 1.0)}
 _RUNS = "/v1/runs"
 _CREATED = frozenset({"create", "create_thread", "feedback"})
 _LONGEST_COMMENT = 5000
-_LARGEST_PAGE = 100
 
 
 class MiddeskServer(SimulatedServer):
@@ -63,6 +63,8 @@ class MiddeskServer(SimulatedServer):
         old_words: use the status words of an older generation of the API (`pending`, `failed`).
         first_page: the number of the first page of the list, which is not documented.
         page_size: runs on a page unless the request says otherwise.
+        largest_page: the most runs on a page, whatever the request says; not documented either.
+        list_order: which runs the list shows first. Nothing is documented; "random" is another order at each request.
         resume_fields: names of the two fields in the body of a resume, which are not documented.
     """
 
@@ -82,6 +84,8 @@ class MiddeskServer(SimulatedServer):
         old_words: bool = False,
         first_page: int = 1,
         page_size: int = 25,
+        largest_page: int = 100,
+        list_order: ListOrder = "newest",
         resume_fields: tuple[str, str] = ("id", "input"),
     ) -> None:
         super().__init__(
@@ -101,6 +105,8 @@ class MiddeskServer(SimulatedServer):
         """How many streams from now on are to break off after their first event."""
         self._first_page = first_page
         self._page_size = page_size
+        self._largest_page = largest_page
+        self._list_order: ListOrder = list_order
         self._resume_fields = resume_fields
         self._webhooks = Webhooks(self.now, speed, seed)
         self.world.on_change = self._changed
@@ -190,14 +196,8 @@ class MiddeskServer(SimulatedServer):
     def _list(self, request: web.Request, _body: bytes) -> Mapping[str, Any]:
         """Answer "List agent runs"."""
         number = _integer(request, "page", self._first_page, self._first_page)
-        size = min(_integer(request, "per_page", self._page_size, 1), _LARGEST_PAGE)
-        runs, total = self.world.page(number - self._first_page, size)
-        return {
-            "object": "list",
-            "has_more": (number - self._first_page + 1) * size < total,
-            "data": [self.world.seen(run) for run in runs],
-            "total_count": total,
-        }
+        size = min(_integer(request, "per_page", self._page_size, 1), self._largest_page)
+        return self.world.listed(number - self._first_page, size, self._list_order)
 
     def _get(self, request: web.Request, _body: bytes) -> Mapping[str, Any]:
         """Answer "Retrieve an agent run"."""

@@ -9,10 +9,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-__all__ = ["AGENT_TYPES", "MiddeskScript", "MiddeskWorld", "Moment", "Question", "ScriptedRun"]
+__all__ = ["AGENT_TYPES", "ListOrder", "MiddeskScript", "MiddeskWorld", "Moment", "Question", "ScriptedRun"]
 
 Question = Mapping[str, Any]
 """What an interrupt asks: its `value`, such as `{"label": "Is this the right company?"}`."""
@@ -22,6 +22,9 @@ MiddeskScript = Sequence[tuple[float, str | Sequence[Question]]]
 
 When all its questions are answered, it takes the next entry. After the last it works for ever.
 """
+
+ListOrder: TypeAlias = Literal["newest", "oldest", "random"]
+"""Which runs a list shows first."""
 
 AGENT_TYPES = ("cip_orchestrator", "web_presence")
 
@@ -138,6 +141,7 @@ class MiddeskWorld:
         self._seed = seed
         self._random = random.Random(f"{seed}:middesk")
         self._lags = random.Random(f"{seed}:lag")
+        self._orders = random.Random(f"{seed}:orders")
         self._began = clock()
         self._epoch = epoch or datetime.now(UTC)
 
@@ -218,10 +222,19 @@ class MiddeskWorld:
 
     # How it looks
 
-    def page(self, number: int, size: int) -> tuple[list[ScriptedRun], int]:
-        """Return a page of the runs, counted from 0, newest first, and how many runs there are."""
-        runs = list(reversed(self.runs.values()))
-        return runs[number * size : (number + 1) * size], len(runs)
+    def listed(self, number: int, size: int, order: ListOrder = "newest") -> dict[str, Any]:
+        """Return a page of the runs, counted from 0, as it looks ("List agent runs")."""
+        runs = list(self.runs.values())
+        if order == "newest":
+            runs.reverse()
+        elif order == "random":
+            self._orders.shuffle(runs)
+        return {
+            "object": "list",
+            "has_more": (number + 1) * size < len(runs),
+            "data": [self.seen(run) for run in runs[number * size : (number + 1) * size]],
+            "total_count": len(runs),
+        }
 
     def seen(self, run: ScriptedRun, *, steps: bool = False) -> dict[str, Any]:
         """Return a run as a read shows it, which may lag behind."""

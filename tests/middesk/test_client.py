@@ -460,7 +460,7 @@ async def test_one_odd_run_does_not_hide_the_others(caplog: pytest.LogCaptureFix
 
 
 @virtual
-async def test_what_a_page_shows_ends_a_wait_for_it(middesk_server: MiddeskServer) -> None:
+async def test_what_a_page_shows_ends_a_wait_for_it_when_a_get_confirms_it(middesk_server: MiddeskServer) -> None:
     run = middesk_server.world.create(script=[(60.0, "completed")])
     async with client_of(middesk_server, latency=3600.0) as client:
         watched = client.watch([run.id])
@@ -468,7 +468,7 @@ async def test_what_a_page_shows_ends_a_wait_for_it(middesk_server: MiddeskServe
         middesk_server.world.end(run.id)
         await client.list_runs_page()
         assert [shown.phase async for shown in watched] == [Phase.SUCCEEDED]
-        assert endpoints(middesk_server) == ["get", "list"]
+        assert endpoints(middesk_server) == ["get", "list", "get"]
 
 
 # Failures

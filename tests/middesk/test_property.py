@@ -17,7 +17,7 @@ from codegen_async.middesk.webhooks import parse_event
 from codegen_async.models import Phase
 from codegen_async.testing import MiddeskWorld, run_virtual
 from codegen_async.testing.middesk_world import MiddeskScript, Moment, ScriptedRun
-from tests.middesk.memory import MemorySender
+from tests.middesk.memory import LISTS, MemorySender
 
 Behaviour = Literal["all", "some", "none", "absent"]
 
@@ -44,6 +44,7 @@ class Story:
     lag: float
     latency: float
     lost: float
+    list_runs: str
     copies: int
     seed: int
 
@@ -63,7 +64,7 @@ def scripts(draw: st.DrawFn) -> MiddeskScript:
 
 @st.composite
 def stories(draw: st.DrawFn) -> Story:
-    lives = draw(st.lists(scripts(), min_size=1, max_size=3))
+    lives = draw(st.lists(scripts(), min_size=1, max_size=5))
     waits = st.builds(
         Wait,
         run=st.integers(0, len(lives) - 1),
@@ -80,6 +81,7 @@ def stories(draw: st.DrawFn) -> Story:
         lag=draw(st.sampled_from([0.0, 2.0, 15.0, 60.0])),
         latency=draw(st.sampled_from([0.0, 0.3, 8.0])),
         lost=draw(st.sampled_from([0.0, 0.1])),
+        list_runs=draw(st.sampled_from(sorted(LISTS))),
         copies=draw(st.integers(0, 3)),
         seed=draw(st.integers(0, 1000)),
     )
@@ -94,7 +96,9 @@ class Stage:
         loop = asyncio.get_running_loop()
         self.world = MiddeskWorld(loop.time, seed=story.seed, lag=(0.0, story.lag))
         self.world.on_change = self._tell
-        sender = MemorySender(self.world, latency=story.latency, lost=story.lost, rng=self.rng)
+        sender = MemorySender(
+            self.world, latency=story.latency, lost=story.lost, rng=self.rng, list_runs=LISTS[story.list_runs]
+        )
         self.client = MiddeskClient("key", base_url="http://localhost", sender=sender)
         self.runs = [self.world.create(script=script) for script in story.scripts]
 

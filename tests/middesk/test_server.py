@@ -162,6 +162,35 @@ async def test_pages_say_whether_there_are_more(middesk_server: MiddeskServer) -
     assert await refused(middesk_server, "GET", "/v1/runs?per_page=0") == (422, "per_page")
 
 
+async def listed(server: MiddeskServer, query: str = "") -> list[str]:
+    """Return the ids of a page."""
+    return [run["id"] for run in (await call(server, "GET", f"/v1/runs{query}"))[1]["data"]]
+
+
+async def test_a_list_can_be_in_another_order() -> None:
+    async with MiddeskServer(list_order="oldest") as server:
+        ids = [server.world.create(script=[]).id for _ in range(7)]
+        assert await listed(server, "?per_page=3") == ids[:3]
+        assert await listed(server, "?per_page=3&page=3") == ids[6:]
+    async with MiddeskServer(list_order="random") as server:
+        ids = [server.world.create(script=[]).id for _ in range(20)]
+        first, second = await listed(server), await listed(server)
+        assert sorted(first) == sorted(second) == sorted(ids)
+        assert first != second
+
+
+async def test_a_page_holds_no_more_than_the_largest(middesk_server: MiddeskServer) -> None:
+    async with MiddeskServer(largest_page=30) as server:
+        for one in (server, middesk_server):
+            for _ in range(120):
+                one.world.create(script=[])
+        assert len(await listed(server, "?per_page=100")) == 30
+        assert len(await listed(server, "?per_page=100&page=4")) == 30
+        assert len(await listed(server, "?per_page=100&page=5")) == 0
+        assert len(await listed(middesk_server, "?per_page=500")) == 100
+        assert len(await listed(middesk_server)) == 25
+
+
 @pytest.mark.parametrize(
     ("path", "body", "expected"),
     [
