@@ -32,10 +32,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from codegen_async.models import RunId, RunLike
+from codegen_async.models import RunId, RunLike
 
 # C0 but for newline and tab, DEL, C1, marks that turn the direction of text: all can fake what a terminal shows.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from codegen_async.polling.polls import Stream
 from codegen_async.polling.queues import Queue, Stalest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from codegen_async.polling.windows import Watch
+from codegen_async.polling.windows import Watch
 
 
 class Turn(NamedTuple):

@@ -5,15 +5,11 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
+from codegen_async.models import RunId
 from codegen_async.polling.ranks import PAGE, RankBook
 from codegen_async.polling.windows import Watch, Windows
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-
-    from codegen_async.models import RunId
 
 _MOST_MISSES = 3  # pages without it until a run is taken not to be in the list
 

@@ -8,16 +8,12 @@ tells; and a page that is out of order, or too short, is not believed.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
+from codegen_async.models import RunId
 from codegen_async.polling.listing import Listing
 from codegen_async.polling.ranks import PAGE
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from codegen_async.models import RunId
-    from codegen_async.polling.windows import Watch
+from codegen_async.polling.windows import Watch
 
 _MANY = 16  # runs that may stand anywhere, from which on the list is read through for them
 _BARREN = 3  # pages in a row that show next to none, until that is given up

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from codegen_async.limits import Rate
+from codegen_async.limits import Rate
 
 _MARGIN = 1 / 600  # the limiter's window is a little longer than the server's; so is the grid, or bursts would form
 _LONGEST_PAUSE = 30.0

@@ -5,12 +5,9 @@ from __future__ import annotations
 import heapq
 import math
 import operator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from codegen_async.polling.windows import Watch
+from codegen_async.polling.windows import Watch
 
 _SLACK = 64  # void entries that are not worth sweeping out
 

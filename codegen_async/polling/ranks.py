@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from collections.abc import Sequence
 
 PAGE = 100
 """The most runs one page shows ("List Agent Runs": `limit` is at most 100)."""

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
+from codegen_async.limits import Rate
+from codegen_async.models import RunId
 from codegen_async.polling.agenda import Agenda
 from codegen_async.polling.listing import Listing
 from codegen_async.polling.numbered import NumberedListing
 from codegen_async.polling.pacing import Pace
 from codegen_async.polling.polls import GetPoll, ListPoll, Poll, Sighting, Stream
 from codegen_async.polling.windows import Watch
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
-
-    from codegen_async.limits import Rate
-    from codegen_async.models import RunId
 
 _FEW = 2  # runs a page shows besides
 _UNSEEN = 60.0  # seconds for which a run that nobody has seen yet counts as unseen

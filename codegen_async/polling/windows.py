@@ -6,15 +6,12 @@ import bisect
 import itertools
 import math
 import operator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from codegen_async.models import RunId
 from codegen_async.polling.ranks import PAGE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
 
 # Seconds. The chance of an end falls with age; how, depends on the law of durations, but age + 5 min serves all of
 # them. Of runs younger than 5 min nothing is known: some laws begin with a peak, some with none.
