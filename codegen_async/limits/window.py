@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush, nlargest
 from types import TracebackType
 from typing import Self
@@ -249,7 +249,7 @@ class _WindowSlot:
         self._taken = False
         self._cooling = False
         self._taken_at = 0.0
-        self._on_over: list[Callable[[], None]] = []
+        self._on_over: Sequence[Callable[[], None]] = ()
 
     async def __aenter__(self) -> Self:
         if self._cooling:
@@ -276,7 +276,8 @@ class _WindowSlot:
 
     def sent(self) -> None:
         self._may_be_counted = True
-        self._on_over += [note() for note in self._limiter.on_sent]
+        if self._limiter.on_sent:
+            self._on_over = (*self._on_over, *[note() for note in self._limiter.on_sent])
 
     def answered(self) -> None:
         if self._taken and not self._cooling:
