@@ -1,12 +1,4 @@
-"""Wait for remote runs. Knows no API.
-
-The rules:
-1. All waits of a client share one schedule and one driver. A wait is a listener on a run, not a task with a sleep.
-2. A request is chosen when its slot is held, not before, so the choice rests on the newest knowledge.
-3. A poll that fails delays what it would have shown; it fails nobody. Only the server's final word does: 401 and 403
-   end all waits, 404 ends those of one run (after a grace, as a new run may not be known everywhere yet).
-4. A wait that is cancelled or times out disturbs no other. When nobody waits, nothing runs.
-"""
+"""Serve all waits of a client; see the package."""
 
 from __future__ import annotations
 
@@ -15,7 +7,6 @@ import contextvars
 import copy
 import logging
 import math
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable, Sequence
 from typing import Generic, Protocol, TypeVar
 
@@ -36,6 +27,7 @@ from codegen_async.errors import (
 from codegen_async.limits import Slot
 from codegen_async.models import Phase, RunId, RunLike
 from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Sighting, Stream
+from codegen_async.waiting.listeners import Changes, Collector, Ending, Endings, Listener, is_still
 
 R = TypeVar("R", bound=RunLike)
 
@@ -156,7 +148,7 @@ class Waiting(Generic[R]):
         latency: float | None = None,
     ) -> AsyncGenerator[R]:
         """Yield the final snapshot of each run as it ends."""
-        return self._collect(_Endings[R](self._seconds(latency)), runs, timeout)
+        return self._collect(Endings[R](self._seconds(latency)), runs, timeout)
 
     def watch(
         self,
@@ -166,7 +158,7 @@ class Waiting(Generic[R]):
         latency: float | None = None,
     ) -> AsyncGenerator[R]:
         """Yield the first snapshot of each run and one for every change of its phase, until all have ended."""
-        return self._collect(_Changes[R](self._seconds(latency)), runs, timeout)
+        return self._collect(Changes[R](self._seconds(latency)), runs, timeout)
 
     # -- for the client
 
@@ -210,7 +202,7 @@ class Waiting(Generic[R]):
 
     async def _until_still(self, run: RunId | R, patience: float | None, latency: float | None) -> R:
         """Return the run's next snapshot in which it does not move by itself: ended or blocked."""
-        listener = _Ending[R](self._seconds(latency), asyncio.get_running_loop().create_future())
+        listener = Ending[R](self._seconds(latency), asyncio.get_running_loop().create_future())
         run_id = self._add(run, listener)
         try:
             if patience is None:
@@ -223,7 +215,7 @@ class Waiting(Generic[R]):
         raise _timed_out(run_id, listener.last)
 
     async def _collect(
-        self, listener: _Collector[R], runs: Iterable[RunId | R], patience: float | None
+        self, listener: Collector[R], runs: Iterable[RunId | R], patience: float | None
     ) -> AsyncGenerator[R]:
         wanted = {_id_of(run): run for run in runs}
         listener.open = dict.fromkeys(wanted)
@@ -246,7 +238,7 @@ class Waiting(Generic[R]):
     def _seconds(self, latency: float | None) -> float:
         return self._latency if latency is None else latency
 
-    def _add(self, run: RunId | R, listener: _Listener[R]) -> RunId:
+    def _add(self, run: RunId | R, listener: Listener[R]) -> RunId:
         if self._closed:
             raise ClientClosedError("the client is closed")
         snapshot = None if isinstance(run, int | str) else run
@@ -265,7 +257,7 @@ class Waiting(Generic[R]):
             self._settle(run_id, watched)
         return run_id
 
-    def _remove(self, run_id: RunId, listener: _Listener[R]) -> None:
+    def _remove(self, run_id: RunId, listener: Listener[R]) -> None:
         watched = self._watched.get(run_id)
         if watched is None or listener not in watched.listeners:
             return
@@ -299,7 +291,7 @@ class Waiting(Generic[R]):
     def _may_be_old(self, run: R) -> bool:
         if self._is_old is not None:
             return self._is_old(run)
-        return bool(self._reopened) and _is_still(run) and self.was_reopened(run.id)
+        return bool(self._reopened) and is_still(run) and self.was_reopened(run.id)
 
     def _fail(self, run_id: RunId, error: Exception) -> None:
         watched = self._watched.get(run_id)
@@ -400,7 +392,7 @@ class Waiting(Generic[R]):
         """Whether a snapshot that may be incomplete, or older than what is known, tells something."""
         known = self._watched[run.id].run
         changed = known is not None and known.phase is not run.phase
-        return (changed or _is_still(run)) and not self._may_be_old(run)
+        return (changed or is_still(run)) and not self._may_be_old(run)
 
     def _brief(self, run: R, news: Collection[RunId]) -> Sighting:
         """Describe a run of a page; of foreign ones only where they stand matters."""
@@ -435,111 +427,16 @@ class Waiting(Generic[R]):
         return isinstance(error, InvalidRequestError)
 
 
-class _Listener(Generic[R]):
-    """Hear of one or more runs, and say how often they want to be looked at."""
-
-    __slots__ = ("latency",)
-
-    def __init__(self, latency: float) -> None:
-        self.latency = latency
-
-    def tell(self, run: R) -> bool:
-        """Take in a snapshot; return whether nothing more about this run is wanted."""
-        raise NotImplementedError
-
-    def fail(self, run_id: RunId, error: Exception) -> None:
-        """Take in that there will be no more snapshots of this run."""
-        raise NotImplementedError
-
-
 class _Watched(Generic[R]):
     """A run somebody waits for."""
 
     __slots__ = ("listeners", "run", "since", "unreadable")
 
     def __init__(self, since: float) -> None:
-        self.listeners: list[_Listener[R]] = []
+        self.listeners: list[Listener[R]] = []
         self.run: R | None = None
         self.since = since
         self.unreadable = 0
-
-
-class _Ending(_Listener[R]):
-    """Wait for the end of one run: a future and nothing else, since there may be 100,000."""
-
-    __slots__ = ("future", "last")
-
-    def __init__(self, latency: float, future: asyncio.Future[R]) -> None:
-        super().__init__(latency)
-        self.future = future
-        self.last: R | None = None
-
-    def tell(self, run: R) -> bool:
-        self.last = run
-        still = _is_still(run)
-        if still and not self.future.done():
-            self.future.set_result(run)
-        return still
-
-    def fail(self, run_id: RunId, error: Exception) -> None:  # noqa: ARG002 - there is only one run
-        if not self.future.done():
-            self.future.set_exception(error)
-            self.future.exception()  # whoever waits may be cancelled in the same moment; that is no error to report
-
-
-class _Collector(_Listener[R]):
-    """Collect news of many runs for one consumer."""
-
-    def __init__(self, latency: float) -> None:
-        super().__init__(latency)
-        self.open: dict[RunId, R | None] = {}  # the runs of which more may come, and what is known of them
-        self.news: deque[R | Exception] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-
-    async def arrival(self, until: float | None) -> bool:
-        """Wait for news until a time of the loop's clock; return whether there is any."""
-        self._waiter = asyncio.get_running_loop().create_future()
-        await asyncio.wait((self._waiter,), timeout=None if until is None else max(0.0, until - _now()))
-        return bool(self.news)
-
-    def fail(self, run_id: RunId, error: Exception) -> None:
-        self.open.pop(run_id, None)
-        self._add(error)
-
-    def _add(self, news: R | Exception) -> None:
-        self.news.append(news)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
-class _Endings(_Collector[R]):
-    """Collect each run once, when it does not move by itself any more."""
-
-    def tell(self, run: R) -> bool:
-        if not _is_still(run):
-            self.open[run.id] = run
-            return False
-        self.open.pop(run.id, None)
-        self._add(run)
-        return True
-
-
-class _Changes(_Collector[R]):
-    """Collect the first snapshot of each run and every one in which its phase is another."""
-
-    def tell(self, run: R) -> bool:
-        before = self.open.get(run.id)
-        if before is None or before.phase is not run.phase:
-            self._add(run)
-        if run.phase.is_terminal:
-            self.open.pop(run.id, None)
-            return True
-        self.open[run.id] = run
-        return False
-
-
-def _is_still(run: RunLike) -> bool:
-    return run.phase.is_terminal or run.phase is Phase.BLOCKED
 
 
 def _id_of(run: RunId | RunLike) -> RunId:

@@ -1,0 +1,113 @@
+"""What hears of runs: one for each wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+from codegen_async.models import Phase, RunId, RunLike
+
+R = TypeVar("R", bound=RunLike)
+
+
+class Listener(Generic[R]):
+    """Hear of one or more runs, and say how often they want to be looked at."""
+
+    __slots__ = ("latency",)
+
+    def __init__(self, latency: float) -> None:
+        self.latency = latency
+
+    def tell(self, run: R) -> bool:
+        """Take in a snapshot; return whether nothing more about this run is wanted."""
+        raise NotImplementedError
+
+    def fail(self, run_id: RunId, error: Exception) -> None:
+        """Take in that there will be no more snapshots of this run."""
+        raise NotImplementedError
+
+
+class Ending(Listener[R]):
+    """Wait for the end of one run: a future and nothing else, since there may be 100,000."""
+
+    __slots__ = ("future", "last")
+
+    def __init__(self, latency: float, future: asyncio.Future[R]) -> None:
+        super().__init__(latency)
+        self.future = future
+        self.last: R | None = None
+
+    def tell(self, run: R) -> bool:
+        """Take in a snapshot; see `Listener`."""
+        self.last = run
+        still = is_still(run)
+        if still and not self.future.done():
+            self.future.set_result(run)
+        return still
+
+    def fail(self, run_id: RunId, error: Exception) -> None:  # noqa: ARG002 - there is only one run
+        """Take in that there will be no more; see `Listener`."""
+        if not self.future.done():
+            self.future.set_exception(error)
+            self.future.exception()  # whoever waits may be cancelled in the same moment; that is no error to report
+
+
+class Collector(Listener[R]):
+    """Collect news of many runs for one consumer."""
+
+    def __init__(self, latency: float) -> None:
+        super().__init__(latency)
+        self.open: dict[RunId, R | None] = {}  # the runs of which more may come, and what is known of them
+        self.news: deque[R | Exception] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def arrival(self, until: float | None) -> bool:
+        """Wait for news until a time of the loop's clock; return whether there is any."""
+        loop = asyncio.get_running_loop()
+        self._waiter = loop.create_future()
+        await asyncio.wait((self._waiter,), timeout=None if until is None else max(0.0, until - loop.time()))
+        return bool(self.news)
+
+    def fail(self, run_id: RunId, error: Exception) -> None:
+        """Take in that there will be no more; see `Listener`."""
+        self.open.pop(run_id, None)
+        self._add(error)
+
+    def _add(self, news: R | Exception) -> None:
+        self.news.append(news)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Endings(Collector[R]):
+    """Collect each run once, when it does not move by itself any more."""
+
+    def tell(self, run: R) -> bool:
+        """Take in a snapshot; see `Listener`."""
+        if not is_still(run):
+            self.open[run.id] = run
+            return False
+        self.open.pop(run.id, None)
+        self._add(run)
+        return True
+
+
+class Changes(Collector[R]):
+    """Collect the first snapshot of each run and every one in which its phase is another."""
+
+    def tell(self, run: R) -> bool:
+        """Take in a snapshot; see `Listener`."""
+        before = self.open.get(run.id)
+        if before is None or before.phase is not run.phase:
+            self._add(run)
+        if run.phase.is_terminal:
+            self.open.pop(run.id, None)
+            return True
+        self.open[run.id] = run
+        return False
+
+
+def is_still(run: RunLike) -> bool:
+    """Whether a run does not move by itself: it has ended, or is blocked."""
+    return run.phase.is_terminal or run.phase is Phase.BLOCKED
