@@ -37,7 +37,7 @@ test: .venv/made  ## the tests, under 8 minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 test-all: test  ## the slow proofs as well: kill loops, 10,000 prompts, 100,000 requests and waits; 9 minutes in all
-	$(BIN)/python -m pytest -n $(JOBS) -m slow
+	$(BIN)/python -m pytest -n $(JOBS) -m slow -rP
 
 lint: .venv/made  ## style, import contracts
 	$(BIN)/ruff format --check .
