@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ _COLUMNS = ("prompt", "key", *(name for name in Task.__struct_fields__ if name !
 _Line = tuple[int, dict[str, Any]]
 
 _decode = msgspec.json.Decoder().decode
+_NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
+_MARK = b"\xef\xbb\xbf"  # of a byte order, as some editors and spreadsheets write it at the beginning
+_DIGITS = re.compile("[0-9]{1,100}")  # Python reads no number of thousands of them, and no id has so many
 
 
 def read_tasks(path: Path) -> Generator[tuple[str, Task]]:
@@ -35,11 +39,21 @@ def read_tasks(path: Path) -> Generator[tuple[str, Task]]:
     if reader is None:
         raise InvalidArgumentError("path", str(path), "a .jsonl or .csv file")
     try:
+        path.name.encode()  # items without a key are called by it
         for line, fields in reader(path):
             yield _named_task(path, line, fields)
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
-        raise InvalidArgumentError("path", str(path), f"a readable file ({reason})") from None
+    except InvalidArgumentError:
+        raise
+    except (OSError, ValueError) as exc:
+        raise InvalidArgumentError("path", str(path), f"a readable file ({_reason(exc)})") from None
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return "its name is not UTF-8"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return str(error.strerror if isinstance(error, OSError) else error)  # a path with a null character in it
 
 
 def _named_task(path: Path, line: int, fields: Mapping[str, Any]) -> tuple[str, Task]:
@@ -56,12 +70,13 @@ def _named_task(path: Path, line: int, fields: Mapping[str, Any]) -> tuple[str, 
 
 def _read_json_lines(path: Path) -> Iterator[_Line]:
     with path.open("rb") as file:
-        for line, content in enumerate(file, 1):
+        for line, text in enumerate(file, 1):
+            content = text.removeprefix(_MARK) if line == 1 else text
             if not content.strip():
                 continue
             try:
                 fields = _decode(content)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+            except _NOT_JSON as exc:
                 raise _bad(path, line, "line", content[:40], f"JSON ({exc})") from None
             if not isinstance(fields, dict):
                 raise _bad(path, line, "line", content[:40], "a JSON object")
@@ -69,7 +84,7 @@ def _read_json_lines(path: Path) -> Iterator[_Line]:
 
 
 def _read_csv(path: Path) -> Iterator[_Line]:
-    with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write a mark at the beginning
+    with path.open(encoding="utf-8-sig", newline="") as file:  # without the mark
         rows = csv.reader(file, strict=True)
         header: list[str] | None = None
         while True:
@@ -105,13 +120,13 @@ def _csv_fields(path: Path, line: int, header: list[str], row: list[str]) -> dic
 
 def _csv_value(path: Path, line: int, name: str, cell: str) -> Any:
     if name == "repo_id":
-        return int(cell) if cell.isascii() and cell.isdigit() else cell
+        return int(cell) if _DIGITS.fullmatch(cell) else cell
     if name == "images" and not cell.startswith("["):
         return [cell]
     if name in ("images", "metadata"):
         try:
             return _decode(cell)
-        except (msgspec.MsgspecError, RecursionError) as exc:
+        except _NOT_JSON as exc:
             raise _bad(path, line, name, cell, f"JSON ({exc})") from None
     return cell
 

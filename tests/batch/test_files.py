@@ -75,6 +75,10 @@ def test_csv_is_read_column_by_column(tmp_path: Path) -> None:
         ("in.jsonl", '{"prompt": "a", "metadata": []}', "in.jsonl, line 1, metadata"),
         ("in.jsonl", '{"prompt": "a"}\n\n["a"]', "in.jsonl, line 3, line"),
         ("in.jsonl", '{"prompt": "a"', "in.jsonl, line 1, line"),
+        ("in.jsonl", '{"prompt": "a"}\n\ufeff{"prompt": "b"}', "in.jsonl, line 2, line"),
+        ("in.jsonl", '{"prompt": "a", "repo_id": ' + "1" * 5000 + "}", "in.jsonl, line 1, line"),
+        ("in.csv", "prompt,repo_id\na," + "1" * 5000 + "\n", "in.csv, line 2, repo_id"),
+        ("in.csv", "prompt,metadata\na," + "1" * 5000 + "\n", "in.csv, line 2, metadata"),
         ("in.jsonl", "[" * 100_000, "in.jsonl, line 1, line"),
         ("in.csv", "prompt\n\n \n", "in.csv, line 3, prompt"),
         ("in.csv", "prompt,repo_id\na,x\n", "in.csv, line 2, repo_id"),
@@ -101,6 +105,19 @@ def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path, name: str) -> None:
     path.write_bytes(b'prompt\n{"prompt": "\xe4"}\n' if name == "in.csv" else b'{"prompt": "\xe4"}\n')
     with pytest.raises(InvalidArgumentError):
         list(read_tasks(path))
+
+
+def test_a_mark_at_the_beginning_of_json_lines_is_no_part_of_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "in.jsonl", '\ufeff{"prompt": "a"}\n')
+    assert list(read_tasks(path)) == [("#in.jsonl:1", Task(prompt="a"))]
+
+
+@pytest.mark.parametrize("name", ["\udcff.jsonl", "\udcff.csv", "a\0.jsonl"])
+def test_a_file_whose_name_cannot_be_one_is_refused(tmp_path: Path, name: str) -> None:
+    if "\0" not in name:
+        write(tmp_path / name, '{"prompt": "a"}\n')
+    with pytest.raises(InvalidArgumentError, match="a readable file"):
+        list(read_tasks(tmp_path / name))
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
