@@ -7,6 +7,7 @@ code, so it may say neither a token nor to which server one is sent.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -14,9 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from codegen_async.arguments import LARGEST_ID
 from codegen_async.cli.errors import CommandError, Exit, UsageError
 from codegen_async.errors import ConfigurationError, clean
 from codegen_async.secret import Secret
+
+_DIGITS = re.compile("[0-9]{1,18}")
+_NAME = re.compile("[a-z_]{1,40}")
 
 PROJECT_FILE = Path("codegen-async.toml")
 
@@ -101,9 +106,10 @@ def required(settings: Settings, name: str) -> Any:
     value = settings[name].value
     if value is None:
         key = next(key for key in KEYS if key.name == name)
-        flag = "" if key.secret else f" or give --{name.replace('_', '-')}"
-        hint = f"set {key.variable}, write {name} = ... into {user_file()} (mode 0600){flag}"
-        raise CommandError(f"{name} is not set", hint, Exit.AUTH if key.secret else Exit.USAGE)
+        file = f"write {name} = ... into {user_file()} (mode 0600)"
+        ways = f"or {file}" if key.secret else f"{file}, or give --{name.replace('_', '-')}"
+        code = Exit.AUTH if key.secret else Exit.USAGE
+        raise CommandError(f"{name} is not set", f"set {key.variable}, {ways}", code)
     return value
 
 
@@ -117,19 +123,35 @@ def _resolve(key: Key, layers: list[tuple[str, Mapping[str, Any]]]) -> Setting:
 
 
 def _checked(key: Key, given: Any, source: str) -> str | int | Secret:
-    if key.secret:
-        try:
-            return Secret(str(given), f"{key.name} (from {source})")
-        except ConfigurationError as error:
-            raise CommandError(str(error), code=Exit.AUTH) from None
     if key.kind is int:
-        text = str(given)
-        if not (text.isascii() and text.isdigit() and int(text) > 0):
-            raise UsageError(f"{key.name}: expected a positive integer, got {clean(repr(given))} (from {source})")
-        return int(text)
+        number = _number(given)
+        if number is None:
+            raise UsageError(f"{key.name}: expected a positive integer, got {_shown(given)} (from {source})")
+        return number
     if not isinstance(given, str):
-        raise UsageError(f"{key.name}: expected a text, got {clean(repr(given))} (from {source})")
-    return given
+        shown = "something else" if key.secret else _shown(given)
+        raise UsageError(f"{key.name}: expected a text, got {shown} (from {source})")
+    if not key.secret:
+        return given
+    try:
+        return Secret(given, f"{key.name} (from {source})")
+    except ConfigurationError as error:
+        raise CommandError(str(error), code=Exit.AUTH) from None
+
+
+def _number(given: Any) -> int | None:
+    """Return an id; None if it is none."""
+    if isinstance(given, str):
+        return int(given) if _DIGITS.fullmatch(given) and int(given) > 0 else None
+    whole = isinstance(given, int) and not isinstance(given, bool)
+    return given if whole and 0 < given <= LARGEST_ID else None
+
+
+def _shown(given: Any) -> str:
+    try:
+        return clean(repr(given))
+    except ValueError:  # Python prints no number of more than 4300 digits
+        return "a number too large to show"
 
 
 def _environment() -> Mapping[str, str]:
@@ -167,9 +189,10 @@ def _read(path: Path) -> Mapping[str, Any]:
         return {}
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # thousands of digits or of brackets are no errors of TOML
         raise UsageError(f"{path} is not valid TOML: {clean(str(error))}") from None
     if unknown := sorted(set(values) - {key.name for key in KEYS}):
-        known = ", ".join(key.name for key in KEYS)
-        raise UsageError(f"{path}: unknown setting {clean(unknown[0])!r}", f"known are {known}")
+        # Anything but a plain name may be a token that was written where a name belongs.
+        name = f" {unknown[0]!r}" if _NAME.fullmatch(unknown[0]) else ""
+        raise UsageError(f"{path}: unknown setting{name}", f"known are {', '.join(key.name for key in KEYS)}")
     return values

@@ -77,6 +77,10 @@ def test_a_project_decides_neither_the_token_nor_where_it_goes(user_file: Path, 
     [
         ("org_id = ", "is not valid TOML"),
         ("orgid = 1", "unknown setting 'orgid'"),
+        ("org_id = " + "1" * 5000, "is not valid TOML: Exceeds the limit"),
+        ("org_id = 0x" + "f" * 5000, "org_id: expected a positive integer, got a number too large to show"),
+        ("org_id = " + "[" * 3000, "is not valid TOML"),
+        ("token = 5", "token: expected a text, got something else"),
         ("org_id = -1", "org_id: expected a positive integer, got -1"),
         ("org_id = true", "org_id: expected a positive integer"),
         ("base_url = 1", "base_url: expected a text, got 1"),
@@ -90,6 +94,14 @@ def test_a_file_that_cannot_be_right_is_named(user_file: Path, text: str, compla
     with pytest.raises(CommandError, match=complaint) as caught:
         config.load(Flags())
     assert str(user_file) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [CANARY, CANARY.upper(), '"a token"', "a" * 50])
+def test_a_name_that_may_be_a_token_is_not_shown(user_file: Path, name: str) -> None:
+    write(user_file, f"{name} = 1")
+    with pytest.raises(CommandError) as caught:
+        config.load(Flags())
+    assert str(caught.value) == f"{user_file}: unknown setting"
 
 
 def test_view_names_each_source_and_never_the_secret(bare: CommandLine) -> None:
