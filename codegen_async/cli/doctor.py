@@ -58,7 +58,7 @@ def doctor(
     if output.structured:
         output.records([finding._asdict() for finding in findings])
     else:
-        output.table(("CHECK", "STATUS", "FOUND"), [finding[:3] for finding in findings])
+        output.table(("CHECK", "STATUS", "FOUND"), [finding[:3] for finding in findings], whole=True)
     return next((finding.code for finding in findings if finding.code is not Exit.OK), Exit.OK)
 
 

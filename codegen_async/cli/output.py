@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # What `errors.clean` takes out and JSON does not escape by itself.
-_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 WHOLE = 2**31
 """More characters than any text has."""
 
@@ -116,15 +116,21 @@ class Output:
             console.print(line)
         return printed.get()
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Print rows: a table on a terminal, elsewhere fields with tabs between and no heading."""
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: bool = False) -> None:
+        """Print rows: a table on a terminal, elsewhere fields with tabs between and no heading.
+
+        Args:
+            columns: the headings.
+            rows: the fields below them.
+            whole: whether what does not fit into the last column goes on below, instead of being cut off.
+        """
         if not _is_tty(sys.stdout):
             for row in rows:
                 self.row(columns, row)
             return
         from rich.console import Console
 
-        Console(file=sys.stdout).print(make_table(columns, rows, stretched=True))
+        Console(file=sys.stdout).print(make_table(columns, rows, stretched=True, whole=whole))
 
     def note(self, text: str) -> None:
         """Tell the user something that is not data."""
@@ -137,18 +143,34 @@ class Output:
             write(sys.stderr, f"{printable(text)}\n")
 
 
-def make_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stretched: bool = False) -> Table:
-    """Return rows as a table for a terminal; stretched, the last column gets what the others leave of the width."""
+def make_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, stretched: bool = False, whole: bool = False
+) -> Table:
+    """Return rows as a table for a terminal.
+
+    Args:
+        columns: the headings.
+        rows: the fields below them.
+        stretched: whether the last column gets what the others leave of the width.
+        whole: whether what does not fit into it goes on below, instead of being cut off.
+    """
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=stretched)
     for column in columns:
         last = stretched and column == columns[-1]
-        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if last else None)
+        if last and whole:
+            table.add_column(column, overflow="fold", ratio=1)
+        else:
+            table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if last else None)
+    limit = WHOLE if whole else 200
     for row in rows:
         table.add_row(
-            *(Text(one_line(field), style=_style(column, field)) for column, field in zip(columns, row, strict=True))
+            *(
+                Text(one_line(field, limit), style=_style(column, field))
+                for column, field in zip(columns, row, strict=True)
+            )
         )
     return table
 

@@ -59,6 +59,15 @@ def test_colours_are_for_those_who_want_them(cli: CommandLine, fake: Served) -> 
     assert "\x1b" not in cli.on_terminal("run", "list", env={"TERM": "dumb"}).err
 
 
+def test_a_remedy_is_never_cut_off(bare: CommandLine) -> None:
+    env = {"XDG_CONFIG_HOME": "/c", "NO_COLOR": "1"}
+    shown = bare.on_terminal("doctor", "--base-url", "http://127.0.0.1:9", width=80, env=env)
+    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in shown.err.splitlines()]
+    assert max(map(len, lines)) == 80
+    remedy = "set CODEGEN_API_TOKEN, or write token = ... into /c/codegen-async/config.toml (mode 0600)"
+    assert remedy in " ".join(" ".join(lines).split())
+
+
 def test_a_table_fits_the_width(cli: CommandLine, fake: Served) -> None:
     run_id = fake.create()
     narrow = cli.on_terminal("run", "list", env={"COLUMNS": "70", "NO_COLOR": "1"}).err
