@@ -103,9 +103,10 @@ def check_journal(path: Path | None) -> Finding:
     if path is None:
         return Finding("journal", Verdict.SKIP, "give --journal PATH to check one")
     from codegen_async.batch.schema import explained, open_to_read
+    from codegen_async.cli.inputs import existing
 
     try:
-        with closing(open_to_read(path)) as connection, explained(path):
+        with closing(open_to_read(existing(path))) as connection, explained(path):
             said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except Exception as error:  # noqa: BLE001 - told as a finding
         return failed("journal", error)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import shlex
+from collections.abc import Iterable
 
 from codegen_async.errors import (
     APIError,
@@ -111,11 +112,16 @@ _KINDS: tuple[tuple[type[Exception], Exit, str], ...] = (
 )
 
 
-def explain(error: Exception) -> CommandError:
-    """Return an error as what the user is told about it."""
+def explain(error: Exception, options: Iterable[str] = ()) -> CommandError:
+    """Return an error as what the user is told about it.
+
+    Args:
+        error: what happened.
+        options: those that lead to the same server, for the commands of hints.
+    """
     if isinstance(error, CommandError):
         return error
-    special = _explain_run(error) or _explain_unknown(error)
+    special = _explain_run(error, options) or _explain_unknown(error, options)
     if special is not None:
         return special
     for kind, code, hint in _KINDS:
@@ -125,26 +131,23 @@ def explain(error: Exception) -> CommandError:
     return CommandError(what, "please report it with what --debug shows")
 
 
-def _explain_run(error: Exception) -> CommandError | None:
+def _explain_run(error: Exception, options: Iterable[str]) -> CommandError | None:
     if isinstance(error, WaitTimeoutError):
-        return CommandError(str(error), f"it goes on; {_again(error)}", Exit.TIMEOUT)
+        again = command(_group(error), "wait", error.run_id, *options)
+        return CommandError(str(error), f"it goes on; wait again: {again}", Exit.TIMEOUT)
     if isinstance(error, RunBlockedError):
-        answer = command(*_group(error), "resume", error.run_id)
+        answer = command(_group(error), "resume", error.run_id, *options)
         return CommandError(str(error), f"answer it: {answer} ...", Exit.ATTENTION)
     return None
 
 
-def _again(error: RunError) -> str:
-    return f"wait again: {command(*_group(error), 'wait', error.run_id)}"
+def _group(error: RunError) -> str:
+    return "run" if isinstance(error.run_id, int) else "middesk"
 
 
-def _group(error: RunError) -> tuple[str, ...]:
-    return ("run",) if isinstance(error.run_id, int) else ("middesk",)
-
-
-def _explain_unknown(error: Exception) -> CommandError | None:
+def _explain_unknown(error: Exception, options: Iterable[str]) -> CommandError | None:
     if isinstance(error, CreateOutcomeUnknownError):
-        look = command("run", "get", "--key", error.key)
+        look = command("run", "get", "--key", error.key, *options)
         what = "the create was sent and its answer lost; no run with its key was found"
         return CommandError(what, f"look again before you create it once more: {look}", Exit.ATTENTION)
     if isinstance(error, OutcomeUnknownError):

@@ -22,6 +22,8 @@ app: App = App(
 Window = Literal["sliding", "fixed", "first-hit", "bucket", "two-counter"]
 Many = tuple[str, ...]
 
+_LAST_PORT = 65535
+
 
 @app.command(
     help_epilogue="""\
@@ -59,6 +61,8 @@ def serve(
     from codegen_async.cli import serving
     from codegen_async.cli.session import execute
 
+    if not 0 <= port <= _LAST_PORT:
+        raise UsageError(f"--port: expected 0..{_LAST_PORT}")
     if not speed > 0 or not latency >= 0 or not median > 0:
         raise UsageError("--speed and --median: expected more than 0; --latency: 0 or more")
     make = serving.middesk if api == "middesk" else partial(serving.codegen, plan=plan, median=median)

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from codegen_async.cli.errors import UsageError
+from codegen_async.cli.errors import CommandError, UsageError
 from codegen_async.errors import clean
 
 STDIN = "-"
@@ -42,7 +42,7 @@ def read_json(name: str, given: str) -> Any:
     text = _read(None) if given == STDIN else given
     try:
         return msgspec.json.decode(text)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # lone surrogates; thousands of digits or of brackets
         hint = "a text needs quotes of its own: '\"yes\"'"
         raise UsageError(f"{name}: expected JSON, got {clean(text, 60)}", hint) from None
 
@@ -61,11 +61,25 @@ def read_metadata(given: str | None) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value)
 
 
+def existing(journal: Path) -> Path:
+    """Return the path of a journal if there is one.
+
+    Raises:
+        CommandError: there is none.
+    """
+    if not journal.is_file():
+        raise CommandError(
+            f"{journal}: there is no such journal", "the journal of a batch is FILE.db, or as --journal said"
+        )
+    return journal
+
+
 def _read(file: Path | None) -> str:
     try:
         content = sys.stdin.buffer.read() if file is None else file.read_bytes()
         return content.decode("utf-8")
     except UnicodeDecodeError:
         raise UsageError(f"{file or 'standard input'} is not UTF-8 text") from None
-    except OSError as error:
-        raise UsageError(f"{file or 'standard input'} cannot be read: {error.strerror}") from None
+    except (OSError, ValueError) as error:  # a path with a null character in it
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{file or 'standard input'} cannot be read: {reason}") from None

@@ -92,12 +92,13 @@ def list_(
 
 
 @app.command(
+    usage="Usage: codegen-async middesk wait [OPTIONS] RUN_ID ...",
     help_epilogue="""\
 Shows each run as it ends or asks something. The exit code is 3 if one failed,
 else 7 if one asks something.
 
 Example:
-  codegen-async middesk wait 5f0d2a52-6b4c-4f8e-9a43-52a7e43a1f0c --timeout 600"""
+  codegen-async middesk wait 5f0d2a52-6b4c-4f8e-9a43-52a7e43a1f0c --timeout 600""",
 )
 def wait(
     run_ids: Annotated[tuple[str, ...], Parameter(name="RUN_ID", help="The runs.")],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from cyclopts import Group, Parameter
 
@@ -16,9 +16,21 @@ Timeout = Annotated[float | None, Parameter(help="Seconds until the wait gives u
 Latency = Annotated[float | None, Parameter(help="Seconds within which a change is to be noticed. Default: 5.")]
 
 
+class Options:
+    """Know how they were given."""
+
+    def words(self) -> Iterator[str]:
+        """Yield what has to be typed for the same options."""
+        for field in fields(cast("Any", self)):
+            value = getattr(self, field.name)
+            if value != field.default:
+                flag = f"--{field.name.replace('_', '-')}"
+                yield from (flag,) if value is True else (flag, str(value))
+
+
 @Parameter(name="*", group=_OUTPUT)
 @dataclass(frozen=True, kw_only=True)
-class Display:
+class Display(Options):
     """How results and progress are shown."""
 
     json: Annotated[bool, Parameter(help="Print one JSON document.")] = False
@@ -28,8 +40,21 @@ class Display:
     debug: Annotated[bool, Parameter(help="Show the traceback of an error.")] = False
 
 
+@Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Server:
+class Limits(Options):
+    """How a batch is run."""
+
+    max_active: Annotated[int | None, Parameter(help="Most runs under way at once. Default: what the API allows.")] = (
+        None
+    )
+    max_attempts: Annotated[
+        int, Parameter(help="Most runs created for a prompt whose runs fail.", show_default=True)
+    ] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server(Options):
     """Which Codegen server to talk to, as which organization."""
 
     org_id: Annotated[int | None, Parameter(help="Organization. Default: CODEGEN_ORG_ID, else the config files.")] = (
@@ -38,14 +63,6 @@ class Server:
     base_url: Annotated[str | None, Parameter(help="Server. Default: CODEGEN_API_BASE_URL, else the user's file.")] = (
         None
     )
-
-    def words(self) -> Iterator[str]:
-        """Yield what has to be typed for the same connection."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and value is not False:
-                flag = f"--{field.name.replace('_', '-')}"
-                yield from (flag,) if value is True else (flag, str(value))
 
 
 @Parameter(name="*", group=_CONNECTION)
@@ -64,20 +81,16 @@ class Connection(Server):
 
 @Parameter(name="*", group=_CONNECTION)
 @dataclass(frozen=True, kw_only=True)
-class MiddeskConnection:
+class MiddeskConnection(Options):
     """Which Middesk server to talk to."""
 
     base_url: Annotated[
         str | None, Parameter(help="Server. Default: MIDDESK_API_BASE_URL, else where the key belongs.")
     ] = None
 
-    def words(self) -> Iterator[str]:
-        """Yield what has to be typed for the same connection."""
-        if self.base_url is not None:
-            yield from ("--base-url", self.base_url)
-
 
 HERE = Connection()
 REAL = RealServer()
 MIDDESK = MiddeskConnection()
 PLAIN = Display()
+UNLIMITED = Limits()

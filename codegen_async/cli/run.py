@@ -65,9 +65,10 @@ def create(
     from codegen_async.cli.inputs import read_metadata, read_prompt
     from codegen_async.cli.targets import default_repo, execute_on
 
+    _check_timeout(timeout, wait=wait)
     text, extra = read_prompt(prompt, file), read_metadata(metadata)
     repo = default_repo(connection) if repo_id is None else repo_id
-    name = key or uuid.uuid4().hex
+    name = uuid.uuid4().hex if key is None else key
 
     async def work(session: Session[CodegenClient]) -> Exit:
         session.resume = command("run", "get", "--key", name, *connection.words())
@@ -185,6 +186,9 @@ def logs(
     if follow and (reverse or display.json):
         raise UsageError(f"--follow goes on: --{'reverse' if reverse else 'json'} does not fit", "use --jsonl for JSON")
 
+    if latency is not None and not follow:
+        raise UsageError("--latency is how soon --follow notices a row: it needs --follow")
+
     async def work(session: Session[CodegenClient]) -> Exit:
         client, output = session.client, session.output
         session.resume = command("run", "logs", run_id, *(["--follow"] if follow else []), *connection.words())
@@ -206,12 +210,13 @@ def logs(
 
 
 @app.command(
+    usage="Usage: codegen-async run wait [OPTIONS] RUN_ID ...",
     help_epilogue="""\
 Shows each run as it ends. The exit code is 3 if one failed or was stopped, else 7 if one is paused.
 
 Examples:
   codegen-async run wait 40012 --timeout 3600
-  codegen-async run wait 40012 40015 --jsonl"""
+  codegen-async run wait 40012 40015 --jsonl""",
 )
 def wait(
     run_ids: Annotated[tuple[int, ...], Parameter(name="RUN_ID", help="The runs.")],
@@ -238,7 +243,7 @@ def wait(
             ended.append(run)
             if not session.output.json:
                 show_run(session.output, run)
-            _note_pause(session, run)
+            _note_pause(session, run, connection)
         if session.output.json:
             session.output.document([fields_of(run) for run in ended])
         return verdict(ended)
@@ -269,6 +274,7 @@ def resume(
     from codegen_async.cli.inputs import read_prompt
     from codegen_async.cli.targets import execute_on
 
+    _check_timeout(timeout, wait=wait)
     text = read_prompt(prompt, file)
 
     async def work(session: Session[CodegenClient]) -> Exit:
@@ -277,6 +283,11 @@ def resume(
         return await _started(session, run, connection, wait=wait, timeout=timeout)
 
     return execute_on(connection, display, work)
+
+
+def _check_timeout(timeout: float | None, *, wait: bool) -> None:
+    if timeout is not None and not wait:
+        raise UsageError("--timeout is how long --wait waits: it needs --wait")
 
 
 async def _started(
@@ -292,25 +303,26 @@ async def _started(
     from codegen_async.cli.render import fields_of, show_run
 
     session.resume = command("run", "wait", run.id, *connection.words())
+    # Before anything goes to the standard output, which may be full: whoever paid for the run has to know its id.
+    session.output.note(f"run {run.id} started: {run.web_url or ''}")
     if not wait:
         if session.output.structured:
             session.output.document(fields_of(run))
         else:
             session.output.line(str(run.id))
-            session.output.note(f"started: {run.web_url or run.id}")
         return Exit.OK
-    session.output.note(f"run {run.id} started: {run.web_url or ''}")
     ended = [final async for final in until_rest(session, [run], timeout=timeout)]
     show_run(session.output, ended[0])
-    _note_pause(session, ended[0])
+    _note_pause(session, ended[0], connection)
     return verdict(ended)
 
 
-def _note_pause(session: Session[CodegenClient], run: AgentRun) -> None:
+def _note_pause(session: Session[CodegenClient], run: AgentRun, connection: Connection) -> None:
     from codegen_async.models import Phase
 
     if run.phase is Phase.BLOCKED:
-        session.output.note(f"run {run.id} is paused; to answer it: {command('run', 'resume', run.id)} ...")
+        answer = command("run", "resume", run.id, *connection.words())
+        session.output.note(f"run {run.id} is paused; to answer it: {answer} ...")
 
 
 async def _keyed(client: CodegenClient, key: str) -> AgentRun:

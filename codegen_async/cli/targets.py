@@ -9,10 +9,11 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from codegen_async.cli import config
-from codegen_async.cli.errors import Exit
-from codegen_async.cli.options import Connection, Display, MiddeskConnection, Server
+from codegen_async.cli.errors import Exit, explain
+from codegen_async.cli.options import Connection, Display, MiddeskConnection, Options, Server
 from codegen_async.cli.session import Target, Work, execute
 from codegen_async.codegen.client import CodegenClient
+from codegen_async.errors import OutcomeUnknownError, RunError
 
 if TYPE_CHECKING:
     from codegen_async.middesk.client import MiddeskClient
@@ -49,17 +50,17 @@ def execute_on(connection: Server, display: Display, work: Work[CodegenClient]) 
     """Run a command on the Codegen server that its options ask for.
 
     Raises:
-        CommandError: a setting is missing or wrong, or the command was interrupted.
+        CommandError: a setting is missing or wrong, the command was interrupted, or a person has to do something.
         CodegenAsyncError: as the client raises it.
     """
-    return execute(work, _codegen(connection), display)
+    return _execute(work, _codegen(connection), display, connection)
 
 
 def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Work[MiddeskClient]) -> Exit:
     """Run a command on the Middesk server that its options ask for.
 
     Raises:
-        CommandError: a setting is missing or wrong, or the command was interrupted.
+        CommandError: a setting is missing or wrong, the command was interrupted, or a person has to do something.
         CodegenAsyncError: as the client raises it.
     """
     from codegen_async.middesk.client import MiddeskClient
@@ -69,7 +70,14 @@ def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Wo
     client = MiddeskClient(
         config.required(settings, "middesk_token").reveal(), base_url=None if base_url is None else str(base_url)
     )
-    return execute(work, Real(client), display)
+    return _execute(work, Real(client), display, connection)
+
+
+def _execute(work: Work[C], target: Target[C], display: Display, options: Options) -> Exit:
+    try:
+        return execute(work, target, display)
+    except (RunError, OutcomeUnknownError) as error:  # what is done about them has to be done on the same server
+        raise explain(error, options.words()) from error
 
 
 def _codegen(connection: Server) -> Target[CodegenClient]:

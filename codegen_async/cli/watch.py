@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 app: App = App(
     name="watch",
+    usage="Usage: codegen-async watch [OPTIONS] [RUN_ID ...]",
     help_epilogue="""\
 On a terminal a table that changes; elsewhere, and with --jsonl, a line for every change.
 The exit code does not tell how runs ended; that of `run wait` does.

@@ -8,6 +8,7 @@ import pytest
 from codegen_async.cli import tally
 from codegen_async.cli.errors import CommandError, Exit, explain
 from codegen_async.cli.live import duration
+from codegen_async.cli.options import Server
 from codegen_async.cli.output import encode
 from codegen_async.cli.streams import complain
 from codegen_async.errors import (
@@ -35,7 +36,9 @@ def test_an_error_is_two_lines_whatever_a_server_says(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "error: one hint: run rm -rf?[2J\nhint: two three\n"
 
 
-@pytest.mark.parametrize("character", ["\x1b", "\x7f", "\x9b", "\u202e", "\u2066", '"', "\n", "ü", "\U0001f600"])
+@pytest.mark.parametrize(
+    "character", ["\x1b", "\x7f", "\x9b", "\u202e", "\u2066", "\u061c", '"', "\n", "ü", "\U0001f600"]
+)
 def test_json_is_whole_and_harmless(character: str) -> None:
     text = encode({"a": character})
     assert json.loads(text) == {"a": character}
@@ -64,6 +67,19 @@ def test_each_error_has_a_code_and_says_what_to_do(error: Exception, code: int, 
     assert told.code == code
     assert hint in told.hint
     assert str(told)
+
+
+@pytest.mark.parametrize(
+    ("error", "command"),
+    [
+        (CreateOutcomeUnknownError.of(api(OutcomeUnknownError), "k1", searched=True), "run get --key k1"),
+        (RunBlockedError("paused", run_id=5, run=None), "run resume 5"),
+        (WaitTimeoutError("late", run_id=5, run=None), "run wait 5"),
+    ],
+)
+def test_a_hint_leads_to_the_server_that_was_asked(error: Exception, command: str) -> None:
+    told = explain(error, Server(org_id=7, base_url="http://localhost:1").words())
+    assert f"codegen-async {command} --org-id 7 --base-url http://localhost:1" in told.hint
 
 
 def test_no_error_of_the_package_is_taken_for_a_defect() -> None:

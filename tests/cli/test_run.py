@@ -15,7 +15,7 @@ PNG = b"\x89PNG\r\n\x1a\n rest"
 def test_create_prints_the_id_on_stdout_and_the_rest_on_stderr(cli: CommandLine, fake: Served) -> None:
     result = cli.run("run", "create", "Fix it", "--metadata", '{"a": [1]}', "--repo-id", 5, "--key", "mine")
     (run,) = fake.server.world.runs.values()
-    assert result == (0, f"{run.id}\n", f"started: https://codegen.sh/agent/trace/{run.id}\n")
+    assert result == (0, f"{run.id}\n", f"run {run.id} started: https://codegen.sh/agent/trace/{run.id}\n")
     assert (run.prompt, run.repo_id, run.metadata) == ("Fix it", 5, {"a": [1], "idempotency_key": "mine"})
 
 
@@ -103,6 +103,14 @@ def test_wait_gives_up_when_told_to(cli: CommandLine, fake: Served) -> None:
     result = cli.run("run", "wait", run_id, "--timeout", 0.2, "--quiet")
     assert (result.code, result.out) == (6, "")
     assert result.err.splitlines()[1] == f"hint: it goes on; wait again: codegen-async run wait {run_id}"
+    elsewhere = cli.run("run", "wait", run_id, "--timeout", 0.2, "--org-id", 323, "--base-url", fake.server.url)
+    assert elsewhere.err.endswith(f"run wait {run_id} --org-id 323 --base-url {fake.server.url}\n")
+
+
+def test_a_pause_is_answered_on_the_same_server(cli: CommandLine, fake: Served) -> None:
+    run_id = fake.create("x", (0.0, "PAUSED"))
+    result = cli.run("run", "wait", run_id, "--org-id", 323)
+    assert f"to answer it: codegen-async run resume {run_id} --org-id 323 ...\n" in result.err
 
 
 def test_logs_shows_a_row_a_line(cli: CommandLine, fake: Served) -> None:
@@ -213,6 +221,14 @@ def test_output_that_finds_no_room_is_an_error(cli: CommandLine, fake: Served) -
     with Path("/dev/full").open("wb") as full, cli.started("run", "list", stdout=full) as command:
         result = command.end()
     assert (result.code, result.err) == (1, "error: [Errno 28] No space left on device\n")
+
+
+def test_a_run_that_was_paid_for_is_named_even_if_its_id_finds_no_room(cli: CommandLine, fake: Served) -> None:
+    with Path("/dev/full").open("wb") as full, cli.started("run", "create", "x", stdout=full) as command:
+        result = command.end()
+    (run_id,) = fake.server.world.runs
+    assert result.code == 1
+    assert result.err.startswith(f"run {run_id} started: ")
 
 
 def test_a_closed_stdout_is_no_error(cli: CommandLine, fake: Served) -> None:

@@ -7,6 +7,8 @@ import pytest
 from codegen_async.cli.app import run
 from codegen_async.cli.errors import Exit
 
+MANY = "9" * 5000  # digits: more than Python reads
+
 
 @pytest.fixture(autouse=True)
 def _a_place_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,6 +34,10 @@ def _a_place_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("run get", "give a run's id, or --key", ""),
         ("run get x", 'Invalid value for RUN_ID: unable to convert "x"', "codegen-async run get --help"),
         ("run get 0", "run_id: expected an integer in 1..", "nothing was sent"),
+        ("run create x --timeout 5", "--timeout is how long --wait waits", ""),
+        ("run resume 5 x --timeout 5", "--timeout is how long --wait waits", ""),
+        ("run logs 5 --latency 1", "--latency is how soon --follow", ""),
+        ("run create x --key=", "idempotency_key: expected 1..128", ""),
         ("run nope", 'Unknown command "nope"', "codegen-async run --help"),
         ("run list --json --jsonl", "--json and --jsonl exclude one another", ""),
         ("run list --limit 0", "limit: expected", "nothing was sent"),
@@ -56,6 +62,7 @@ def _a_place_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("fake serve --fault nope", "--fault: expected NAME", "reset-before"),
         ("fake serve --fault reset-after:nope", "--fault: there is no endpoint", "endpoints are"),
         ("fake serve --fault reset-after:create:x", "--fault: expected NAME", ""),
+        ("fake serve --port 65536", "--port: expected 0..65535", ""),
         ("fake serve --window nope", "Invalid value", ""),
         ("completion tcsh", "Invalid value", "codegen-async completion --help"),
         ("nope", 'Unknown command "nope"', "codegen-async --help"),
@@ -71,3 +78,33 @@ def test_a_wrong_command_line_is_told_in_two_lines(
     assert hint in said.err
     assert len(said.err.splitlines()) <= 2
     assert not list(Path().glob("*.db*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("run", "create", "x", "--metadata", f'{{"a": {MANY}}}'), "--metadata: expected JSON"),
+        (("run", "create", "x", "--metadata", "[" * 3000), "--metadata: expected JSON"),
+        (("run", "create", "x", "--metadata", '{"a": "\udcff"}'), "--metadata: expected JSON"),
+        (("run", "create", "--file", "a\0b"), "a?b cannot be read"),
+        (("run", "create", "\udcff"), "prompt: expected text"),
+        (("run", "get", MANY), "Invalid value for RUN_ID"),
+        (("run", "list", "--org-id", MANY), "Invalid value for --org-id"),
+        (("middesk", "resume", "a", "b", "[" * 3000), "ANSWER: expected JSON"),
+        (("batch", "run", "a\0b.jsonl"), "path: expected a readable file"),
+        (("batch", "run", "\udcff.jsonl"), "path: expected a readable file (its name is not UTF-8)"),
+        (("batch", "run", "many.csv"), "many.csv, line 2, repo_id: expected an integer"),
+        (("batch", "run", "many.jsonl"), "many.jsonl, line 1, line: expected JSON"),
+    ],
+    ids=str,
+)
+def test_no_input_is_taken_for_a_defect(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], error: str
+) -> None:
+    monkeypatch.setenv("CODEGEN_API_TOKEN", "token")
+    monkeypatch.setenv("MIDDESK_API_KEY", "key")
+    Path("\udcff.jsonl").write_text('{"prompt": "x"}\n')
+    Path("many.csv").write_text(f"prompt,repo_id\nx,{MANY}\n")
+    Path("many.jsonl").write_text(f'{{"prompt": "x", "repo_id": {MANY}}}\n')
+    assert run(words) == Exit.USAGE
+    assert capsys.readouterr().err.startswith(f"error: {error}")
