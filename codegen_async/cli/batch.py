@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from codegen_async.cli.errors import Exit, UsageError, command
-from codegen_async.cli.options import HERE, PLAIN, REAL, Connection, Display, RealServer
+from codegen_async.cli.options import HERE, PLAIN, REAL, UNLIMITED, Connection, Display, Limits, RealServer
 
 if TYPE_CHECKING:
     from codegen_async.batch.batch import Batch
@@ -23,8 +23,6 @@ app: App = App(
 )
 
 JournalFile = Annotated[Path, Parameter(name="JOURNAL", help="The journal of the batch.")]
-MaxActive = Annotated[int | None, Parameter(help="Most runs under way at once. Default: what the API allows.")]
-MaxAttempts = Annotated[int, Parameter(help="Most runs created for a prompt whose runs fail.", show_default=True)]
 
 
 @app.command(
@@ -33,7 +31,7 @@ A line of a .jsonl file is an object with "prompt" and, where wanted, "key",
 "images", "metadata", "repo_id", "model", "agent_type"; a .csv file has these
 as columns. The journal remembers what was done: after an interruption, the
 same command goes on. Ctrl-C creates no more and waits for what runs; a second
-one leaves at once. Neither loses anything.
+one leaves at once, as SIGTERM does. Nothing is lost either way.
 
 Prints a line for each prompt that is done: key, run, status, seconds, summary.
 The exit code is 3 if one ended badly, else 7 if one needs a person.
@@ -47,8 +45,7 @@ def run(
     /,
     *,
     journal: Annotated[Path | None, Parameter(help="Where to remember. Default: FILE.db")] = None,
-    max_active: MaxActive = None,
-    max_attempts: MaxAttempts = 1,
+    limits: Limits = UNLIMITED,
     connection: Connection = HERE,
     display: Display = PLAIN,
 ) -> Exit:
@@ -66,9 +63,12 @@ def run(
         async def fill(batch: Batch) -> None:
             await batch.add_file(file)
 
-        again = command("batch", "run", file, "--journal", path, *connection.words())
-        work = Drive(path, fill, again, max_active=max_active, max_attempts=max_attempts)
-        return execute_on(connection, display, work)
+        def again() -> str:
+            options = (*limits.words(), *connection.words(), *display.words())
+            # With a simulation its journal goes as well.
+            return "" if connection.simulate else command("batch", "run", file, "--journal", path, *options)
+
+        return execute_on(connection, display, Drive(path, fill, again, limits))
 
     if not connection.simulate:
         return drive(journal or Path(f"{file}.db"))
@@ -88,11 +88,12 @@ Example:
 def status(journal: JournalFile, /, *, display: Display = PLAIN) -> Exit:
     """Show how many prompts of a batch stand where."""
     from codegen_async.batch.journal import read_outcomes
+    from codegen_async.cli.inputs import existing
     from codegen_async.cli.output import Output
     from codegen_async.cli.tally import tally
 
     output = Output(display)
-    counts = tally(read_outcomes(journal))
+    counts = tally(read_outcomes(existing(journal)))
     if output.structured:
         output.document(counts)
     else:
@@ -114,10 +115,11 @@ def export(
     """Write what became of each prompt to a file."""
     from codegen_async.batch.journal import read_outcomes
     from codegen_async.batch.results import export as write
+    from codegen_async.cli.inputs import existing
     from codegen_async.cli.output import Output
 
     output = Output(display)
-    count = write(read_outcomes(journal), file)
+    count = write(read_outcomes(existing(journal)), file)
     if output.structured:
         output.document({"file": str(file), "prompts": count})
     else:
@@ -126,38 +128,47 @@ def export(
 
 
 @app.command(
+    usage="Usage: codegen-async batch retry [OPTIONS] JOURNAL [KEY ...]",
     help_epilogue="""\
 Prompts that the server rejected are sent again, or those that you name. One
 whose outcome is unknown may have a run already, so it is sent again only if
-you name it: look at the list of runs first.
+you name it: look at the list of runs first. To name one that is under way goes
+on with it. What has ended is final, also where it failed: to repeat such a
+prompt, give it a new key. --max-attempts counts only until a prompt has ended.
 
 Examples:
   codegen-async batch retry prompts.jsonl.db
-  codegen-async batch retry prompts.jsonl.db issue-17 issue-23"""
+  codegen-async batch retry prompts.jsonl.db issue-17 issue-23""",
 )
 def retry(
     journal: JournalFile,
     keys: Annotated[tuple[str, ...], Parameter(name="KEY", help="Which. Default: all that were rejected.")] = (),
     /,
     *,
-    max_active: MaxActive = None,
-    max_attempts: MaxAttempts = 1,
+    limits: Limits = UNLIMITED,
     server: RealServer = REAL,
     display: Display = PLAIN,
 ) -> Exit:
     """Send prompts again that came to nothing, and run the batch."""
-    from codegen_async.batch.items import State
-    from codegen_async.batch.journal import read_outcomes
     from codegen_async.cli.driving import Drive
+    from codegen_async.cli.inputs import existing
+    from codegen_async.cli.retrying import choose, left
     from codegen_async.cli.targets import execute_on
 
-    chosen = keys or tuple(outcome.key for outcome in read_outcomes(journal) if outcome.state is State.REJECTED)
+    chosen = choose(existing(journal), keys)
 
     async def fill(batch: Batch) -> None:
         await batch.resend(*chosen)
 
-    again = command("batch", "retry", journal, *server.words())
-    return execute_on(server, display, Drive(journal, fill, again, max_active=max_active, max_attempts=max_attempts))
+    def again() -> str:
+        options = (*limits.words(), *server.words(), *display.words())
+        named = left(journal, keys)
+        if keys and not named:
+            return ""  # without a key, it would send all that were rejected
+        end = ("--",) if any(key.startswith("-") for key in named) else ()
+        return command("batch", "retry", *options, *end, journal, *named)
+
+    return execute_on(server, display, Drive(journal, fill, again, limits))
 
 
 @app.command(
@@ -173,10 +184,10 @@ def audit(journal: JournalFile, /, *, server: RealServer = REAL, display: Displa
     import msgspec
 
     from codegen_async.batch.batch import Batch
-    from codegen_async.batch.journal import read_counts
+    from codegen_async.cli.inputs import existing
     from codegen_async.cli.targets import execute_on
 
-    read_counts(journal)  # a journal that is not there must not be made
+    existing(journal)  # one that is not there must not be made
 
     async def work(session: Session[CodegenClient]) -> Exit:
         async with Batch(session.client, journal) as batch:
@@ -185,7 +196,7 @@ def audit(journal: JournalFile, /, *, server: RealServer = REAL, display: Displa
             session.output.document(report)
         else:
             rows = [(name, _shown(value)) for name, value in msgspec.structs.asdict(report).items()]
-            session.output.table(("FOUND", "WHICH"), rows)
+            session.output.table(("FOUND", "WHICH"), rows, whole=True)
         return Exit.OK if report.ok else Exit.ATTENTION
 
     return execute_on(server, display, work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -13,7 +14,9 @@ from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import Outcome
 from codegen_async.batch.journal import read_outcomes
 from codegen_async.cli.errors import CommandError, Exit, explain
-from codegen_async.cli.progress import progress_shown
+from codegen_async.cli.options import Limits
+from codegen_async.cli.progress import Progress, progress_shown
+from codegen_async.cli.streams import complain
 from codegen_async.cli.tally import COLUMNS, outcome_fields, outcome_row, summary, tally, verdict
 from codegen_async.errors import BatchPausedError
 
@@ -28,27 +31,26 @@ class Drive:
     Args:
         journal: the batch's journal; made if it is not there.
         fill: adds to the batch what is to be done.
-        again: the command that goes on with it.
-        max_active, max_attempts: see `Batch.run`.
+        again: returns the command that goes on with it from where it stands; empty if there is none.
+        limits: see `Batch.run`.
 
     Raises:
-        InvalidArgumentError: these are no numbers >= 1.
+        InvalidArgumentError: the limits are no numbers >= 1.
     """
 
     def __init__(
         self,
         journal: Path,
         fill: Callable[[Batch], Awaitable[None]],
-        again: str,
-        *,
-        max_active: int | None,
-        max_attempts: int,
+        again: Callable[[], str],
+        limits: Limits,
     ) -> None:
         self._journal = journal
         self._fill = fill
         self._again = again
-        self._max_active = None if max_active is None else check_int("max_active", max_active, 1, LARGEST_ID)
-        self._max_attempts = check_int("max_attempts", max_attempts, 1, LARGEST_ID)
+        active = limits.max_active
+        self._max_active = None if active is None else check_int("max_active", active, 1, LARGEST_ID)
+        self._max_attempts = check_int("max_attempts", limits.max_attempts, 1, LARGEST_ID)
 
     async def __call__(self, session: Session[CodegenClient]) -> Exit:
         """Run the batch.
@@ -56,39 +58,51 @@ class Drive:
         Raises:
             CommandError: it cannot go on for now, or was interrupted; says how to go on.
             APIError, JournalError: it could not be run.
+            BrokenPipeError: nobody reads the outcomes any more; how to go on was said.
         """
-        session.resume = self._again
         try:
-            await self._run(session)
+            await self._go(session)
         except BatchPausedError as error:
             cause = error.__cause__
             code = explain(cause).code if isinstance(cause, Exception) else Exit.ERROR
-            raise CommandError(str(error), f"to go on: {self._again}", code) from error
+            raise CommandError(str(error), session.hint, code) from error
+        except BrokenPipeError:
+            complain(CommandError("nobody reads the output any more", session.hint))
+            raise
         counts = await asyncio.to_thread(lambda: tally(read_outcomes(self._journal)))
         session.output.note(f"batch: {summary(counts)}")
-        if session.signals:
+        if session.signals and counts["planned"]:
             raise session.interrupted()
         return verdict(counts)
+
+    async def _go(self, session: Session[CodegenClient]) -> None:
+        try:
+            await self._run(session)
+        finally:
+            session.resume = self._again()
 
     async def _run(self, session: Session[CodegenClient]) -> None:
         collected: list[object] = []
         async with Batch(session.client, self._journal, clock=session.target.clock) as batch:
             await self._fill(batch)
-            session.stop = lambda: _stop(session, batch)
             outcomes = batch.run(max_active=self._max_active, max_attempts=self._max_attempts)
-            async with progress_shown(session, batch) as progress, aclosing(outcomes):
-                async for outcome in outcomes:
-                    progress.note(outcome)
-                    if session.output.json:
-                        collected.append(outcome_fields(outcome))
-                    else:
-                        _print(session, outcome)
-        if session.output.json:
-            session.output.document(collected)
+            try:
+                async with progress_shown(session, batch) as progress, aclosing(outcomes):
+                    session.soft = {signal.SIGINT: lambda: _stop(session, batch, progress)}
+                    async for outcome in outcomes:
+                        progress.note(outcome)
+                        if session.output.json:
+                            collected.append(outcome_fields(outcome))
+                        else:
+                            _print(session, outcome)
+            finally:
+                if session.output.json:  # whatever ends it: these are not handed out again
+                    session.output.document(collected)
 
 
-def _stop(session: Session[CodegenClient], batch: Batch) -> None:
+def _stop(session: Session[CodegenClient], batch: Batch, progress: Progress) -> None:
     batch.stop()
+    progress.stop()
     session.output.note("creating no more; waiting for the runs that go on (once more to leave at once)")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -95,7 +96,7 @@ def variables(server: SimulatedServer) -> Mapping[str, str]:
 async def until_signal(session: Session[SimulatedServer]) -> Exit:
     """Serve until a signal comes."""
     over = asyncio.Event()
-    session.stop = over.set
+    session.soft = {signal.SIGINT: over.set, signal.SIGTERM: over.set}
     await over.wait()
     return session.exit
 

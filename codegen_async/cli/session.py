@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Generic, Protocol, TypeVar
 
@@ -17,7 +17,7 @@ from codegen_async.errors import clean
 C = TypeVar("C")
 C_co = TypeVar("C_co", covariant=True)
 
-_EXITS = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
+_EXITS: Mapping[signal.Signals, Exit] = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 
 class Target(Protocol[C_co]):
@@ -51,7 +51,7 @@ class Session(Generic[C_co]):
     Attributes:
         output: where to print.
         resume: the command that goes on where this one is interrupted; empty if there is nothing to go on with.
-        stop: called at the first signal instead of cancelling, where a command can end softly.
+        soft: what to do at the first signal instead of leaving at once, for the signals at which a command can do that.
         signals: the signals that came.
     """
 
@@ -60,7 +60,7 @@ class Session(Generic[C_co]):
         self._target = target
         self.output = output
         self.resume = ""
-        self.stop: Callable[[], None] | None = None
+        self.soft: Mapping[signal.Signals, Callable[[], None]] = {}
         self.signals: list[signal.Signals] = []
 
     @property
@@ -76,12 +76,16 @@ class Session(Generic[C_co]):
     @property
     def exit(self) -> Exit:
         """What a command ends with after a signal."""
-        return _EXITS[self.signals[0]]
+        return _EXITS[self.signals[-1]]
+
+    @property
+    def hint(self) -> str:
+        """What a command says that ends before its time."""
+        return f"to go on: {self.resume}" if self.resume else ""
 
     def interrupted(self) -> CommandError:
         """Return the error that a command ends with after a signal."""
-        hint = f"to go on: {self.resume}" if self.resume else ""
-        return CommandError("interrupted", hint, self.exit)
+        return CommandError("interrupted", self.hint, self.exit)
 
 
 Work = Callable[[Session[C]], Awaitable[Exit]]
@@ -111,14 +115,14 @@ async def _run(work: Work[C], target: Target[C], output: Output) -> Exit:
 
 @asynccontextmanager
 async def _signals(session: Session[C]) -> AsyncGenerator[None]:
-    """Cancel the block at a signal, or at the second where the command can stop softly; later ones end at once."""
+    """Cancel the block at a signal, or at the second if the command takes the first softly; later ones end at once."""
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:
         session.signals.append(number)
-        if session.stop is not None and len(session.signals) == 1:
-            session.stop()
+        if number in session.soft and len(session.signals) == 1:
+            session.soft[number]()
             return
         for known in _EXITS:
             loop.remove_signal_handler(known)

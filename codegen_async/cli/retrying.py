@@ -1,0 +1,54 @@
+"""Choose which prompts of a batch are sent again, and say which of them are left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from codegen_async.batch.journal import read_outcomes
+from codegen_async.cli.errors import UsageError, command
+from codegen_async.cli.tally import label
+from codegen_async.errors import clean
+
+_UNDER_WAY = ("planned", "sending", "running", "paused")
+_CAME_TO_NOTHING = ("rejected", "unknown")
+
+
+def choose(journal: Path, keys: Sequence[str]) -> Sequence[str]:
+    """Return the keys of items to be sent again: those that are named and not under way, or all that were rejected.
+
+    Raises:
+        UsageError: there is no item of this key, or it has ended.
+        JournalError: the journal cannot be read.
+    """
+    standing = _standing(journal)
+    if not keys:
+        return [key for key, where in standing.items() if where == "rejected"]
+    for key in keys:
+        _check(journal, key, standing.get(key))
+    return [key for key in dict.fromkeys(keys) if standing[key] in _CAME_TO_NOTHING]
+
+
+def left(journal: Path, keys: Sequence[str]) -> Sequence[str]:
+    """Return those of the keys that are under way; if none is, another that is; to name them goes on with the batch.
+
+    Raises:
+        JournalError: the journal cannot be read.
+    """
+    if not keys:
+        return []
+    under_way = [key for key, where in _standing(journal).items() if where in _UNDER_WAY]
+    return [key for key in under_way if key in keys] or under_way[:1]
+
+
+def _standing(journal: Path) -> Mapping[str, str]:
+    return {outcome.key: label(outcome) for outcome in read_outcomes(journal)}
+
+
+def _check(journal: Path, key: str, where: str | None) -> None:
+    if where is None:
+        export = command("batch", "export", journal, "items.csv")
+        raise UsageError(f"the batch has no item with the key {clean(key)!r}", f"for all keys: {export}")
+    if where not in _UNDER_WAY + _CAME_TO_NOTHING:
+        hint = "what has ended is final; to repeat the prompt, add it with a new key"
+        raise UsageError(f"the item {clean(key)!r} has ended ({where})", hint)

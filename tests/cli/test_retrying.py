@@ -1,0 +1,67 @@
+"""Which items of a batch are sent again, and what is named to go on."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from codegen_async.batch.items import Outcome, State
+from codegen_async.cli import retrying
+from codegen_async.cli.errors import UsageError
+from codegen_async.cli.retrying import choose, left
+
+JOURNAL = Path("b.db")
+
+
+@pytest.fixture(autouse=True)
+def _an_item_in_each_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [Outcome(key=state.value, index=index, state=state) for index, state in enumerate(State)]
+    monkeypatch.setattr(retrying, "read_outcomes", lambda _: iter(items))
+
+
+@pytest.mark.parametrize(
+    ("keys", "chosen"),
+    [
+        ((), ["rejected"]),
+        (("unknown",), ["unknown"]),
+        (("rejected", "unknown", "rejected"), ["rejected", "unknown"]),
+        (("planned", "sending", "created"), []),
+        (("created", "rejected"), ["rejected"]),
+    ],
+)
+def test_what_came_to_nothing_is_sent_again_and_what_is_under_way_goes_on(
+    keys: Sequence[str], chosen: Sequence[str]
+) -> None:
+    assert choose(JOURNAL, keys) == chosen
+
+
+@pytest.mark.parametrize(
+    ("key", "error", "hint"),
+    [
+        ("ended", "the item 'ended' has ended (failed)", "with a new key"),
+        ("nope", "the batch has no item with the key 'nope'", "codegen-async batch export b.db items.csv"),
+    ],
+)
+def test_what_cannot_be_sent_again_is_told(key: str, error: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        choose(JOURNAL, ("rejected", key))
+    assert str(caught.value) == error
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ((), []),
+        (("created", "ended"), ["created"]),
+        (("ended",), ["planned"]),
+        (("unknown", "planned"), ["planned"]),
+    ],
+)
+def test_nothing_but_what_is_under_way_is_named_to_go_on(keys: Sequence[str], named: Sequence[str]) -> None:
+    assert left(JOURNAL, keys) == named
+
+
+def test_nothing_is_named_where_nothing_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrying, "read_outcomes", lambda _: iter([Outcome(key="a", index=0, state=State.UNKNOWN)]))
+    assert left(JOURNAL, ("a",)) == []
