@@ -25,5 +25,10 @@ def _run(words: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name not in ("cyclopts", "rich"):
             raise
-        return complain(CommandError("the command line needs more packages", "pip install 'codegen-async[cli]'"))
+        return complain(
+            CommandError(
+                "the command line needs more packages",
+                "pip install 'codegen-async[cli]', in a clone: pip install '.[cli]'",
+            )
+        )
     return run(words)

@@ -114,7 +114,7 @@ def test_without_the_extra_packages_it_says_what_to_install(bare: CommandLine) -
     path = {"PYTHONPATH": f"{bare.home}:{bare.env['PYTHONPATH']}"}
     result = bare.run("run", "list", env=path)
     assert (result.code, result.out) == (1, "")
-    assert result.err.splitlines()[1] == "hint: pip install 'codegen-async[cli]'"
+    assert result.err.splitlines()[1] == "hint: pip install 'codegen-async[cli]', in a clone: pip install '.[cli]'"
     assert bare.run("--help", env=path).code == 0
 
 
