@@ -25,7 +25,7 @@ class Pacer:
         self._since = -math.inf
         self._relapses = 0
         self._bucket: AsyncLimiter | None = None
-        self.next_token = -math.inf  # when a bucket that is empty holds one again, in loop time
+        self.next_token: float = -math.inf  # when a bucket that is empty holds one again, in loop time
 
     @property
     def pace(self) -> float | None:

@@ -17,7 +17,7 @@ class Listener(Generic[R]):
     __slots__ = ("latency",)
 
     def __init__(self, latency: float) -> None:
-        self.latency = latency
+        self.latency: float = latency
 
     def tell(self, run: R) -> bool:
         """Take in a snapshot; return whether nothing more about this run is wanted."""
@@ -35,7 +35,7 @@ class Ending(Listener[R]):
 
     def __init__(self, latency: float, future: asyncio.Future[R]) -> None:
         super().__init__(latency)
-        self.future = future
+        self.future: asyncio.Future[R] = future
         self.last: R | None = None
 
     def tell(self, run: R) -> bool:
