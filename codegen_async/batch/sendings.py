@@ -13,8 +13,6 @@ from codegen_async.batch.lease import MEMORY
 ENDPOINTS = ("create", "get", "list")
 """Whose requests a batch remembers. The order is that of their places in the memory."""
 
-_LONG_AGO = 3600.0  # seconds after which a request that nobody has seen the end of has not just reached the server
-
 _ROOM = MEMORY // len(ENDPOINTS) // 16  # requests each: a time and a sender, 8 bytes both
 
 
@@ -52,10 +50,12 @@ class Sendings:
     def ages(self) -> list[float]:
         """Return how many seconds ago the requests of others were over; the limiter of this client knows its own.
 
-        A request that was under way when its process died may have reached the server any time since.
+        A request that was under way when its process died may have reached the server any time since: it is over now.
         """
         now = self._clock()
-        noted = zip(self._senders, self._times, strict=True)
-        others = [(sender, now - at) for sender, at in noted if sender and abs(sender) != self._sender]
-        # A wall clock may have been set back.
-        return [0.0 if sender < 0 and age < _LONG_AGO else max(0.0, age) for sender, age in others]
+        others = [place for place, sender in enumerate(self._senders) if sender and abs(sender) != self._sender]
+        for place in others:
+            if self._senders[place] < 0:
+                self._senders[place] *= -1
+                self._times[place] = now
+        return [max(0.0, now - self._times[place]) for place in others]  # a wall clock may have been set back
