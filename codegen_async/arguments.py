@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, cast
 
 from codegen_async.errors import InvalidArgumentError
+from codegen_async.numeric import is_number, is_whole
 
 LARGEST_ID = 2**63 - 1
 LARGEST_PAGE = 100
@@ -23,7 +24,7 @@ class Wait(TypedDict):
 
 def check_seconds_given(field: str, value: object) -> float:
     """Return a number of seconds if it is finite and not negative."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if not is_number(value) or not 0 <= value < math.inf:
         raise InvalidArgumentError(field, value, "seconds >= 0")
     return value
 
@@ -42,7 +43,7 @@ def check_int(field: str, value: object, low: int, high: int) -> int:
     Raises:
         InvalidArgumentError: otherwise, also for booleans.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+    if not is_whole(value) or not low <= value <= high:
         bounds = f"an integer >= {low}" if high == LARGEST_ID and low < 1 else f"an integer in {low}..{_shown(high)}"
         raise InvalidArgumentError(field, value, bounds)
     return int(value)

@@ -16,6 +16,7 @@ from codegen_async.arguments import check_wait
 from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, shown
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.models import RunId, RunLike
+from codegen_async.numeric import is_number
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
 from codegen_async.settings import Timeouts, check_base_url, check_seconds
@@ -46,9 +47,10 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         is_old: Callable[[R], bool] | None = None,
     ) -> None:
         self.base_url = check_base_url(base_url)
-        if not _is_number(share) or not 0 < share <= 1:
+        if not is_number(share) or not 0 < share <= 1:
             raise ConfigurationError(f"share: expected more than 0 and at most 1, got {shown(share)}")
-        if not _is_number(max_body) or not 1 <= max_body < math.inf:
+        self._max_body = max_body
+        if not is_number(max_body) or not 1 <= max_body < math.inf:
             raise ConfigurationError(f"max_body: expected at least 1 byte, got {shown(max_body)}")
         if not isinstance(timeouts, Timeouts | None):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
             raise ConfigurationError(f"timeouts: expected Timeouts, got {shown(timeouts)}")
@@ -59,7 +61,6 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         self._latency = check_seconds("latency", latency)
         self._share = share
         self._timeouts = timeouts or Timeouts()
-        self._max_body = max_body
         self._sender = sender
         self._is_old = is_old
         self._link: Link[R] | None = None
@@ -222,10 +223,6 @@ class Link(Generic[R]):
             return asyncio.get_running_loop() is not self._loop
         except RuntimeError:  # none is running here
             return False
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def replaced(rates: Mapping[str, Rate], by: Mapping[str, Rate] | None) -> dict[str, Rate]:

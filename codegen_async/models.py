@@ -29,6 +29,11 @@ class Phase(enum.StrEnum):
         """Whether the run has ended. Only a resume can take it up again."""
         return self in _TERMINAL
 
+    @property
+    def is_still(self) -> bool:
+        """Whether the run does not move by itself: it has ended, or waits for a person."""
+        return self.is_terminal or self is Phase.BLOCKED
+
 
 _TERMINAL = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.CANCELLED})
 

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from codegen_async.errors import ConfigurationError, clean, shown
+from codegen_async.numeric import is_number
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,12 +37,7 @@ def check_seconds(name: str, value: object, *, above: float = -1.0) -> float:
     Raises:
         ConfigurationError: otherwise.
     """
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not max(0, above) <= value < math.inf
-        or value == above
-    ):
+    if not is_number(value) or not max(0, above) <= value < math.inf or value == above:
         raise ConfigurationError(f"{name}: expected seconds {'> 0' if above >= 0 else '>= 0'}, got {shown(value)}")
     return float(value)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from codegen_async.cli.errors import Exit
 from codegen_async.cli.live import budget, duration, shown
 from codegen_async.cli.output import make_table
-from codegen_async.cli.render import status_of, summary_of
+from codegen_async.cli.render import fields_of, show_run, status_of, summary_of
 from codegen_async.codegen.models import AgentRun
 from codegen_async.middesk.models import MiddeskRun
 from codegen_async.models import Phase
@@ -25,11 +25,6 @@ R = TypeVar("R", AgentRun, MiddeskRun)
 Id = TypeVar("Id", int, str)
 
 _COLUMNS = ("RUN", "STATUS", "SINCE", "SUMMARY")
-
-
-def rests(run: AgentRun | MiddeskRun) -> bool:
-    """Whether a run does not move by itself: it has ended, or waits for a person."""
-    return run.phase.is_terminal or run.phase is Phase.BLOCKED
 
 
 def verdict(runs: Iterable[AgentRun | MiddeskRun]) -> Exit:
@@ -69,11 +64,31 @@ async def until_rest(
     async with aclosing(changes(session, wanted, timeout=timeout, latency=latency)) as stream:
         async for run in stream:
             session.output.change(f"run {run.id} {status_of(run)}")
-            if rests(run) and run.id in waiting:
+            if run.phase.is_still and run.id in waiting:
                 waiting.discard(run.id)
                 yield run
             if not waiting:
                 return
+
+
+async def show_rests(
+    session: Session[RunClient[R, Id]],
+    runs: Iterable[Id],
+    remark: Callable[[R], None],
+    *,
+    timeout: float | None,  # noqa: ASYNC109 - the wait's own
+    latency: float | None,
+) -> Exit:
+    """Show each run when it has ended or waits for a person, with a remark; return what the command ends with."""
+    ended: list[R] = []
+    async for run in until_rest(session, runs, timeout=timeout, latency=latency):
+        ended.append(run)
+        if not session.output.json:
+            show_run(session.output, run)
+        remark(run)
+    if session.output.json:
+        session.output.document([fields_of(run) for run in ended])
+    return verdict(ended)
 
 
 class _Board(Generic[R]):
@@ -91,6 +106,6 @@ class _Board(Generic[R]):
 
         now = asyncio.get_running_loop().time()
         # Those that move come first, as a low terminal cuts off the end.
-        known = sorted(self._seen.values(), key=lambda pair: rests(pair[0]))
+        known = sorted(self._seen.values(), key=lambda pair: pair[0].phase.is_still)
         rows = [(str(run.id), status_of(run), duration(now - since), summary_of(run)) for run, since in known]
         return Group(make_table(_COLUMNS, rows, stretched=True), "", budget(self._client))

@@ -67,26 +67,15 @@ def list_(
     display: Display = PLAIN,
 ) -> Exit:
     """List runs."""
-    from contextlib import aclosing
-
     from codegen_async.arguments import LARGEST_ID, check_int
-    from codegen_async.cli.render import MIDDESK_COLUMNS, fields_of, row_of
+    from codegen_async.cli.listing import show_first
+    from codegen_async.cli.render import MIDDESK_COLUMNS
     from codegen_async.cli.targets import execute_on_middesk
 
     check_int("limit", limit, 1, LARGEST_ID)
 
     async def work(session: Session[MiddeskClient]) -> Exit:
-        runs: list[MiddeskRun] = []
-        async with aclosing(session.client.list_runs()) as listed:
-            async for run in listed:
-                runs.append(run)
-                if len(runs) == limit:
-                    break
-        if session.output.structured:
-            session.output.records([fields_of(run) for run in runs])
-        else:
-            session.output.table(MIDDESK_COLUMNS, map(row_of, runs))
-        return Exit.OK
+        return await show_first(session.output, session.client.list_runs(), limit, MIDDESK_COLUMNS)
 
     return execute_on_middesk(connection, display, work)
 
@@ -110,27 +99,21 @@ def wait(
     display: Display = PLAIN,
 ) -> Exit:
     """Wait until runs have ended or ask something."""
-    from codegen_async.cli.render import fields_of, show_run
     from codegen_async.cli.targets import execute_on_middesk
 
     if not run_ids:
         raise UsageError("give at least one run's id")
 
     async def work(session: Session[MiddeskClient]) -> Exit:
-        from codegen_async.cli.following import until_rest, verdict
+        from codegen_async.cli.following import show_rests
 
-        session.resume = command("middesk", "wait", *run_ids, *connection.words())
-        ended: list[MiddeskRun] = []
-        async for run in until_rest(session, run_ids, timeout=timeout, latency=latency):
-            ended.append(run)
-            if not session.output.json:
-                show_run(session.output, run)
+        def remark(run: MiddeskRun) -> None:
             for interrupt in run.interrupts:
                 answer = command("middesk", "resume", run.id, interrupt.id, *connection.words())
                 session.output.note(f"to answer: {answer} JSON")
-        if session.output.json:
-            session.output.document([fields_of(run) for run in ended])
-        return verdict(ended)
+
+        session.resume = command("middesk", "wait", *run_ids, *connection.words())
+        return await show_rests(session, run_ids, remark, timeout=timeout, latency=latency)
 
     return execute_on_middesk(connection, display, work)
 

@@ -136,27 +136,16 @@ def list_(
     display: Display = PLAIN,
 ) -> Exit:
     """List runs, newest first."""
-    from contextlib import aclosing
-
     from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_int
-    from codegen_async.cli.render import RUN_COLUMNS, fields_of, row_of
+    from codegen_async.cli.listing import show_first
+    from codegen_async.cli.render import RUN_COLUMNS
     from codegen_async.cli.targets import execute_on
 
     size = min(check_int("limit", limit, 1, LARGEST_ID), LARGEST_PAGE)
 
     async def work(session: Session[CodegenClient]) -> Exit:
-        runs: list[AgentRun] = []
         listed = session.client.list_runs(user_id=user_id, source_type=source_type, page_size=size)
-        async with aclosing(listed):
-            async for run in listed:
-                runs.append(run)
-                if len(runs) == limit:
-                    break
-        if session.output.structured:
-            session.output.records([fields_of(run) for run in runs])
-        else:
-            session.output.table(RUN_COLUMNS, map(row_of, runs))
-        return Exit.OK
+        return await show_first(session.output, listed, limit, RUN_COLUMNS)
 
     return execute_on(connection, display, work)
 
@@ -228,25 +217,19 @@ def wait(
     display: Display = PLAIN,
 ) -> Exit:
     """Wait until runs have ended or are paused."""
-    from codegen_async.cli.render import fields_of, show_run
     from codegen_async.cli.targets import execute_on
 
     if not run_ids:
         raise UsageError("give at least one run's id")
 
     async def work(session: Session[CodegenClient]) -> Exit:
-        from codegen_async.cli.following import until_rest, verdict
+        from codegen_async.cli.following import show_rests
+
+        def remark(run: AgentRun) -> None:
+            _note_pause(session, run, connection)
 
         session.resume = command("run", "wait", *run_ids, *connection.words())
-        ended: list[AgentRun] = []
-        async for run in until_rest(session, run_ids, timeout=timeout, latency=latency):
-            ended.append(run)
-            if not session.output.json:
-                show_run(session.output, run)
-            _note_pause(session, run, connection)
-        if session.output.json:
-            session.output.document([fields_of(run) for run in ended])
-        return verdict(ended)
+        return await show_rests(session, run_ids, remark, timeout=timeout, latency=latency)
 
     return execute_on(connection, display, work)
 

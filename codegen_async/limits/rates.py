@@ -9,6 +9,8 @@ from typing import Protocol, Self
 
 import msgspec
 
+from codegen_async.numeric import is_number, is_whole
+
 
 class Rate(msgspec.Struct, frozen=True):
     """Say how many requests a server takes in how much time.
@@ -24,17 +26,8 @@ class Rate(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not is_whole(self.limit) or self.limit < 1:  # slots are counted down to none; a fraction never gets there
             raise ValueError(f"limit: expected a whole number of requests, at least 1, got {self.limit!r}")
-        if not _is_number(self.period) or not 0 < self.period < math.inf:
+        if not is_number(self.period) or not 0 < self.period < math.inf:
             raise ValueError(f"period: expected seconds > 0, got {self.period!r}")
-
-
-def is_whole(value: object) -> bool:
-    """Whether it is an integer, and no boolean."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class Priority(enum.IntEnum):

@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import Self
 
 from codegen_async.limits.pacer import Pacer
-from codegen_async.limits.rates import LimiterState, Priority, Rate, Slot, is_whole
+from codegen_async.limits.rates import LimiterState, Priority, Rate, Slot
+from codegen_async.numeric import is_whole
 
 _PATIENCE = 4  # interactive requests that may pass a waiting background request before it gets its turn
 

@@ -27,7 +27,7 @@ from codegen_async.errors import (
 from codegen_async.limits import Slot
 from codegen_async.models import Phase, RunId, RunLike
 from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Sighting, Stream
-from codegen_async.waiting.listeners import Changes, Collector, Ending, Endings, Listener, is_still
+from codegen_async.waiting.listeners import Changes, Collector, Ending, Endings, Listener
 
 R = TypeVar("R", bound=RunLike)
 
@@ -291,7 +291,7 @@ class Waiting(Generic[R]):
     def _may_be_old(self, run: R) -> bool:
         if self._is_old is not None:
             return self._is_old(run)
-        return bool(self._reopened) and is_still(run) and self.was_reopened(run.id)
+        return bool(self._reopened) and run.phase.is_still and self.was_reopened(run.id)
 
     def _fail(self, run_id: RunId, error: Exception) -> None:
         watched = self._watched.get(run_id)
@@ -392,7 +392,7 @@ class Waiting(Generic[R]):
         """Whether a snapshot that may be incomplete, or older than what is known, tells something."""
         known = self._watched[run.id].run
         changed = known is not None and known.phase is not run.phase
-        return (changed or is_still(run)) and not self._may_be_old(run)
+        return (changed or run.phase.is_still) and not self._may_be_old(run)
 
     def _brief(self, run: R, news: Collection[RunId]) -> Sighting:
         """Describe a run of a page; of foreign ones only where they stand matters."""

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Generic, TypeVar
 
-from codegen_async.models import Phase, RunId, RunLike
+from codegen_async.models import RunId, RunLike
 
 R = TypeVar("R", bound=RunLike)
 
@@ -41,7 +41,7 @@ class Ending(Listener[R]):
     def tell(self, run: R) -> bool:
         """Take in a snapshot; see `Listener`."""
         self.last = run
-        still = is_still(run)
+        still = run.phase.is_still
         if still and not self.future.done():
             self.future.set_result(run)
         return still
@@ -85,7 +85,7 @@ class Endings(Collector[R]):
 
     def tell(self, run: R) -> bool:
         """Take in a snapshot; see `Listener`."""
-        if not is_still(run):
+        if not run.phase.is_still:
             self.open[run.id] = run
             return False
         self.open.pop(run.id, None)
@@ -106,8 +106,3 @@ class Changes(Collector[R]):
             return True
         self.open[run.id] = run
         return False
-
-
-def is_still(run: RunLike) -> bool:
-    """Whether a run does not move by itself: it has ended, or is blocked."""
-    return run.phase.is_terminal or run.phase is Phase.BLOCKED

@@ -108,7 +108,7 @@ def test_other_keys_are_good_everywhere() -> None:
 
 
 def test_the_right_host_is_right_in_capitals_too() -> None:
-    MiddeskClient("mk_live_1", base_url="https://API.middesk.com")
+    assert MiddeskClient("mk_live_1", base_url="https://API.middesk.com").base_url == "https://API.middesk.com"
 
 
 def test_http_would_show_the_key() -> None:
