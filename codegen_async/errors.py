@@ -275,3 +275,7 @@ class RunBlockedError(RunError):
 
 class WaitTimeoutError(RunError, TimeoutError):
     """Say that a run did not end in the time given. The run itself goes on."""
+
+
+PASSING = (ConnectionFailedError, RequestTimeoutError, RateLimitedError, ServerError)
+"""What goes by with time, and is no fault of the request."""

@@ -26,6 +26,7 @@ from codegen_async.batch.journal import Journal
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import (
+    PASSING,
     APIError,
     AuthenticationError,
     BatchPausedError,
@@ -40,7 +41,6 @@ from codegen_async.errors import (
     RateLimitedError,
     RequestTimeoutError,
     RunBlockedError,
-    ServerError,
     StatusError,
 )
 from codegen_async.limits import Slot
@@ -52,7 +52,6 @@ T = TypeVar("T")
 _log = logging.getLogger("codegen_async")
 
 _UNSENT = (ConnectionFailedError, RequestTimeoutError, RateLimitedError)
-_PASSING = (*_UNSENT, ServerError)
 _REFUSED = (AuthenticationError, PermissionDeniedError)
 _REDIRECT = 3
 
@@ -312,7 +311,7 @@ class Runner:
         for attempt in itertools.count(1):
             try:
                 return await call()
-            except _PASSING as error:
+            except PASSING as error:
                 level = logging.WARNING if attempt == 1 else logging.DEBUG
                 _log.log(level, "batch: the server cannot be asked, trying again: %s", error.reason)
             await asyncio.sleep(_OUTAGE.delay(attempt))

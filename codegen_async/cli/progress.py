@@ -138,8 +138,8 @@ def last_create(planned: int, state: LimiterState, next_free: float, now: float)
 @asynccontextmanager
 async def progress_shown(session: Session[CodegenClient], batch: Batch) -> AsyncGenerator[Progress]:
     """Show the progress of a batch while the block lasts."""
-    earlier = await asyncio.to_thread(lambda: list(read_outcomes(batch.path)))
-    progress = Progress(session.client, batch, earlier)
+    # In a thread, and one outcome after the other: a journal may hold thousands of results.
+    progress = await asyncio.to_thread(lambda: Progress(session.client, batch, read_outcomes(batch.path)))
     async with shown(session, progress.picture):
         lines = asyncio.create_task(_print_lines(session, progress))
         try:

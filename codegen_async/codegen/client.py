@@ -26,13 +26,10 @@ from codegen_async.codegen.models import AgentRun, AgentRunLog, AgentRunLogs, Ag
 from codegen_async.codegen.remote import CodegenRemote, waiting_page
 from codegen_async.codegen.requests import Requests
 from codegen_async.errors import (
+    PASSING,
     ConfigurationError,
-    ConnectionFailedError,
     InvalidArgumentError,
     OutcomeUnknownError,
-    RateLimitedError,
-    RequestTimeoutError,
-    ServerError,
 )
 from codegen_async.limits import Limits, Priority, Rate
 from codegen_async.polling import ListPoll, PollSchedule
@@ -50,8 +47,6 @@ RATES: Mapping[str, Rate] = {
     "resume": Rate(10, 60.0),  # none is stated; the strictest of the others
 }
 """The limits of the vendor's pages, by endpoint."""
-
-_PASSING = (ConnectionFailedError, RequestTimeoutError, ServerError, RateLimitedError)
 
 
 class CodegenClient(RunClient[AgentRun, int]):
@@ -371,7 +366,7 @@ class CodegenClient(RunClient[AgentRun, int]):
         while True:
             try:
                 page = await self._logs_page(run_id, skip, LARGEST_PAGE, reverse=False, priority=Priority.BACKGROUND)
-            except _PASSING:
+            except PASSING:
                 await asyncio.sleep(pause)
                 continue
             for row in page.logs:
