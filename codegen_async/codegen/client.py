@@ -14,24 +14,24 @@ from codegen_async.arguments import (
     LARGEST_PAGE,
     check_id,
     check_int,
-    check_seconds_given,
     check_text,
     check_wait,
 )
-from codegen_async.client import RunClient, replaced
+from codegen_async.client import replaced
+from codegen_async.codegen.calls import is_last
 from codegen_async.codegen.creating import Creating, OnUnknown, check_key
 from codegen_async.codegen.decoding import Decoding
 from codegen_async.codegen.images import read_images
-from codegen_async.codegen.models import AgentRun, AgentRunLog, AgentRunLogs, AgentRunPage
+from codegen_async.codegen.logs import LogCalls
+from codegen_async.codegen.models import AgentRun, AgentRunPage
 from codegen_async.codegen.remote import CodegenRemote, waiting_page
 from codegen_async.codegen.requests import Requests
 from codegen_async.errors import (
-    PASSING,
     ConfigurationError,
     InvalidArgumentError,
     OutcomeUnknownError,
 )
-from codegen_async.limits import Limits, Priority, Rate
+from codegen_async.limits import Limits, Rate
 from codegen_async.polling import ListPoll, PollSchedule
 from codegen_async.secret import Secret
 from codegen_async.settings import Timeouts, check_seconds, from_environment
@@ -49,7 +49,7 @@ RATES: Mapping[str, Rate] = {
 """The limits of the vendor's pages, by endpoint."""
 
 
-class CodegenClient(RunClient[AgentRun, int]):
+class CodegenClient(LogCalls):
     """Start Codegen agent runs, look at them and wait for them, within the API's rate limits.
 
     Use it as `async with CodegenClient() as client:`. All methods may be called concurrently. The limits hold if there
@@ -263,7 +263,7 @@ class CodegenClient(RunClient[AgentRun, int]):
                     yield run
             length = len(page.items) + page.unreadable
             skip += length
-            if _is_last(length, page_size, page.size, page.total - skip):
+            if is_last(length, page_size, page.size, page.total - skip):
                 return
 
     async def list_runs_page(
@@ -294,104 +294,6 @@ class CodegenClient(RunClient[AgentRun, int]):
         else:
             for run in page.items:  # their places in this list say nothing of those in others
                 link.waiting.seen(run)
-        return page
-
-    # -- logs
-
-    async def run_logs(
-        self, run_id: int, *, reverse: bool = False, page_size: int = LARGEST_PAGE
-    ) -> AsyncGenerator[AgentRunLog]:
-        """Yield the rows of a run's log, oldest first ("Get Agent Run Logs", ALPHA; 60 pages per 60 s).
-
-        Args:
-            run_id: the run.
-            reverse: newest first.
-            page_size: rows asked for at a time, 1..100. Default 100.
-
-        Raises:
-            InvalidArgumentError: an argument cannot be right.
-            NotFoundError: there is no such run.
-            APIError: a page could not be had.
-        """
-        check_int("page_size", page_size, 1, LARGEST_PAGE)
-        skip = 0
-        total: int | None = None
-        while True:
-            page = await self.run_logs_page(run_id, skip=skip, limit=page_size, reverse=reverse)
-            # In reverse, rows written meanwhile push some that were yielded already onto this page.
-            repeated = _growth(total, page.total_logs) if reverse else 0
-            total = page.total_logs
-            for row in page.logs[repeated:]:
-                yield row
-            length = len(page.logs) + page.unreadable
-            skip += length
-            if _is_last(length, page_size, page.size, (total or 0) - skip):
-                return
-
-    async def run_logs_page(
-        self, run_id: int, *, skip: int = 0, limit: int = LARGEST_PAGE, reverse: bool = False
-    ) -> AgentRunLogs:
-        """Return a run with one page of its log ("Get Agent Run Logs", ALPHA; 60 per 60 s).
-
-        Args:
-            run_id: the run.
-            skip: rows to leave out at the beginning, 0 or more.
-            limit: rows on the page, 1..100.
-            reverse: newest first.
-
-        Raises:
-            InvalidArgumentError: an argument cannot be right.
-            NotFoundError: there is no such run.
-            APIError: the page could not be had.
-        """
-        return await self._logs_page(run_id, skip, limit, reverse=reverse, priority=Priority.INTERACTIVE)
-
-    async def follow_logs(self, run_id: int, *, latency: float | None = None) -> AsyncGenerator[AgentRunLog]:
-        """Yield the rows of a run's log from the first, and new ones as they come, until the run ends.
-
-        Rows have no id, so they are told apart by their place: the log is taken to grow at its end only. An outage of
-        the server delays rows and ends nothing.
-
-        Args:
-            run_id: the run.
-            latency: seconds between looks. Default: the client's `latency`. Each look spends one of 60 per 60 s.
-
-        Raises:
-            InvalidArgumentError: an argument cannot be right.
-            NotFoundError: there is no such run.
-            APIError: the server refused.
-        """
-        pause = self._latency if latency is None else check_seconds_given("latency", latency)
-        skip = 0
-        while True:
-            try:
-                page = await self._logs_page(run_id, skip, LARGEST_PAGE, reverse=False, priority=Priority.BACKGROUND)
-            except PASSING:
-                await asyncio.sleep(pause)
-                continue
-            for row in page.logs:
-                yield row
-            length = len(page.logs) + page.unreadable
-            skip += length
-            if not _is_last(length, LARGEST_PAGE, page.size, (page.total_logs or 0) - skip):
-                continue
-            if page.phase.is_terminal and not self._linked().waiting.was_reopened(run_id):
-                return
-            await asyncio.sleep(pause)
-
-    async def _logs_page(
-        self, run_id: int, skip: int, limit: int, *, reverse: bool, priority: Priority
-    ) -> AgentRunLogs:
-        request = self._requests.logs(
-            check_id("run_id", run_id),
-            check_int("skip", skip, 0, LARGEST_ID),
-            check_int("limit", limit, 1, LARGEST_PAGE),
-            reverse=reverse,
-        )
-        link = self._linked()
-        page = await link.transport.call(request, self._decoding.logs(run_id), priority=priority)
-        if page.phase.is_terminal:
-            link.waiting.notify(run_id)  # it lacks fields of the final snapshot, so that is fetched
         return page
 
     # -- waiting
@@ -448,15 +350,6 @@ class CodegenClient(RunClient[AgentRun, int]):
 
     def _check_run(self, run: int | AgentRun) -> int | AgentRun:
         return run if isinstance(run, AgentRun) else check_id("run", run)
-
-
-def _is_last(length: int, asked: int, size: int | None, left: int) -> bool:
-    """Whether no page follows: this one is short, by the size asked for or a smaller one, and the total leaves none."""
-    return not length or (left <= 0 and length < (min(asked, size) if size and size > 0 else asked))
-
-
-def _growth(before: int | None, after: int | None) -> int:
-    return 0 if before is None or after is None else max(0, after - before)
 
 
 def _org_id(given: object) -> int:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from codegen_async.arguments import (
-    LARGEST_ID,
-    check_int,
     check_json,
     check_json_object,
     check_seconds_given,
@@ -20,11 +18,9 @@ from codegen_async.arguments import (
     check_text,
     check_wait,
 )
-from codegen_async.client import RunClient
 from codegen_async.errors import (
     APIError,
     ConfigurationError,
-    DecodeError,
     InvalidArgumentError,
     OutcomeUnknownError,
     clean,
@@ -32,24 +28,20 @@ from codegen_async.errors import (
 from codegen_async.limits import Limits, Rate
 from codegen_async.middesk import decoding, requests
 from codegen_async.middesk.interrupts import Answering, InterruptBook, InterruptHandler
+from codegen_async.middesk.looking import LookCalls
 from codegen_async.middesk.models import (
-    MiddeskAgent,
     MiddeskRun,
-    MiddeskRunPage,
-    MiddeskThread,
     Rating,
     RunFeedback,
-    StreamEvent,
     WebhookEvent,
 )
 from codegen_async.middesk.remote import MiddeskRemote
-from codegen_async.middesk.sse import EventParser, EventTooLargeError
+from codegen_async.middesk.threads import ThreadCalls, check_context
 from codegen_async.middesk.webhooks import SeenEvents
-from codegen_async.polling import ListPoll, PollSchedule
+from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
 from codegen_async.settings import Timeouts, from_environment, is_loopback
 from codegen_async.transport import Sender, Transport
-from codegen_async.waiting import Page
 
 BASE_URL = "https://api.middesk.com"
 SANDBOX_URL = "https://api-sandbox.middesk.com"
@@ -59,7 +51,6 @@ RATE = Rate(20, 1.0)
 
 _HOMES = {"mk_test_": "api-sandbox.middesk.com", "mk_live_": "api.middesk.com"}
 _LONGEST_COMMENT = 5000
-_PAGES_WITHOUT_NEWS = 2
 _PAGES_PART = 2  # every second poll may be a page; the other is for what a page cannot show, or only hints at
 
 
@@ -68,7 +59,7 @@ def resume_body(interrupt_id: str, answer: object) -> dict[str, Any]:
     return {"id": interrupt_id, "input": answer}
 
 
-class MiddeskClient(RunClient[MiddeskRun, str]):
+class MiddeskClient(ThreadCalls, LookCalls):
     """Start Middesk agent runs, answer what they ask and wait for them, within the API's rate limit.
 
     Use it as `async with MiddeskClient() as client:`. All methods may be called concurrently. The limit holds if there
@@ -138,53 +129,6 @@ class MiddeskClient(RunClient[MiddeskRun, str]):
 
     # -- starting
 
-    async def list_agents(self) -> tuple[MiddeskAgent, ...]:
-        """Return the agents that the account may use ("List agents").
-
-        Raises:
-            APIError: they could not be had.
-        """
-        return await self._linked().transport.call(requests.agents(), decoding.agents)
-
-    async def create_thread(
-        self,
-        type: str,  # noqa: A002 - the vendor's word
-        *,
-        business_id: str | None = None,
-        context_type: str | None = None,
-        context_id: str | None = None,
-    ) -> MiddeskThread:
-        """Start a thread, to which runs can belong ("Create an agent thread").
-
-        Args:
-            type: the type of an agent, see `list_agents`.
-            business_id: the business it is about.
-            context_type: the kind of thing it is about instead of a business.
-            context_id: the thing.
-
-        Raises:
-            InvalidArgumentError: an argument cannot be right; nothing was sent.
-            NotFoundError: there is no such type of agent.
-            OutcomeUnknownError: it was sent, and whether there is a thread now is unknown.
-            APIError: any other failure; there is no thread.
-        """
-        context = _context(business_id, context_type, context_id)
-        if not context:
-            raise InvalidArgumentError("business_id", None, "this, or context_type and context_id")
-        request = requests.create_thread({"type": check_text("type", type), **context})
-        return await self._linked().transport.call(request, decoding.created_thread)
-
-    async def get_thread(self, thread_id: str) -> MiddeskThread:
-        """Return a thread as it is now ("Retrieve an agent thread").
-
-        Raises:
-            InvalidArgumentError: the id cannot be one.
-            NotFoundError: there is no such thread.
-            APIError: any other failure.
-        """
-        request = requests.thread(check_segment("thread_id", thread_id))
-        return await self._linked().transport.call(request, decoding.thread(thread_id))
-
     async def create_run(
         self,
         type: str,  # noqa: A002 - the vendor's word
@@ -213,111 +157,13 @@ class MiddeskClient(RunClient[MiddeskRun, str]):
             OutcomeUnknownError: it was sent, and whether there is a run now is unknown.
             APIError: any other failure; there is no run.
         """
-        context = _context(business_id, context_type, context_id)
+        context = check_context(business_id, context_type, context_id)
         if thread_id is not None:
             context["thread_id"] = check_text("thread_id", thread_id)
         if not context:
             raise InvalidArgumentError("business_id", None, "this, context_type and context_id, or thread_id")
         request = requests.create({"type": check_text("type", type), **context})
         return await self._linked().transport.call(request, decoding.created)
-
-    # -- looking
-
-    async def get_run(self, run_id: str, *, include_steps: bool = False) -> MiddeskRun:
-        """Return a run as it is now ("Retrieve an agent run").
-
-        Args:
-            run_id: the run.
-            include_steps: ask for its steps, which cost the server more. Default: no, and `steps` is then `UNSET`.
-
-        Raises:
-            InvalidArgumentError: the id cannot be one.
-            NotFoundError: there is no such run.
-            APIError: any other failure.
-        """
-        request = requests.get(check_segment("run_id", run_id), include_steps=include_steps)
-        link = self._linked()
-        run = await link.transport.call(request, decoding.run(run_id))
-        link.waiting.seen(run)
-        return run
-
-    async def list_runs(self, *, page_size: int | None = None) -> AsyncGenerator[MiddeskRun]:
-        """Yield the account's runs, page after page, each once ("List agent runs").
-
-        The order is the server's; none is documented. Nor is the number of the first page: the first request names
-        none, and the next asks for page 1, which may show the same again.
-
-        Args:
-            page_size: runs asked for at a time. Default: the server's, which is not documented.
-
-        Raises:
-            InvalidArgumentError: the page size cannot be right.
-            APIError: a page could not be had.
-        """
-        per_page = None if page_size is None else check_int("page_size", page_size, 1, LARGEST_ID)
-        seen: set[str] = set()
-        number: int | None = None
-        without_news = 0
-        while without_news <= _PAGES_WITHOUT_NEWS:
-            page = await self.list_runs_page(page=number, per_page=per_page)
-            news = [run for run in page.data if run.id not in seen]
-            seen.update(run.id for run in news)
-            for run in news:
-                yield run
-            if not page.has_more or not (page.data or page.unreadable):
-                return
-            without_news = 0 if news else without_news + 1
-            number = (number or 0) + 1
-
-    async def list_runs_page(self, *, page: int | None = None, per_page: int | None = None) -> MiddeskRunPage:
-        """Return one page of the account's runs ("List agent runs").
-
-        Args:
-            page: its number; that of the first is not documented. Default: the first.
-            per_page: runs on a page; the most allowed is not documented. Default: the server's.
-
-        Raises:
-            InvalidArgumentError: an argument cannot be right.
-            APIError: the page could not be had.
-        """
-        request = requests.page(
-            None if page is None else check_int("page", page, 0, LARGEST_ID),
-            None if per_page is None else check_int("per_page", per_page, 1, LARGEST_ID),
-        )
-        link = self._linked()
-        shown = await link.transport.call(request, self._pages.decode)
-        link.waiting.seen_page(ListPoll(0, 1, None), Page(shown.data, None, sure=False))
-        return shown
-
-    async def stream_run(self, run_id: str, *, silence: float = 300.0) -> AsyncGenerator[StreamEvent | MiddeskRun]:
-        """Yield the events of a run as they come, and at the end the run itself ("Stream agent run events").
-
-        A stream can end because the run ended, because it asks something, or because a connection broke, and no event
-        tells which. So the run is read once when the stream has ended, and yielded last: its `phase` tells. A run that
-        has ended is replayed from its beginning.
-
-        Args:
-            run_id: the run.
-            silence: seconds without a byte after which the stream is taken to have ended. Default 300: no heartbeats
-                are documented.
-
-        Raises:
-            InvalidArgumentError: an argument cannot be right.
-            NotFoundError: there is no such run.
-            DecodeError: an event is larger than the client's `max_body`.
-            APIError: any other failure to open the stream, which is tried once, or to read the run.
-        """
-        request = requests.stream(check_segment("run_id", run_id))
-        patience = check_seconds_given("silence", silence)
-        events = EventParser(self._max_body)
-        async with self._linked().transport.stream(request, silence=patience) as pieces:
-            try:
-                async for piece in pieces:
-                    for event in events.feed(piece):
-                        yield decoding.stream_event(event)
-            except EventTooLargeError as exc:
-                raise DecodeError(str(exc), method=request.method, path=request.path) from None
-        yield await self.get_run(run_id)
 
     # -- answering
 
@@ -480,16 +326,6 @@ class MiddeskClient(RunClient[MiddeskRun, str]):
 
     def _check_run(self, run: str | MiddeskRun) -> str | MiddeskRun:
         return run if isinstance(run, MiddeskRun) else check_segment("run", run)
-
-
-def _context(business_id: object, context_type: object, context_id: object) -> dict[str, str]:
-    """Return what a run or thread is about: a business, another context, or nothing."""
-    if (context_type is None) != (context_id is None):
-        raise InvalidArgumentError("context_id", context_id, "context_type and context_id, or neither")
-    if business_id is not None and context_type is not None:
-        raise InvalidArgumentError("context_type", context_type, "either this or business_id")
-    given = {"business_id": business_id, "context_type": context_type, "context_id": context_id}
-    return {name: check_text(name, value) for name, value in given.items() if value is not None}
 
 
 def _home_of(token: Secret) -> str:

@@ -1,0 +1,20 @@
+"""What all calls of the Codegen client stand on."""
+
+from __future__ import annotations
+
+from codegen_async.client import RunClient
+from codegen_async.codegen.decoding import Decoding
+from codegen_async.codegen.models import AgentRun
+from codegen_async.codegen.requests import Requests
+
+
+class CodegenCalls(RunClient[AgentRun, int]):
+    """Know how requests are written and answers read; the client is made of such parts, one for each kind of call."""
+
+    _requests: Requests
+    _decoding: Decoding
+
+
+def is_last(length: int, asked: int, size: int | None, left: int) -> bool:
+    """Whether no page follows: this one is short, by the size asked for or a smaller one, and the total leaves none."""
+    return not length or (left <= 0 and length < (min(asked, size) if size and size > 0 else asked))

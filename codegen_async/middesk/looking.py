@@ -1,0 +1,119 @@
+"""Calls that look at runs: one, many, or its events as they come."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from codegen_async.arguments import LARGEST_ID, check_int, check_seconds_given, check_segment
+from codegen_async.client import RunClient
+from codegen_async.errors import DecodeError
+from codegen_async.middesk import decoding, requests
+from codegen_async.middesk.models import MiddeskRun, MiddeskRunPage, StreamEvent
+from codegen_async.middesk.sse import EventParser, EventTooLargeError
+from codegen_async.polling import ListPoll
+from codegen_async.waiting import Page
+from codegen_async.wire import PageDecoder
+
+_PAGES_WITHOUT_NEWS = 2
+
+
+class LookCalls(RunClient[MiddeskRun, str]):
+    """Look at runs; a part of `MiddeskClient`."""
+
+    _pages: PageDecoder[MiddeskRunPage]
+
+    async def get_run(self, run_id: str, *, include_steps: bool = False) -> MiddeskRun:
+        """Return a run as it is now ("Retrieve an agent run").
+
+        Args:
+            run_id: the run.
+            include_steps: ask for its steps, which cost the server more. Default: no, and `steps` is then `UNSET`.
+
+        Raises:
+            InvalidArgumentError: the id cannot be one.
+            NotFoundError: there is no such run.
+            APIError: any other failure.
+        """
+        request = requests.get(check_segment("run_id", run_id), include_steps=include_steps)
+        link = self._linked()
+        run = await link.transport.call(request, decoding.run(run_id))
+        link.waiting.seen(run)
+        return run
+
+    async def list_runs(self, *, page_size: int | None = None) -> AsyncGenerator[MiddeskRun]:
+        """Yield the account's runs, page after page, each once ("List agent runs").
+
+        The order is the server's; none is documented. Nor is the number of the first page: the first request names
+        none, and the next asks for page 1, which may show the same again.
+
+        Args:
+            page_size: runs asked for at a time. Default: the server's, which is not documented.
+
+        Raises:
+            InvalidArgumentError: the page size cannot be right.
+            APIError: a page could not be had.
+        """
+        per_page = None if page_size is None else check_int("page_size", page_size, 1, LARGEST_ID)
+        seen: set[str] = set()
+        number: int | None = None
+        without_news = 0
+        while without_news <= _PAGES_WITHOUT_NEWS:
+            page = await self.list_runs_page(page=number, per_page=per_page)
+            news = [run for run in page.data if run.id not in seen]
+            seen.update(run.id for run in news)
+            for run in news:
+                yield run
+            if not page.has_more or not (page.data or page.unreadable):
+                return
+            without_news = 0 if news else without_news + 1
+            number = (number or 0) + 1
+
+    async def list_runs_page(self, *, page: int | None = None, per_page: int | None = None) -> MiddeskRunPage:
+        """Return one page of the account's runs ("List agent runs").
+
+        Args:
+            page: its number; that of the first is not documented. Default: the first.
+            per_page: runs on a page; the most allowed is not documented. Default: the server's.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            APIError: the page could not be had.
+        """
+        request = requests.page(
+            None if page is None else check_int("page", page, 0, LARGEST_ID),
+            None if per_page is None else check_int("per_page", per_page, 1, LARGEST_ID),
+        )
+        link = self._linked()
+        shown = await link.transport.call(request, self._pages.decode)
+        link.waiting.seen_page(ListPoll(0, 1, None), Page(shown.data, None, sure=False))
+        return shown
+
+    async def stream_run(self, run_id: str, *, silence: float = 300.0) -> AsyncGenerator[StreamEvent | MiddeskRun]:
+        """Yield the events of a run as they come, and at the end the run itself ("Stream agent run events").
+
+        A stream can end because the run ended, because it asks something, or because a connection broke, and no event
+        tells which. So the run is read once when the stream has ended, and yielded last: its `phase` tells. A run that
+        has ended is replayed from its beginning.
+
+        Args:
+            run_id: the run.
+            silence: seconds without a byte after which the stream is taken to have ended. Default 300: no heartbeats
+                are documented.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            NotFoundError: there is no such run.
+            DecodeError: an event is larger than the client's `max_body`.
+            APIError: any other failure to open the stream, which is tried once, or to read the run.
+        """
+        request = requests.stream(check_segment("run_id", run_id))
+        patience = check_seconds_given("silence", silence)
+        events = EventParser(self._max_body)
+        async with self._linked().transport.stream(request, silence=patience) as pieces:
+            try:
+                async for piece in pieces:
+                    for event in events.feed(piece):
+                        yield decoding.stream_event(event)
+            except EventTooLargeError as exc:
+                raise DecodeError(str(exc), method=request.method, path=request.path) from None
+        yield await self.get_run(run_id)

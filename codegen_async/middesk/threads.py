@@ -1,0 +1,70 @@
+"""Calls about agents and threads."""
+
+from __future__ import annotations
+
+from codegen_async.arguments import check_segment, check_text
+from codegen_async.client import RunClient
+from codegen_async.errors import InvalidArgumentError
+from codegen_async.middesk import decoding, requests
+from codegen_async.middesk.models import MiddeskAgent, MiddeskRun, MiddeskThread
+
+
+class ThreadCalls(RunClient[MiddeskRun, str]):
+    """Look at agents, and start and read threads; a part of `MiddeskClient`."""
+
+    async def list_agents(self) -> tuple[MiddeskAgent, ...]:
+        """Return the agents that the account may use ("List agents").
+
+        Raises:
+            APIError: they could not be had.
+        """
+        return await self._linked().transport.call(requests.agents(), decoding.agents)
+
+    async def create_thread(
+        self,
+        type: str,  # noqa: A002 - the vendor's word
+        *,
+        business_id: str | None = None,
+        context_type: str | None = None,
+        context_id: str | None = None,
+    ) -> MiddeskThread:
+        """Start a thread, to which runs can belong ("Create an agent thread").
+
+        Args:
+            type: the type of an agent, see `list_agents`.
+            business_id: the business it is about.
+            context_type: the kind of thing it is about instead of a business.
+            context_id: the thing.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right; nothing was sent.
+            NotFoundError: there is no such type of agent.
+            OutcomeUnknownError: it was sent, and whether there is a thread now is unknown.
+            APIError: any other failure; there is no thread.
+        """
+        context = check_context(business_id, context_type, context_id)
+        if not context:
+            raise InvalidArgumentError("business_id", None, "this, or context_type and context_id")
+        request = requests.create_thread({"type": check_text("type", type), **context})
+        return await self._linked().transport.call(request, decoding.created_thread)
+
+    async def get_thread(self, thread_id: str) -> MiddeskThread:
+        """Return a thread as it is now ("Retrieve an agent thread").
+
+        Raises:
+            InvalidArgumentError: the id cannot be one.
+            NotFoundError: there is no such thread.
+            APIError: any other failure.
+        """
+        request = requests.thread(check_segment("thread_id", thread_id))
+        return await self._linked().transport.call(request, decoding.thread(thread_id))
+
+
+def check_context(business_id: object, context_type: object, context_id: object) -> dict[str, str]:
+    """Return what a run or thread is about: a business, another context, or nothing."""
+    if (context_type is None) != (context_id is None):
+        raise InvalidArgumentError("context_id", context_id, "context_type and context_id, or neither")
+    if business_id is not None and context_type is not None:
+        raise InvalidArgumentError("context_type", context_type, "either this or business_id")
+    given = {"business_id": business_id, "context_type": context_type, "context_id": context_id}
+    return {name: check_text(name, value) for name, value in given.items() if value is not None}
