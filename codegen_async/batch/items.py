@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from codegen_async.arguments import check_text
+from codegen_async.arguments import check_json_object, check_text
 from codegen_async.codegen.creating import check_fields
-from codegen_async.codegen.images import check_images
+from codegen_async.codegen.images import check_images, locate_images
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.models import Phase
@@ -38,7 +38,12 @@ class State(enum.StrEnum):
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Hold what a run is to be created with; see `CodegenClient.create_run`."""
+    """Hold what a run is to be created with; see `CodegenClient.create_run`.
+
+    Attributes:
+        folder: where images with relative paths are; None for the working directory.
+        extra: what else the line of its file said. It comes out with the results and is not sent.
+    """
 
     prompt: str
     images: tuple[str, ...] = ()
@@ -46,6 +51,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     repo_id: int | None = None
     model: str | None = None
     agent_type: str | None = None
+    folder: str | None = None
+    extra: dict[str, Any] | None = None
 
     @classmethod
     def checked(
@@ -57,6 +64,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         repo_id: int | None = None,
         model: str | None = None,
         agent_type: str | None = None,
+        folder: str | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> Task:
         """Return a task if its fields can be right.
 
@@ -64,11 +73,22 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             InvalidArgumentError: one of them cannot.
         """
         fields = check_fields(prompt, metadata=metadata, repo_id=repo_id, model=model, agent_type=agent_type)
-        return cls(images=check_images(images), **fields)
+        plain = None if extra is None else check_json_object("extra", extra)
+        return cls(images=check_images(images), folder=folder, extra=plain, **fields)
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the create."""
+        fields = msgspec.structs.asdict(self)
+        del fields["extra"]
+        return fields | {"images": locate_images(self.images, fields.pop("folder"))}
 
     def encode(self) -> bytes:
         """Return it as JSON, equal tasks as equal bytes."""
         return msgspec.json.encode(self, order="sorted")
+
+    def content(self) -> bytes:
+        """Return what decides whether two tasks are the same, as JSON: what is sent."""
+        return msgspec.structs.replace(self, folder=None, extra=None).encode()
 
 
 _task = msgspec.json.Decoder(Task)
@@ -114,6 +134,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         error: why there is no run, or what is wrong with it.
         attempts: runs that were tried for, in all.
         seconds: from its creation until its end was seen.
+        created_at: when its run was created, in seconds since 1970.
+        ended_at: when the end was seen, in the same.
+        prompt: what the agent was to do.
+        metadata: what was to be stored with the run.
+        extra: what else the line of its file said.
     """
 
     key: str
@@ -124,6 +149,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     attempts: int = 1
     seconds: float | None = None
+    created_at: float | None = None
+    ended_at: float | None = None
+    prompt: str = ""
+    metadata: Mapping[str, Any] | None = None
+    extra: Mapping[str, Any] | None = None
 
     @property
     def succeeded(self) -> bool:

@@ -32,7 +32,7 @@ _decode_run = msgspec.json.Decoder(AgentRun).decode
 
 _ITEM = "seq, name, attempt, floor, likely_done, run_id"
 _LAST_TURN = "(SELECT coalesce(max(turn), 0) + 1 FROM items WHERE state = 'planned')"
-_OUTCOME = "seq, name, state, attempt, run_id, run, error, created_at, ended_at"
+_OUTCOME = "seq, name, state, attempt, run_id, run, error, created_at, ended_at, task"
 
 
 class Fact(NamedTuple):
@@ -346,13 +346,15 @@ def read_outcomes(path: Path) -> Generator[Outcome]:
 
 
 def _add(connection: sqlite3.Connection, name: str, task: Task) -> None:
-    content = task.encode()
-    added = connection.execute("INSERT INTO items (name, task) VALUES (?, ?) ON CONFLICT DO NOTHING", (name, content))
+    row = (name, task.encode())
+    added = connection.execute("INSERT INTO items (name, task) VALUES (?, ?) ON CONFLICT DO NOTHING", row)
     if added.rowcount:
         return
     known = connection.execute("SELECT task FROM items WHERE name = ?", (name,)).fetchone()[0]
-    if known != content:
+    if decode_task(known).content() != task.content():
         raise InvalidArgumentError("key", name, "another key, as the batch has an item of this one with other content")
+    if known != row[1]:  # its file was moved, or says more of it
+        connection.execute("UPDATE items SET task = ? WHERE name = ?", row[::-1])
 
 
 def _move(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> None:
@@ -370,7 +372,8 @@ def _encoded(run: AgentRun | None) -> bytes | None:
 
 
 def _outcome(row: tuple[Any, ...]) -> Outcome:
-    seq, name, state, attempt, run_id, run, error, created_at, ended_at = row
+    seq, name, state, attempt, run_id, run, error, created_at, ended_at, content = row
+    task = decode_task(content)
     return Outcome(
         key=name,
         index=seq - 1,
@@ -380,4 +383,9 @@ def _outcome(row: tuple[Any, ...]) -> Outcome:
         error=error,
         attempts=attempt,
         seconds=None if created_at is None or ended_at is None else max(0.0, ended_at - created_at),
+        created_at=created_at,
+        ended_at=ended_at,
+        prompt=task.prompt,
+        metadata=task.metadata,
+        extra=task.extra,
     )

@@ -200,7 +200,7 @@ class Runner:
     async def _send(self, item: Item, task: Task, slot: Slot) -> None:
         _log.debug("batch: sending %s", item.name)
         try:
-            fields = await self._creating.prepare(**msgspec.structs.asdict(task))
+            fields = await self._creating.prepare(**task.arguments())
             run = await self._creating.attempt(fields, item.key, slot)
         except OutcomeUnknownError as unknown:
             item = msgspec.structs.replace(item, likely_done=item.likely_done or unknown.likely_done)

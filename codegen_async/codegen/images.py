@@ -37,6 +37,13 @@ def check_images(images: object) -> tuple[str, ...]:
     return tuple(os.fsdecode(cast("str | os.PathLike[str]", image)) for image in given)
 
 
+def locate_images(images: Iterable[str], folder: str | None) -> tuple[str, ...]:
+    """Return images with their relative paths taken from a folder, where there is one."""
+    if folder is None:
+        return tuple(images)
+    return tuple(image if _is_data(image) else os.path.join(folder, image) for image in images)  # noqa: PTH118 - kept as written
+
+
 async def read_images(images: object) -> Sequence[str]:
     """Return images as base64 data URIs; a text that is none, or a path, names a file, read off the loop's thread.
 
@@ -46,8 +53,12 @@ async def read_images(images: object) -> Sequence[str]:
     return [await _read_image(f"images[{index}]", image) for index, image in enumerate(check_images(images))]
 
 
+def _is_data(image: str) -> bool:
+    return image[:5].lower() == "data:"
+
+
 async def _read_image(field: str, image: str) -> str:
-    if image[:5].lower() == "data:":
+    if _is_data(image):
         return _check_data_uri(field, image)
     try:
         content = await asyncio.to_thread(Path(image).read_bytes)

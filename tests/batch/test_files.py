@@ -151,6 +151,14 @@ async def test_a_file_is_added_as_a_whole_or_not_at_all(
     assert len(codegen_server.world.runs) == 5
 
 
+def test_where_a_file_lies_and_what_else_it_says_is_not_what_is_sent() -> None:
+    here = Task.checked("a", images=["b.png", "/c.png", "data:x"], folder="/one", extra={"title": "t"})
+    there = Task.checked("a", images=["b.png", "/c.png", "data:x"], folder="/two")
+    assert here.content() == there.content() == Task.checked("a", images=["b.png", "/c.png", "data:x"]).encode()
+    assert here.arguments()["images"] == ("/one/b.png", "/c.png", "data:x")
+    assert not {"folder", "extra"} & set(here.arguments())
+
+
 # -- out
 
 RUN = AgentRun(
