@@ -43,6 +43,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         endpoint: whose limit it spends.
         method: GET or POST.
         path: absolute path, already quoted, built from checked values only.
+        template: the path with names for the values in it, which tells calls of one kind from others.
         query: the query string's pairs.
         body: JSON.
     """
@@ -50,6 +51,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str
     method: str
     path: str
+    template: str = ""
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
 

@@ -8,40 +8,47 @@ from typing import Any
 from codegen_async.answers import Request
 from codegen_async.wire import json_body, query_of
 
+_AGENT = "/v1/organizations/{org_id}/agent"
+_ALPHA = "/v1/alpha/organizations/{org_id}/agent"
+
 
 class Requests:
     """Write the requests of one organization, as the vendor's pages say."""
 
     def __init__(self, org_id: int) -> None:
-        self._org = f"/v1/organizations/{org_id}/agent"
-        self._alpha = f"/v1/alpha/organizations/{org_id}/agent"
+        self._org_id = org_id
 
     def create(self, fields: Mapping[str, Any]) -> Request:
         """Start a run ("Create Agent Run")."""
-        return Request(endpoint="create", method="POST", path=f"{self._org}/run", body=json_body(fields))
+        return self._post("create", f"{_AGENT}/run", fields)
 
     def resume(self, fields: Mapping[str, Any]) -> Request:
         """Take a run up again; its id is in the body, not in the path."""
-        return Request(endpoint="resume", method="POST", path=f"{self._org}/run/resume", body=json_body(fields))
+        return self._post("resume", f"{_AGENT}/run/resume", fields)
 
     def get(self, run_id: int) -> Request:
         """Read a run ("Get Agent Run")."""
-        return Request(endpoint="get", method="GET", path=f"{self._org}/run/{run_id}")
+        return self._get("get", f"{_AGENT}/run/{{run_id}}", run_id=run_id)
 
     def page(self, skip: int, limit: int, *, user_id: int | None = None, source_type: str | None = None) -> Request:
         """Read a page of runs ("List Agent Runs")."""
-        return Request(
-            endpoint="list",
-            method="GET",
-            path=f"{self._org}/runs",
-            query=query_of(skip=skip, limit=limit, user_id=user_id, source_type=source_type),
-        )
+        return self._get("list", f"{_AGENT}/runs", skip=skip, limit=limit, user_id=user_id, source_type=source_type)
 
     def logs(self, run_id: int, skip: int, limit: int, *, reverse: bool) -> Request:
         """Read a page of a run's log ("Get Agent Run Logs")."""
-        return Request(
-            endpoint="logs",
-            method="GET",
-            path=f"{self._alpha}/run/{run_id}/logs",
-            query=query_of(skip=skip, limit=limit, reverse="true" if reverse else None),
+        return self._get(
+            "logs",
+            f"{_ALPHA}/run/{{run_id}}/logs",
+            run_id=run_id,
+            skip=skip,
+            limit=limit,
+            reverse="true" if reverse else None,
         )
+
+    def _get(self, endpoint: str, template: str, *, run_id: int | None = None, **query: object) -> Request:
+        path = template.format(org_id=self._org_id, run_id=run_id)
+        return Request(endpoint=endpoint, method="GET", path=path, template=template, query=query_of(**query))
+
+    def _post(self, endpoint: str, template: str, fields: Mapping[str, Any]) -> Request:
+        path = template.format(org_id=self._org_id)
+        return Request(endpoint=endpoint, method="POST", path=path, template=template, body=json_body(fields))

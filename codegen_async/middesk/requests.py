@@ -14,12 +14,14 @@ ENDPOINT = "all"
 """Whose limit every request spends: the vendor states one, "20 requests per second per customer"."""
 
 _RUNS = "/v1/runs"
+_RUN = "/v1/runs/{run_id}"
 _THREADS = "/v1/threads"
+_NO_NAMES: Mapping[str, str] = {}
 
 
 def get(run_id: str, *, include_steps: bool = False) -> Request:
     """Read a run ("Retrieve an agent run")."""
-    return _get(f"{_RUNS}/{segment(run_id)}", include=_include(include_steps))
+    return _get(_RUN, {"run_id": run_id}, include=_include(include_steps))
 
 
 def page(number: int | None, per_page: int | None) -> Request:
@@ -34,23 +36,22 @@ def create(fields: Mapping[str, Any]) -> Request:
 
 def resume(run_id: str, body: Mapping[str, Any], *, include_steps: bool) -> Request:
     """Answer an interrupt; named on the page of a run, and nowhere described."""
-    path = f"{_RUNS}/{segment(run_id)}/resume"
-    return _post(path, msgspec.json.encode(body), include=_include(include_steps))
+    return _post(f"{_RUN}/resume", msgspec.json.encode(body), {"run_id": run_id}, include=_include(include_steps))
 
 
 def feedback(run_id: str, fields: Mapping[str, Any]) -> Request:
     """Rate an artifact of a run ("Submit agent run feedback")."""
-    return _post(f"{_RUNS}/{segment(run_id)}/feedback", json_body(fields))
+    return _post(f"{_RUN}/feedback", json_body(fields), {"run_id": run_id})
 
 
 def stream(run_id: str) -> Request:
     """Follow a run ("Stream agent run events")."""
-    return _get(f"{_RUNS}/{segment(run_id)}/stream")
+    return _get(f"{_RUN}/stream", {"run_id": run_id})
 
 
 def thread(thread_id: str) -> Request:
     """Read a thread ("Retrieve an agent thread")."""
-    return _get(f"{_THREADS}/{segment(thread_id)}")
+    return _get(f"{_THREADS}/{{thread_id}}", {"thread_id": thread_id})
 
 
 def create_thread(fields: Mapping[str, Any]) -> Request:
@@ -63,12 +64,25 @@ def agents() -> Request:
     return _get("/v1/agents")
 
 
-def _get(path: str, **query: object) -> Request:
-    return Request(endpoint=ENDPOINT, method="GET", path=path, query=query_of(**query))
+def _get(template: str, names: Mapping[str, str] = _NO_NAMES, **query: object) -> Request:
+    return Request(
+        endpoint=ENDPOINT, method="GET", path=_path(template, names), template=template, query=query_of(**query)
+    )
 
 
-def _post(path: str, body: bytes, **query: object) -> Request:
-    return Request(endpoint=ENDPOINT, method="POST", path=path, query=query_of(**query), body=body)
+def _post(template: str, body: bytes, names: Mapping[str, str] = _NO_NAMES, **query: object) -> Request:
+    return Request(
+        endpoint=ENDPOINT,
+        method="POST",
+        path=_path(template, names),
+        template=template,
+        query=query_of(**query),
+        body=body,
+    )
+
+
+def _path(template: str, names: Mapping[str, str]) -> str:
+    return template.format(**{place: segment(name) for place, name in names.items()})
 
 
 def _include(steps: bool) -> str | None:

@@ -1,0 +1,38 @@
+"""Every request has a template: what is the same of all requests of its kind."""
+
+import pytest
+
+from codegen_async.answers import Request
+from codegen_async.codegen.requests import Requests
+from codegen_async.middesk import requests as middesk
+
+CODEGEN = Requests(323)
+RUN = "/v1/organizations/{org_id}/agent/run"
+
+TEMPLATES: list[tuple[Request, str]] = [
+    (CODEGEN.create({"prompt": "x"}), RUN),
+    (CODEGEN.resume({"prompt": "x"}), f"{RUN}/resume"),
+    (CODEGEN.get(17), f"{RUN}/{{run_id}}"),
+    (CODEGEN.page(200, 100), "/v1/organizations/{org_id}/agent/runs"),
+    (CODEGEN.logs(17, 0, 100, reverse=True), "/v1/alpha/organizations/{org_id}/agent/run/{run_id}/logs"),
+    (middesk.get("a/b"), "/v1/runs/{run_id}"),
+    (middesk.page(1, 100), "/v1/runs"),
+    (middesk.create({}), "/v1/runs"),
+    (middesk.resume("17", {}, include_steps=False), "/v1/runs/{run_id}/resume"),
+    (middesk.feedback("17", {}), "/v1/runs/{run_id}/feedback"),
+    (middesk.stream("17"), "/v1/runs/{run_id}/stream"),
+    (middesk.thread("17"), "/v1/threads/{thread_id}"),
+    (middesk.create_thread({}), "/v1/threads"),
+    (middesk.agents(), "/v1/agents"),
+]
+
+
+@pytest.mark.parametrize(("request_", "template"), TEMPLATES)
+def test_a_request_knows_its_template(request_: Request, template: str) -> None:
+    assert request_.template == template
+
+
+@pytest.mark.parametrize(("request_", "template"), TEMPLATES)
+def test_the_path_is_the_template_with_values(request_: Request, template: str) -> None:
+    names = {"org_id": 323, "run_id": 17, "thread_id": 17}
+    assert request_.path in (template.format(**names), template.format(**names | {"run_id": "a%2Fb"}))
