@@ -6,8 +6,10 @@ An error is one line that says what, and one that says what to do. A traceback i
 from __future__ import annotations
 
 import enum
+import os
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 from codegen_async.errors import (
     APIError,
@@ -46,6 +48,7 @@ class Exit(enum.IntEnum):
     LIMIT = 5
     TIMEOUT = 6
     ATTENTION = 7
+    HUNG_UP = 129
     INTERRUPTED = 130
     BROKEN_PIPE = 141
     TERMINATED = 143
@@ -60,6 +63,7 @@ MEANINGS = {
     Exit.LIMIT: "the plan's runs are used up, or the rate limit is",
     Exit.TIMEOUT: "a wait took longer than --timeout; the run goes on",
     Exit.ATTENTION: "a person is needed: a run is paused, or an outcome is unknown",
+    Exit.HUNG_UP: "SIGHUP; the command to go on is printed",
     Exit.INTERRUPTED: "Ctrl-C; the command to go on is printed",
     Exit.BROKEN_PIPE: "whoever read the output has left",
     Exit.TERMINATED: "SIGTERM; the command to go on is printed",
@@ -88,8 +92,27 @@ class UsageError(CommandError):
 
 
 def command(*words: object) -> str:
-    """Return a command of this program as one would type it."""
-    return shlex.join([PROGRAM, *map(str, words)])
+    """Return a command of this program as one would type it, which a terminal can show as it is."""
+    return " ".join((PROGRAM, *map(_typed, words)))
+
+
+def _typed(word: object) -> str:
+    text = str(word)
+    if isinstance(word, Path) and text.startswith("-"):
+        text = f"./{text}"  # a path forgets that it began so, and would be taken for an option
+    # A tab is harmless, and quoted like any blank. What could fool a terminal is not: shells read it in escapes too.
+    visible = text.replace("\t", " ")
+    if visible.isprintable() and clean(visible, len(visible)) == visible:
+        return shlex.quote(text)
+    return f"$'{''.join(map(_escaped, text))}'"
+
+
+def _escaped(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
 # The first class that fits counts.

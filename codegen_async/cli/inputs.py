@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
@@ -12,6 +13,8 @@ from codegen_async.cli.errors import CommandError, UsageError
 from codegen_async.errors import clean
 
 STDIN = "-"
+
+_PIECE = 65536  # bytes
 
 
 def read_prompt(given: str | None, file: Path | None) -> str:
@@ -76,10 +79,17 @@ def existing(journal: Path) -> Path:
 
 def _read(file: Path | None) -> str:
     try:
-        content = sys.stdin.buffer.read() if file is None else file.read_bytes()
-        return content.decode("utf-8")
+        if file is None:
+            return _whole(sys.stdin.buffer)
+        with file.open("rb") as stream:
+            return _whole(stream)
     except UnicodeDecodeError:
         raise UsageError(f"{file or 'standard input'} is not UTF-8 text") from None
     except (OSError, ValueError) as error:  # a path with a null character in it
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{file or 'standard input'} cannot be read: {reason}") from None
+
+
+def _whole(stream: BinaryIO) -> str:
+    # Piece by piece: to read all at once goes on from a signal to the next piece, which may never come.
+    return b"".join(iter(lambda: os.read(stream.fileno(), _PIECE), b"")).decode("utf-8")

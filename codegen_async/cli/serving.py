@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from codegen_async.cli.errors import Exit, UsageError
 from codegen_async.cli.session import Session
 from codegen_async.cli.simulation import counted
 from codegen_async.errors import clean
+from codegen_async.signals import ENDING
 from codegen_async.testing import CodegenServer, Fault, Life, MiddeskServer
 from codegen_async.testing.codegen import RATES
 from codegen_async.testing.server import SimulatedServer
@@ -96,7 +96,7 @@ def variables(server: SimulatedServer) -> Mapping[str, str]:
 async def until_signal(session: Session[SimulatedServer]) -> Exit:
     """Serve until a signal comes."""
     over = asyncio.Event()
-    session.soft = {signal.SIGINT: over.set, signal.SIGTERM: over.set}
+    session.soft = dict.fromkeys(ENDING, over.set)
     await over.wait()
     return session.exit
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from codegen_async.cli.errors import CommandError, Exit
 from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output
+from codegen_async.cli.signals import end_at_once, exit_of
 from codegen_async.errors import clean
+from codegen_async.signals import handling
 
 C = TypeVar("C")
 C_co = TypeVar("C_co", covariant=True)
-
-_EXITS: Mapping[signal.Signals, Exit] = {signal.SIGINT: Exit.INTERRUPTED, signal.SIGTERM: Exit.TERMINATED}
 
 
 class Target(Protocol[C_co]):
@@ -76,7 +76,7 @@ class Session(Generic[C_co]):
     @property
     def exit(self) -> Exit:
         """What a command ends with after a signal."""
-        return _EXITS[self.signals[-1]]
+        return exit_of(self.signals[-1])
 
     @property
     def hint(self) -> str:
@@ -106,15 +106,15 @@ def execute(work: Work[C], target: Target[C], display: Display) -> Exit:
 async def _run(work: Work[C], target: Target[C], output: Output) -> Exit:
     async with target.open() as client:
         session = Session(client, target, output)
-        async with _signals(session):
+        with _signals(session):
             code = await work(session)
         for line in target.record():
             output.note(line)
         return code
 
 
-@asynccontextmanager
-async def _signals(session: Session[C]) -> AsyncGenerator[None]:
+@contextmanager
+def _signals(session: Session[C]) -> Generator[None]:
     """Cancel the block at a signal, or at the second if the command takes the first softly; later ones end at once."""
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
@@ -124,22 +124,17 @@ async def _signals(session: Session[C]) -> AsyncGenerator[None]:
         if number in session.soft and len(session.signals) == 1:
             session.soft[number]()
             return
-        for known in _EXITS:
-            loop.remove_signal_handler(known)
+        end_at_once()
         if task is not None:
             task.cancel()
 
-    for number in _EXITS:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if not session.signals:
-            raise
-        raise session.interrupted() from None
-    finally:
-        for number in _EXITS:
-            loop.remove_signal_handler(number)
+    with handling(lambda number: loop.call_soon_threadsafe(on_signal, number)):
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not session.signals:
+                raise
+            raise session.interrupted() from None
 
 
 class _Notes(logging.Handler):

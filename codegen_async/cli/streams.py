@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import TextIO
 
 from codegen_async.cli.errors import CommandError, Exit
+from codegen_async.cli.signals import Interruption, interrupt
 from codegen_async.errors import clean
+from codegen_async.signals import handling
 
 _LONGEST = 2**31
 
@@ -27,16 +29,18 @@ def write(stream: TextIO | None, text: str) -> None:
 
 def complain(error: CommandError) -> Exit:
     """Print an error, and what to do about it, to the standard error."""
-    for name, text in (("error", str(error)), ("hint", error.hint)):
-        if text:
-            write(sys.stderr, f"{name}: {printable(' '.join(text.split()))}\n")
+    write(sys.stderr, f"error: {printable(' '.join(str(error).split()))}\n")
+    if error.hint:
+        # No blank of it is folded, since it may be a command to be typed.
+        write(sys.stderr, f"hint: {printable(' '.join(error.hint.splitlines()))}\n")
     return error.code
 
 
 def guarded(command: Callable[[], int]) -> int:
-    """Return what a command ends with, also if nobody reads its output, or there is no room for it."""
+    """Return what a command ends with, also if a signal comes, nobody reads its output, or there is no room for it."""
     try:
-        code = _complaining(command)
+        with handling(interrupt):
+            code = _complaining(command)
         write(sys.stdout, "")
     except BrokenPipeError:
         code = Exit.BROKEN_PIPE
@@ -49,8 +53,8 @@ def guarded(command: Callable[[], int]) -> int:
 def _complaining(command: Callable[[], int]) -> int:
     try:
         return command()
-    except KeyboardInterrupt:
-        return complain(CommandError("interrupted", code=Exit.INTERRUPTED))
+    except Interruption as signal:
+        return complain(CommandError("interrupted", code=signal.exit))
     except BrokenPipeError:
         raise
     except OSError as error:

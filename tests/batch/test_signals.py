@@ -34,7 +34,7 @@ async def receive(number: int, effect: Callable[[], object]) -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_the_first_signal_stops_and_the_second_cancels(
     codegen_server: CodegenServer, tmp_path: Path, number: int
 ) -> None:

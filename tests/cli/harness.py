@@ -160,8 +160,14 @@ class CommandLine:
     @contextmanager
     def started(self, *words: object, stdout: int | IO[bytes] = subprocess.PIPE) -> Generator["Started"]:
         """Start a command; it is killed if it is still there when the block is left."""
-        process = subprocess.Popen(  # noqa: S603 - our own program
-            self.words(*words),
+        with self.started_by(*self.words(*words), stdout=stdout) as started:
+            yield started
+
+    @contextmanager
+    def started_by(self, *words: str, stdout: int | IO[bytes] = subprocess.PIPE) -> Generator["Started"]:
+        """Start any program as `started` does."""
+        process = subprocess.Popen(  # noqa: S603 - written down in the test
+            words,
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=subprocess.PIPE,
