@@ -86,16 +86,23 @@ def _found(setting: config.Setting) -> Finding:
 
 def check_files(journal: Path | None) -> Iterator[Finding]:
     """Look at who may read the files that hold a token or prompts."""
-    private = [config.user_file()]
+    private = [path for path in (config.user_file(),) if path is not None]
     if journal is not None:
         private += [journal, Path(f"{journal}-wal"), Path(f"{journal}-shm")]
     for path in private:
-        if not path.exists():
+        if not _is_file(path):
             continue
         if config.exposed(path):
             yield Finding("files", Verdict.FAIL, f"others can read {path}; chmod 600 {path}", Exit.AUTH)
         else:
             yield Finding("files", Verdict.OK, f"{path} is private")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a place that this user may not look into
+        return False
 
 
 def check_journal(path: Path | None) -> Finding:

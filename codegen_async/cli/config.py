@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from typing import Any
 
 from codegen_async.arguments import LARGEST_ID
 from codegen_async.cli.errors import CommandError, Exit, UsageError
+from codegen_async.cli.streams import printable, write
 from codegen_async.errors import ConfigurationError, clean
 from codegen_async.secret import Secret
 
@@ -76,10 +78,20 @@ class Flags:
     middesk_base_url: str | None = None
 
 
-def user_file() -> Path:
-    """Return where the user's config file is."""
-    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    return Path(home) / "codegen-async" / "config.toml"
+def user_file() -> Path | None:
+    """Return where the user's config file is; None for a user without a home."""
+    given = Path(os.environ.get("XDG_CONFIG_HOME", ""))
+    if given.is_absolute():  # any other has no meaning, says the standard that names the variable
+        return given / "codegen-async" / "config.toml"
+    try:
+        return Path.home() / ".config" / "codegen-async" / "config.toml"
+    except RuntimeError:  # a container's user without an entry in the passwd file
+        return None
+
+
+def where_user_file_is() -> str:
+    """Return the same in words."""
+    return str(user_file() or "a config file (there is no home to look for one in)")
 
 
 def load(flags: Flags) -> Settings:
@@ -92,7 +104,7 @@ def load(flags: Flags) -> Settings:
         ("flag", asdict(flags)),
         ("environment", _environment()),
         (str(PROJECT_FILE), _project()),
-        (str(user_file()), _user()),
+        (where_user_file_is(), _user()),
     ]
     return {key.name: _resolve(key, layers) for key in KEYS}
 
@@ -106,10 +118,13 @@ def required(settings: Settings, name: str) -> Any:
     value = settings[name].value
     if value is None:
         key = next(key for key in KEYS if key.name == name)
-        file = f"write {name} = ... into {user_file()} (mode 0600)"
-        ways = f"or {file}" if key.secret else f"{file}, or give --{name.replace('_', '-')}"
+        ways = [f"set {key.variable}"]
+        if (path := user_file()) is not None:
+            ways.append(f"write {name} = ... into {path} (mode 0600)")
+        if not key.secret:
+            ways.append(f"give --{name.replace('_', '-')}")
         code = Exit.AUTH if key.secret else Exit.USAGE
-        raise CommandError(f"{name} is not set", f"set {key.variable}, {ways}", code)
+        raise CommandError(f"{name} is not set", ", or ".join(ways), code)
     return value
 
 
@@ -164,13 +179,15 @@ def _project() -> Mapping[str, Any]:
         if key.name in values and not key.in_project:
             raise UsageError(
                 f"{PROJECT_FILE}: {key.name} is not allowed in a project's file",
-                f"others can read or write it; move the line to {user_file()}",
+                f"others can read or write it; move the line to {where_user_file_is()}",
             )
     return values
 
 
 def _user() -> Mapping[str, Any]:
     path = user_file()
+    if path is None:
+        return {}
     values = _read(path)
     if any(key.secret and key.name in values for key in KEYS) and exposed(path):
         raise CommandError(f"{path} holds a token and others can read it", f"chmod 600 {path}", Exit.AUTH)
@@ -185,10 +202,11 @@ def exposed(path: Path) -> bool:
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         values = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # a home of /dev/null is none
         return {}
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    except OSError as error:  # settings may come from elsewhere, so this stops nothing, but is told
+        write(sys.stderr, f"warning: {printable(str(path))} is left out: {error.strerror}\n")
+        return {}
     except (ValueError, RecursionError) as error:  # thousands of digits or of brackets are no errors of TOML
         raise UsageError(f"{path} is not valid TOML: {clean(str(error))}") from None
     if unknown := sorted(set(values) - {key.name for key in KEYS}):

@@ -42,5 +42,5 @@ def view(*, server: RealServer = REAL, display: Display = PLAIN) -> Exit:
         )
     else:
         output.table(("SETTING", "VALUE", "SOURCE"), [(name, one.shown, one.source) for name, one in settings.items()])
-    output.note(f"user file: {config.user_file()}")
+    output.note(f"user file: {config.where_user_file_is()}")
     return Exit.OK

@@ -80,6 +80,8 @@ def existing(journal: Path) -> Path:
 def _read(file: Path | None) -> str:
     try:
         if file is None:
+            if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - so it is where the shell has closed it
+                raise UsageError("standard input is closed")
             return _whole(sys.stdin.buffer)
         with file.open("rb") as stream:
             return _whole(stream)

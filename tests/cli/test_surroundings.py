@@ -1,0 +1,61 @@
+"""Containers, cron and services lack much that is not needed: nothing optional stops a command."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.cli.harness import CommandLine, Served
+
+# What the shell does before the command; {home} is a directory of the test's own.
+SURROUNDINGS = {
+    "no home": "unset HOME XDG_CONFIG_HOME; export PYTHONPATH={home}/no_user:$PYTHONPATH",
+    "a home that is no directory": "unset XDG_CONFIG_HOME; export HOME=/dev/null",
+    "a home that is not there": "unset XDG_CONFIG_HOME; export HOME=/not/there",
+    "a home without an end": "unset XDG_CONFIG_HOME; ln -s loop {home}/loop; export HOME={home}/loop",
+    "a config file that cannot be read": "mkdir -p {home}/codegen-async/config.toml",
+    "a project file that cannot be read": "mkdir codegen-async.toml",
+    "a place for files that is no path": "export XDG_CONFIG_HOME=.config XDG_STATE_HOME=.state",
+    "an ASCII locale": "export LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0",
+    "no terminal": "unset TERM COLUMNS",
+    "a terminal without width": "export COLUMNS=0 LINES=0",
+    "no temporary directory": "export TMPDIR=/not/there",
+    "a working directory that is gone": "mkdir gone && cd gone && rmdir ../gone",
+    "no input": "exec <&-",
+    "no errors": "exec 2>&-",
+}
+# The passwd file has no entry for the user, as in a container that runs as a number.
+_NO_USER = "import pwd\n\ndef nobody(uid):\n    raise KeyError(uid)\n\npwd.getpwuid = nobody\n"
+
+COMMANDS = ("run create x", "config view", "doctor")
+
+
+@pytest.mark.parametrize("name", SURROUNDINGS)
+def test_nothing_optional_stops_a_command(cli: CommandLine, fake: Served, name: str) -> None:
+    fake.script("COMPLETE")
+    (cli.home / "no_user").mkdir()
+    (cli.home / "no_user" / "sitecustomize.py").write_text(_NO_USER)
+    for words in COMMANDS:
+        line = shlex.join(cli.words(*words.split()))
+        done = cli.spawn(["sh", "-c", f"{SURROUNDINGS[name].format(home=cli.home)} 2>/dev/null; exec {line}"])
+        assert (done.code, done.out != "") == (0, True), (words, done)
+
+
+@pytest.mark.parametrize("words", ["run create -", "run resume 5 -"])
+def test_input_that_is_closed_is_told(cli: CommandLine, words: str) -> None:
+    done = cli.spawn(["sh", "-c", f"exec {shlex.join(cli.words(*words.split()))} <&-"])
+    assert (done.code, done.err) == (2, "error: standard input is closed\n")
+
+
+def test_a_user_without_a_home_is_told_what_can_be_done_without_one(bare: CommandLine) -> None:
+    (bare.home / "sitecustomize.py").write_text(_NO_USER)
+    bare.env["PYTHONPATH"] = f"{bare.home}:{bare.env['PYTHONPATH']}"
+    del bare.env["XDG_CONFIG_HOME"], bare.env["HOME"]
+    done = bare.run("run", "list", "--org-id", 5)
+    assert (done.code, done.err) == (4, "error: token is not set\nhint: set CODEGEN_API_TOKEN\n")
+
+
+def test_a_file_that_is_left_out_is_named(cli: CommandLine) -> None:
+    path = Path(cli.home, "codegen-async", "config.toml")
+    path.mkdir(parents=True)
+    assert cli.run("run", "list").err == f"warning: {path} is left out: Is a directory\n"
