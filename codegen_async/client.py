@@ -12,7 +12,6 @@ from typing import Generic, Self, TypeVar
 
 import anyio
 
-from codegen_async.answers import OwnForm
 from codegen_async.arguments import check_wait
 from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, shown
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
@@ -45,7 +44,6 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         timeouts: Timeouts | None,
         max_body: int,
         sender: Sender | None,
-        is_own: OwnForm,
         is_old: Callable[[R], bool] | None = None,
     ) -> None:
         self.base_url = check_base_url(base_url)
@@ -64,7 +62,6 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         self._share = share
         self._timeouts = timeouts or Timeouts()
         self._sender = sender
-        self._is_own = is_own
         self._is_old = is_old
         self._link: Link[R] | None = None
 
@@ -82,7 +79,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        transport = Transport(self._sender or self._make_sender(), self._limits, token=self._token, is_own=self._is_own)
+        transport = Transport(self._sender or self._make_sender(), self._limits, token=self._token)
         waiting = Waiting(self._remote(transport), self._schedule(), latency=self._latency, is_old=self._is_old)
         self._link = Link(transport, waiting)
         try:

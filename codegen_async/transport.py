@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Protocol, Self, TypeVar, runtime_checkable
 
 import anyio
 import msgspec
@@ -15,12 +15,10 @@ from codegen_async.answers import (
     TOO_MANY_REQUESTS,
     ErrorMaker,
     NoAnswerError,
-    OwnForm,
     Request,
     Response,
     Unreadable,
     Verdict,
-    attributed,
     judge,
 )
 from codegen_async.errors import ConfigurationError
@@ -84,23 +82,14 @@ class Transport:
         sender: what talks to the server.
         limits: the limiter of each endpoint.
         token: scrubbed from texts that the server sends back.
-        is_own: tells the API's own refusals from those of gateways. Default: all are its own.
         attempts: how often a call is tried in all. Default 4.
         backoff: the delays between attempts.
     """
 
     def __init__(
-        self,
-        sender: Sender,
-        limits: Limits,
-        *,
-        token: Secret,
-        is_own: OwnForm | None = None,
-        attempts: int = 4,
-        backoff: Backoff | None = None,
+        self, sender: Sender, limits: Limits, *, token: Secret, attempts: int = 4, backoff: Backoff | None = None
     ) -> None:
         self.limits = limits
-        self._is_own = is_own or _anybodys
         self._sender = sender
         self._token = token
         self._attempts = attempts
@@ -175,7 +164,7 @@ class Transport:
             async with self._sender.stream(request, slots.take, silence=silence) as answer:
                 if isinstance(answer, Response):
                     slots.heed(answer)
-                    raise make_error.status(attributed(answer, self._is_own))
+                    raise make_error.status(answer)
                 yield answer
         except NoAnswerError as failure:
             error = make_error.no_answer(failure)
@@ -193,11 +182,11 @@ class Transport:
         except NoAnswerError as failure:
             return failure.with_traceback(None)
         slots.heed(response)
-        return attributed(response, self._is_own)
+        return response
 
     def _read(self, response: Response, decode: Callable[[bytes], T]) -> T | Unreadable:
         if response.problem is not None:
-            return Unreadable(response.problem, passing=not response.too_large, of_the_road=not response.too_large)
+            return Unreadable(response.problem)
         try:
             return decode(response.body)
         except ForeignAnswerError as exc:
@@ -206,7 +195,7 @@ class Transport:
         except msgspec.ValidationError as exc:
             return Unreadable(str(exc), passing=False)  # whole, and yet not what was promised: it would come again
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-            return Unreadable(f"not JSON: {exc}", of_the_road=True)
+            return Unreadable(f"not JSON: {exc}")
 
     def _delay(self, outcome: Response | NoAnswerError, attempt: int) -> float:
         if isinstance(outcome, NoAnswerError):
@@ -214,10 +203,6 @@ class Transport:
         if outcome.status == TOO_MANY_REQUESTS:
             return 0.0  # the limiter's gate is closed for as long as it takes
         return self._backoff.delay(attempt, retry_after=outcome.retry_after)
-
-
-def _anybodys(_status: int, _said: dict[str, Any]) -> bool:
-    return True
 
 
 class _Slots:

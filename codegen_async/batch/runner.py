@@ -39,7 +39,6 @@ from codegen_async.errors import (
     PermissionDeniedError,
     QuotaExceededError,
     RateLimitedError,
-    RedirectedError,
     RequestTimeoutError,
     RunBlockedError,
     StatusError,
@@ -53,7 +52,8 @@ T = TypeVar("T")
 _log = logging.getLogger("codegen_async")
 
 _UNSENT = (ConnectionFailedError, RequestTimeoutError, RateLimitedError)
-_REFUSED = (AuthenticationError, PermissionDeniedError, RedirectedError)
+_REFUSED = (AuthenticationError, PermissionDeniedError)
+_REDIRECT = 3
 
 _OUTAGE = Backoff(first=1.0, ceiling=30.0)
 
@@ -219,7 +219,8 @@ class Runner:
             await self._created(item, run)
 
     async def _refused(self, item: Item, error: InvalidArgumentError | StatusError) -> None:
-        if isinstance(error, _REFUSED):  # it is not about this item
+        redirected = isinstance(error, StatusError) and (error.status or 0) // 100 == _REDIRECT
+        if redirected or isinstance(error, _REFUSED):  # it is not about this item
             await self._journal.put_back(item.seq, last=False)
             raise error
         await self._journal.rejected(item.seq, str(error))

@@ -17,7 +17,7 @@ What the proof needs besides:
 """
 
 from codegen_async.limits.endpoints import Limits
-from codegen_async.limits.rates import LimiterState, Priority, Rate, Slot
+from codegen_async.limits.rates import LimiterState, Priority, Rate, Slot, StaleSlotError
 from codegen_async.limits.window import WindowLimiter
 
-__all__ = ["LimiterState", "Limits", "Priority", "Rate", "Slot", "WindowLimiter"]
+__all__ = ["LimiterState", "Limits", "Priority", "Rate", "Slot", "StaleSlotError", "WindowLimiter"]

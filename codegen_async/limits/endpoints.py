@@ -16,11 +16,12 @@ class Limits:
     Args:
         rates: the limit of each endpoint.
         ceiling: a limit over all endpoints together, for a server whose limits are shared. Default: none.
+        send_by: seconds after which a slot is too old to be used; see `WindowLimiter`.
     """
 
-    def __init__(self, rates: Mapping[str, Rate], *, ceiling: Rate | None = None) -> None:
-        self._limiters = {endpoint: WindowLimiter(rate) for endpoint, rate in rates.items()}
-        self._ceiling = None if ceiling is None else WindowLimiter(ceiling)
+    def __init__(self, rates: Mapping[str, Rate], *, ceiling: Rate | None = None, send_by: float = 15.0) -> None:
+        self._limiters = {endpoint: WindowLimiter(rate, send_by=send_by) for endpoint, rate in rates.items()}
+        self._ceiling = None if ceiling is None else WindowLimiter(ceiling, send_by=send_by)
 
     def __getitem__(self, endpoint: str) -> WindowLimiter:
         """Return the limiter of an endpoint."""
@@ -30,6 +31,15 @@ class Limits:
         """Return a slot of that endpoint (and of the ceiling)."""
         slot = self._limiters[endpoint].slot(priority)
         return slot if self._ceiling is None else _SlotPair(slot, self._ceiling.slot(priority))
+
+    def hold(self, endpoint: str, seconds: float) -> None:
+        """Let nobody pass to an endpoint for that long; see `WindowLimiter.hold`."""
+        self._limiters[endpoint].hold(seconds)
+
+    def expected_wait(self, endpoint: str, priority: Priority) -> float:
+        """Return the seconds until one more caller would get a slot; see `WindowLimiter.expected_wait`."""
+        limiters = (self._limiters[endpoint], self._ceiling)
+        return max(limiter.expected_wait(priority) for limiter in limiters if limiter is not None)
 
     def seed(self, endpoint: str, ages: Sequence[float]) -> None:
         """Count requests to an endpoint that were sent before; see `WindowLimiter.seed`."""
@@ -68,17 +78,24 @@ class _SlotPair:
         self.close()
 
     def close(self) -> None:
-        for slot in self._slots:
-            slot.close()
+        endpoint, ceiling = self._slots
+        try:
+            endpoint.close()
+        finally:
+            ceiling.close()
 
     def sent(self) -> None:
         for slot in self._slots:
             slot.sent()
 
     def answered(self) -> None:
-        for slot in self._slots:
-            slot.answered()
+        endpoint, ceiling = self._slots
+        try:
+            endpoint.answered()
+        finally:
+            ceiling.answered()
 
-    def rejected(self, retry_after: float | None) -> None:
-        for slot in self._slots:
-            slot.rejected(retry_after)
+    def rejected(self, retry_after: float | None) -> bool:
+        # Which of them is spent, nobody knows: both are told.
+        endpoint, ceiling = (slot.rejected(retry_after) for slot in self._slots)
+        return endpoint or ceiling

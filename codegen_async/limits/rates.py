@@ -18,16 +18,21 @@ class Rate(msgspec.Struct, frozen=True):
     Attributes:
         limit: requests, at least 1.
         period: seconds.
+        burst: how many of them may follow one another at once, 1 to `limit`; the rest is spread evenly by a token
+            bucket. Default: all, since a server that counts requests does not mind.
     """
 
     limit: int
     period: float
+    burst: int | None = None
 
     def __post_init__(self) -> None:
         if not is_whole(self.limit) or self.limit < 1:  # slots are counted down to none; a fraction never gets there
             raise ValueError(f"limit: expected a whole number of requests, at least 1, got {self.limit!r}")
         if not is_number(self.period) or not 0 < self.period < math.inf:
             raise ValueError(f"period: expected seconds > 0, got {self.period!r}")
+        if self.burst is not None and (not is_whole(self.burst) or not 1 <= self.burst <= self.limit):
+            raise ValueError(f"burst: expected 1..{self.limit} requests, got {self.burst!r}")
 
 
 class Priority(enum.IntEnum):
@@ -49,6 +54,8 @@ class LimiterState(msgspec.Struct, frozen=True):
         held_for: seconds for which a 429 keeps the gate closed; 0.0 if it is open.
         pace: requests per second while evenly paced after a 429 (or for `burst`), None while bursts are allowed.
         rejections: 429s seen so far.
+        wait: seconds until one more caller would get a slot, as far as can be known: a request under way is taken to be
+            answered now. 0.0 if at once.
     """
 
     rate: Rate
@@ -59,6 +66,14 @@ class LimiterState(msgspec.Struct, frozen=True):
     held_for: float
     pace: float | None
     rejections: int
+    wait: float = 0.0
+
+
+class StaleSlotError(Exception):
+    """Say that a slot was taken too long ago to be used now: the process was stopped, or its machine slept.
+
+    Not one of the package's errors, as no caller sees it: another slot is taken.
+    """
 
 
 class Slot(Protocol):
@@ -79,13 +94,21 @@ class Slot(Protocol):
         ...
 
     def sent(self) -> None:
-        """Note that from now on bytes of the request may reach the server."""
+        """Note that from now on bytes of the request may reach the server. To be called just before they are written.
+
+        Raises:
+            StaleSlotError: it was taken too long ago; send nothing, give it back and take another.
+        """
         ...
 
     def answered(self) -> None:
         """Note that an answer came: the server has counted the request, the slot starts to cool."""
         ...
 
-    def rejected(self, retry_after: float | None) -> None:
-        """Note that the answer was a 429: stop everybody for `retry_after` seconds (None: one period)."""
+    def rejected(self, retry_after: float | None) -> bool:
+        """Note that the answer was a 429: stop everybody for `retry_after` seconds (None: one period).
+
+        Where that was too short, the next silence is longer, up to a whole period. Return whether the caller is
+        excused: the silence kept before was too short, so that the refusal is no fault of the request.
+        """
         ...

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from heapq import heappop, heappush, nlargest
+from heapq import heappop, heappush, nlargest, nsmallest
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
+from codegen_async.limits.gate import Gate
 from codegen_async.limits.pacer import Pacer
-from codegen_async.limits.rates import LimiterState, Priority, Rate, Slot
-from codegen_async.numeric import is_whole
+from codegen_async.limits.rates import LimiterState, Priority, Rate, Slot, StaleSlotError
 
 _PATIENCE = 4  # interactive requests that may pass a waiting background request before it gets its turn
+_SHORTEST = 0.001  # seconds of a timer: some loops count in milliseconds, and would call at once, over and over
 
 
 class WindowLimiter:
@@ -28,37 +32,49 @@ class WindowLimiter:
 
     Args:
         rate: the server's limit.
-        burst: how many requests may follow one another at once; the rest is spread evenly by a token bucket. Default:
-            the whole limit.
+        burst: how many requests may follow one another at once. Default: what the rate says.
         margin: seconds added to the period. Default: 1/600 of it (50 ms for 30 s), at least 5 ms; covers clocks
             that differ by more than 1000 ppm and costs 0.2 % of the throughput (0.5 % at 20 per second).
         lateness: seconds after which a request with unknown outcome is believed to reach the server no more.
             Default 5: measured, 0 s of it cost 6.8 rejections of 600, 5 s none.
+        send_by: seconds after which a slot is too old to be used: whoever holds it was stopped, and what others believe
+            of it may be over. Default 15, to connect and five more.
     """
 
     def __init__(
-        self, rate: Rate, *, burst: int | None = None, margin: float | None = None, lateness: float = 5.0
+        self,
+        rate: Rate,
+        *,
+        burst: int | None = None,
+        margin: float | None = None,
+        lateness: float = 5.0,
+        send_by: float = 15.0,
     ) -> None:
-        if burst is not None and (not is_whole(burst) or not 1 <= burst <= rate.limit):
-            raise ValueError(f"burst: expected 1..{rate.limit} requests, got {burst!r}")
+        if burst is not None:
+            rate = msgspec.structs.replace(rate, burst=burst)
         if not (margin is None or 0 <= margin < math.inf):
             raise ValueError(f"margin: expected seconds >= 0, got {margin!r}")
-        if not 0 <= lateness < math.inf:
-            raise ValueError(f"lateness: expected seconds >= 0, got {lateness!r}")
+        for name, seconds in (("lateness", lateness), ("send_by", send_by)):
+            if not 0 <= seconds < math.inf:
+                raise ValueError(f"{name}: expected seconds >= 0, got {seconds!r}")
         self.rate = rate
         self.margin: float = max(0.005, rate.period / 600) if margin is None else margin
         self.lateness = lateness
+        self.send_by = send_by
         self.on_sent: list[Callable[[], Callable[[], None]]] = []
         """Called when a request is about to be sent, for who has to know after a restart, to `seed` then. What they
         return is called when its slot begins to cool."""
-        self._pacer = Pacer(rate, rate.limit if burst is None else burst)
+        self.on_queued: list[Callable[[float], None]] = []
+        """Called with the seconds that a caller is likely to wait, when it joins the line."""
+        self._pacer = Pacer(rate)
+        self._gate = Gate(rate.period + self.margin)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._free = rate.limit
         self._cooling: list[float] = []  # heap of the times at which slots come back
         self._queues: tuple[OrderedDict[asyncio.Future[None], None], ...] = (OrderedDict(), OrderedDict())
         self._passed = 0  # interactive grants since background work began to wait
-        self._timer: asyncio.TimerHandle | None = None
-        self._held_until = -math.inf
+        self._timer: asyncio.Handle | None = None
+        self._wakes_at = math.inf  # the timer's time; not every loop's timer can tell
         self._rejections = 0
 
     def slot(self, priority: Priority = Priority.INTERACTIVE) -> Slot:
@@ -73,7 +89,7 @@ class WindowLimiter:
         """
         if not 0 <= seconds < math.inf:
             raise ValueError(f"seconds: expected seconds >= 0, got {seconds!r}")
-        self._held_until = max(self._held_until, self._now() + seconds)
+        self._gate.hold(self._now() + seconds)
 
     def seed(self, ages: Iterable[float]) -> None:
         """Count requests that were sent before this limiter existed, so that a restart spends no second burst.
@@ -97,7 +113,7 @@ class WindowLimiter:
         now = self._now()
         self._expire(now)
         self._pacer.speed_up(now)
-        held = max(0.0, self._held_until - now)
+        held = max(0.0, self._gate.shut_until - now)
         return LimiterState(
             rate=self.rate,
             available=0 if held or self.queue_length else self._free,
@@ -107,6 +123,7 @@ class WindowLimiter:
             held_for=held,
             pace=self._pacer.pace,
             rejections=self._rejections,
+            wait=self.expected_wait(),
         )
 
     @property
@@ -125,7 +142,36 @@ class WindowLimiter:
         now = self._now()
         self._expire(now)
         free_at = now if self._free else self._cooling[0] if self._cooling else math.inf
-        return max(free_at, self._held_until)
+        return max(free_at, self._gate.shut_until)
+
+    def expected_wait(self, priority: Priority = Priority.INTERACTIVE) -> float:
+        """Return the seconds until one more caller would get a slot.
+
+        Nobody knows when requests under way will be answered, nor who will leave or pass: it is what can be known now,
+        with requests under way taken to be answered now, and each later one at once.
+        """
+        now = self._now()
+        self._expire(now)
+        ahead = self._ahead(priority)
+        rounds, place = divmod(ahead, self.rate.limit)
+        at = max(self._free_at(place, now), self._gate.shut_until) + rounds * (self.rate.period + self.margin)
+        return max(at, self._pacer.next_token(max(now, self._gate.shut_until), ahead)) - now
+
+    def _ahead(self, priority: Priority) -> int:
+        """How many of those who wait now would be served before one more."""
+        interactive, background = map(len, self._queues)
+        if priority is Priority.INTERACTIVE:
+            return interactive + min(background, (self._passed + interactive) // _PATIENCE)
+        return background + min(interactive, _PATIENCE * (background + 1) - self._passed)
+
+    def _free_at(self, place: int, now: float) -> float:
+        """When that slot is free, counted from the first one."""
+        if place < self._free:
+            return now
+        place -= self._free
+        if place < len(self._cooling):
+            return nsmallest(place + 1, self._cooling)[-1]
+        return now + self.rate.period + self.margin
 
     def _now(self) -> float:
         loop = asyncio.get_running_loop()
@@ -142,7 +188,7 @@ class WindowLimiter:
     async def _take(self, priority: Priority) -> None:
         now = self._now()
         self._expire(now)
-        if self._free and now >= self._held_until and not any(self._queues) and self._pacer.token(now):
+        if self._free and now >= self._gate.shut_until and not any(self._queues) and self._pacer.token(now):
             self._free -= 1
             return
         await self._wait_in_line(priority)
@@ -150,12 +196,14 @@ class WindowLimiter:
     async def _wait_in_line(self, priority: Priority) -> None:
         queue = self._queues[priority]
         turn = asyncio.get_running_loop().create_future()
-        queue[turn] = None
-        self._serve()
         try:
+            for note in self.on_queued:
+                note(self.expected_wait(priority))
+            queue[turn] = None
+            self._serve()
             await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # served and cancelled in the same tick: pass it on
+            if turn.done() and not turn.cancelled():  # served and, in the same tick, cancelled: pass it on
                 self._free += 1
             else:
                 queue.pop(turn, None)
@@ -179,12 +227,12 @@ class WindowLimiter:
 
     def _ready_at(self, now: float) -> float:
         """When the next waiter can be served; takes its token if that is now."""
-        if now < self._held_until:
-            return self._held_until
+        if now < self._gate.shut_until:
+            return self._gate.shut_until
         if not self._free:
             return self._cooling[0] if self._cooling else math.inf
         if not self._pacer.token(now):
-            return self._pacer.next_token
+            return self._pacer.next_token(now)
         return now
 
     def _next_in_line(self) -> asyncio.Future[None]:
@@ -199,12 +247,14 @@ class WindowLimiter:
 
     def _wake_at(self, when: float) -> None:
         if self._timer is not None:
-            if self._timer.when() == when:
+            if self._wakes_at == when:
                 return
             self._timer.cancel()
             self._timer = None
         if when < math.inf:
-            self._timer = asyncio.get_running_loop().call_at(when, self._wake)
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_at(max(when, loop.time() + _SHORTEST), self._wake)
+            self._wakes_at = when
 
     def _wake(self) -> None:
         self._timer = None
@@ -218,8 +268,8 @@ class WindowLimiter:
             heappop(cooling)
             self._free += 1
 
-    def _cool(self, extra: float = 0.0) -> None:
-        heappush(self._cooling, self._now() + self.rate.period + self.margin + extra)
+    def _cool(self, until: float) -> None:
+        heappush(self._cooling, until)
         if any(self._queues) and not self._free:
             self._serve()
 
@@ -229,19 +279,20 @@ class WindowLimiter:
 
     # -- 429
 
-    def _reject(self, taken_at: float, retry_after: float | None) -> None:
+    def _reject(self, taken_at: float, retry_after: float | None) -> bool:
         now = self._now()
         self._rejections += 1
-        # Without a hint, a whole period of silence: whatever window the server keeps has then forgotten us.
-        self.hold(self.rate.period + self.margin if retry_after is None else retry_after)
-        self._pacer.slow_down(taken_at, now, self._held_until)
+        excused = self._gate.refused(taken_at, now, retry_after)
+        if not excused:  # a silence that was too short says nothing about the pace
+            self._pacer.slow_down(taken_at, now, self._gate.shut_until)
         self._serve()
+        return excused
 
 
 class _WindowSlot:
     """One slot of one limiter; see `Slot`."""
 
-    __slots__ = ("_cooling", "_limiter", "_may_be_counted", "_on_over", "_priority", "_taken", "_taken_at")
+    __slots__ = ("_cooling", "_limiter", "_may_be_counted", "_on_over", "_priority", "_taken", "_taken_at", "_wall")
 
     def __init__(self, limiter: WindowLimiter, priority: Priority) -> None:
         self._limiter = limiter
@@ -250,6 +301,7 @@ class _WindowSlot:
         self._taken = False
         self._cooling = False
         self._taken_at = 0.0
+        self._wall = 0.0
         self._on_over: Sequence[Callable[[], None]] = ()
 
     async def __aenter__(self) -> Self:
@@ -259,6 +311,7 @@ class _WindowSlot:
             await self._limiter._take(self._priority)
             self._taken = True
             self._taken_at = self._limiter._now()
+            self._wall = time.time()
         return self
 
     async def __aexit__(
@@ -269,27 +322,34 @@ class _WindowSlot:
     def close(self) -> None:
         if self._cooling or not self._taken:
             return
-        self._cooling = True
         if self._may_be_counted:
             self._cool(self._limiter.lateness)
         else:
+            self._cooling = True
             self._limiter._return_unused()
 
     def sent(self) -> None:
+        if self._age() > self._limiter.send_by:
+            raise StaleSlotError
         self._may_be_counted = True
         if self._limiter.on_sent:
             self._on_over = (*self._on_over, *[note() for note in self._limiter.on_sent])
 
+    def _age(self) -> float:
+        # A loop may tell the time of its last round, and its clock may stand still while the machine sleeps.
+        return max(self._limiter._now() - self._taken_at, time.time() - self._wall)
+
     def answered(self) -> None:
         if self._taken and not self._cooling:
-            self._cooling = True
             self._cool()
 
     def _cool(self, lateness: float = 0.0) -> None:
-        self._limiter._cool(lateness)
+        until = self._limiter._now() + self._limiter.rate.period + self._limiter.margin + lateness
+        self._cooling = True
+        self._limiter._cool(until)
         for note in self._on_over:
             note()
 
-    def rejected(self, retry_after: float | None) -> None:
+    def rejected(self, retry_after: float | None) -> bool:
         self.answered()
-        self._limiter._reject(self._taken_at, retry_after)
+        return self._limiter._reject(self._taken_at, retry_after)

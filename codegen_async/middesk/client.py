@@ -120,7 +120,6 @@ class MiddeskClient(ThreadCalls, LookCalls):
             timeouts=timeouts,
             max_body=max_body,
             sender=sender,
-            is_own=decoding.is_own,
             is_old=self._book.is_old,
         )
         _check_host(self.base_url, secret)

@@ -16,6 +16,8 @@ PACE = 0.95 * 2.0
 """Requests per second."""
 CALM = 300.0
 """Seconds: ten periods."""
+SILENCE = 30.05
+"""Seconds: a period and its margin."""
 
 
 def now() -> float:
@@ -60,7 +62,7 @@ async def test_a_429_without_a_hint_stops_everybody_for_a_period() -> None:
     assert limiter.state.held_for == 0.0
 
 
-@pytest.mark.parametrize("retry_after", [0.5, 7.0, 100.0])
+@pytest.mark.parametrize("retry_after", [1.0, 7.0, 100.0])
 @on_virtual_clock
 async def test_a_429_with_a_hint_stops_everybody_for_so_long(retry_after: float) -> None:
     limiter = WindowLimiter(RATE)
@@ -99,6 +101,80 @@ async def test_a_gate_that_closes_while_callers_wait_keeps_them() -> None:
 
 async def send_and_answer(limiter: WindowLimiter) -> None:
     (await send(limiter)).answered()
+
+
+# -- hints that are too short
+
+
+async def refusals(limiter: WindowLimiter, hints: list[float | None]) -> tuple[list[float], list[bool]]:
+    """Return how long each refusal keeps everybody out, and whether it is excused, if all are refused."""
+    kept, excused = [], []
+    for hint in hints:
+        slot = await send(limiter)
+        excused.append(slot.rejected(hint))
+        kept.append(limiter.state.held_for)
+    return kept, excused
+
+
+@on_virtual_clock
+async def test_a_hint_that_was_too_short_is_lengthened_each_time_up_to_a_period() -> None:
+    kept, excused = await refusals(WindowLimiter(RATE), [0.0] * 9)
+    assert kept == pytest.approx([0.0, 1.0, 2.0, 4.0, 8.0, 16.0, SILENCE, SILENCE, SILENCE])
+    assert excused == [False, *[True] * 6, False, False]
+
+
+@on_virtual_clock
+async def test_a_hint_is_lengthened_beyond_what_it_asks_for() -> None:
+    kept, _ = await refusals(WindowLimiter(RATE), [12.0] * 7)
+    assert kept == pytest.approx([12.0, 13.0, 14.0, 16.0, 20.0, 28.0, SILENCE])
+
+
+@on_virtual_clock
+async def test_a_hint_longer_than_a_period_is_kept_as_it_is() -> None:
+    kept, excused = await refusals(WindowLimiter(RATE), [100.0] * 3)
+    assert kept == pytest.approx([100.0] * 3)
+    assert excused == [False] * 3
+
+
+@on_virtual_clock
+async def test_without_a_hint_every_silence_is_a_period_and_nobody_is_excused() -> None:
+    kept, excused = await refusals(WindowLimiter(RATE), [None] * 4)
+    assert kept == pytest.approx([SILENCE] * 4)
+    assert excused == [False] * 4
+
+
+@on_virtual_clock
+async def test_a_calm_period_makes_a_hint_believed_again() -> None:
+    limiter = WindowLimiter(RATE)
+    await refusals(limiter, [3.0] * 4)
+    await asyncio.sleep(limiter.state.held_for + SILENCE)
+    kept, excused = await refusals(limiter, [3.0])
+    assert kept == pytest.approx([3.0])
+    assert excused == [False]
+
+
+@on_virtual_clock
+async def test_a_hint_that_was_too_short_does_not_halve_the_pace() -> None:
+    limiter = WindowLimiter(RATE)
+    await refusals(limiter, [0.0] * 7)
+    assert limiter.state.pace == pytest.approx(PACE)
+
+
+@pytest.mark.parametrize("retry_after", [0.0, 0.1, 0.5])
+@on_virtual_clock
+async def test_the_pace_is_kept_from_the_429_on_however_short_its_hint(retry_after: float) -> None:
+    limiter = WindowLimiter(RATE)
+    await send_and_get_429(limiter, retry_after)
+    assert await turns(limiter, 4) == [pytest.approx(turn / PACE, abs=0.001) for turn in (1, 2, 3, 4)]
+
+
+@on_virtual_clock
+async def test_a_burst_of_ones_own_is_not_had_again_after_a_429() -> None:
+    limiter = WindowLimiter(Rate(60, 30.0, burst=5))
+    await send_and_get_429(limiter, 0.0)
+    await asyncio.sleep(CALM)
+    assert limiter.state.pace == pytest.approx(2.0)
+    assert await turns(limiter, 3) == [pytest.approx(turn / 2.0, abs=0.001) for turn in (1, 2, 3)]
 
 
 # -- the pace
@@ -156,7 +232,7 @@ async def test_every_429_after_the_step_halves_the_pace_down_to_a_floor() -> Non
     limiter = WindowLimiter(RATE)
     paces: list[float | None] = []
     for _ in range(8):
-        await send_and_get_429(limiter, 1.0)
+        await send_and_get_429(limiter)
         paces.append(limiter.state.pace)
     assert paces == [pytest.approx(PACE / halved) for halved in (1, 2, 4, 8, 16, 32, 32, 32)]
 
@@ -176,7 +252,8 @@ async def test_calm_brings_bursts_back() -> None:
 async def test_calm_brings_a_halved_pace_back_step_by_step() -> None:
     limiter = WindowLimiter(RATE)
     for _ in range(3):
-        await send_and_get_429(limiter, 0.0)
+        await send_and_get_429(limiter)
+    await asyncio.sleep(SILENCE)
     paces: list[float | None] = []
     for _ in range(4):
         paces.append(limiter.state.pace)
@@ -203,9 +280,9 @@ async def test_relapses_do_not_prolong_a_halved_pace() -> None:
         await send_and_get_429(limiter, 0.0)
         await asyncio.sleep(CALM * 8)
     for _ in range(2):
-        await send_and_get_429(limiter, 0.0)
+        await send_and_get_429(limiter)
     assert limiter.state.pace == pytest.approx(PACE / 2)
-    await asyncio.sleep(CALM + 0.001)
+    await asyncio.sleep(SILENCE + CALM + 0.001)
     assert limiter.state.pace == pytest.approx(PACE)
 
 

@@ -71,7 +71,8 @@ class Slot:
 
     def answered(self) -> None: ...
 
-    def rejected(self, retry_after: float | None) -> None: ...
+    def rejected(self, retry_after: float | None) -> bool:
+        raise NotImplementedError
 
 
 class Remote:
