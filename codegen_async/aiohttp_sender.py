@@ -249,10 +249,10 @@ class _Exchange:
         return response
 
     def connected(self) -> None:
-        """Note that from now on bytes may reach the server."""
-        self.sent = True
+        """Note that from now on bytes may reach the server; the slot may refuse."""
         if self._slot is not None:
             self._slot.sent()
+        self.sent = True
 
     async def read(self, answer: aiohttp.ClientResponse, at_most: int) -> Response:
         """Read the body and return what came."""

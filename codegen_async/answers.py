@@ -175,8 +175,7 @@ class ErrorMaker:
         error = kind(self._safe(message), **self._facts(response))
         if isinstance(error, InvalidRequestError):
             error.fields = tuple(map(self._safe, complaint.fields))
-        if isinstance(error, RateLimitedError):
-            error.retry_after = response.retry_after
+        error.retry_after = response.retry_after
         return error
 
     def unreadable(self, response: Response, why: Unreadable) -> APIError:

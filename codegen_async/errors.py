@@ -4,14 +4,15 @@
     |- ConfigurationError            the client cannot work as it was set up (also a ValueError)
     |- InvalidArgumentError          an argument was refused, nothing was sent (also a ValueError)
     |- ClientClosedError             the client is used outside its `async with` (also a RuntimeError)
+    |- LimiterBusyError              a slot is further away than the caller's patience, nothing was sent; `wait`
     |- APIError                      a call failed; carries method, path, status, request_id, attempts
-    |  |- StatusError                the server answered, and not with success
+    |  |- StatusError                the server answered, and not with success; `retry_after`
     |  |  |- InvalidRequestError     400, 422: the server refused the request; `fields` says where
     |  |  |- AuthenticationError     401: the token is missing, wrong or expired
     |  |  |- QuotaExceededError      402: the plan's runs are used up
     |  |  |- PermissionDeniedError   403: the token has no access
     |  |  |- NotFoundError           404: no such run (or, on create, no repository)
-    |  |  |- RateLimitedError        429: still refused after the attempts made; `retry_after`
+    |  |  |- RateLimitedError        429: still refused after the attempts made
     |  |  `- ServerError             5xx
     |  |- DecodeError                the answer is not what the vendor's page promises; `body` is its first KB
     |  |- ConnectionFailedError      no answer: refused, reset, unresolvable, broken HTTP
@@ -92,6 +93,22 @@ class ClientClosedError(CodegenAsyncError, RuntimeError):
     """Say that the client is used outside its `async with` block."""
 
 
+class LimiterBusyError(CodegenAsyncError):
+    """Say that a slot is further away than the `patience` of a call. Nothing was sent, or nothing was done.
+
+    Attributes:
+        endpoint: whose limit is spent.
+        wait: seconds until a slot is likely to be free.
+    """
+
+    def __init__(self, endpoint: str, wait: float, patience: float) -> None:
+        super().__init__(
+            f"{endpoint}: the next slot is {wait:.1f} s away, which is more than the patience of {patience:g} s"
+        )
+        self.endpoint = endpoint
+        self.wait = wait
+
+
 class APIError(CodegenAsyncError):
     """Say that a call to the API failed.
 
@@ -125,7 +142,13 @@ class APIError(CodegenAsyncError):
 
 
 class StatusError(APIError):
-    """Say that the server answered with something other than success."""
+    """Say that the server answered with something other than success.
+
+    Attributes:
+        retry_after: seconds until the server says it will listen again, None where it did not say.
+    """
+
+    retry_after: float | None = None
 
 
 class InvalidRequestError(StatusError):
@@ -155,13 +178,7 @@ class NotFoundError(StatusError):
 
 
 class RateLimitedError(StatusError):
-    """Say that the server still refused for its rate limit after the attempts made (429).
-
-    Attributes:
-        retry_after: seconds until the server says it will listen again, None where it did not say.
-    """
-
-    retry_after: float | None = None
+    """Say that the server still refused for its rate limit after the attempts made (429)."""
 
 
 class ServerError(StatusError):

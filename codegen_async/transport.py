@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
@@ -21,12 +22,17 @@ from codegen_async.answers import (
     Verdict,
     judge,
 )
-from codegen_async.errors import ConfigurationError
-from codegen_async.limits import Limits, Priority, Slot
+from codegen_async.errors import ConfigurationError, LimiterBusyError
+from codegen_async.limits import Limits, Priority, Slot, StaleSlotError
 from codegen_async.retry import Backoff
 from codegen_async.secret import Secret
 
 T = TypeVar("T")
+
+_log = logging.getLogger("codegen_async")
+
+_LONG_SILENCE = 60.0  # seconds; who is asked for more is told at once
+_SERVER_ERROR = 500  # and above
 
 
 class Sender(Protocol):
@@ -35,11 +41,12 @@ class Sender(Protocol):
     async def send(self, request: Request, take_slot: Callable[[], Slot]) -> Response:
         """Send one request and return its answer.
 
-        Every attempt that can reach the server stands inside `async with take_slot() as slot`, calls `slot.sent()` once
-        a connection is there and `slot.answered()` when the status line is.
+        Every attempt that can reach the server stands inside `async with take_slot() as slot`, calls `slot.sent()` just
+        before the first byte is written and `slot.answered()` when the status line is there.
 
         Raises:
             NoAnswerError: no status line came.
+            StaleSlotError: what `slot.sent()` raised; nothing was sent.
         """
         ...
 
@@ -103,6 +110,7 @@ class Transport:
         priority: Priority = Priority.INTERACTIVE,
         slot: Slot | None = None,
         on_sent: Callable[[], None] | None = None,
+        patience: float | None = None,
     ) -> T:
         """Send a request until it has an answer, and return it decoded.
 
@@ -112,17 +120,23 @@ class Transport:
             priority: whether somebody waits for it.
             slot: a slot that the caller holds. Such a call is a poll and tried once, since its caller has a schedule.
             on_sent: called when an attempt may reach the server from now on; a call that is cancelled before has not.
+            patience: seconds that an attempt may wait for its slot. Default: as long as it takes.
 
         Raises:
+            LimiterBusyError: a slot is further away than that.
             StatusError: the server refused.
             DecodeError: the answer cannot be read.
             ConnectionFailedError, RequestTimeoutError: no answer came.
             OutcomeUnknownError: a POST was sent and may have been carried out.
         """
-        attempt = 0
+        attempt = excused = 0
         while True:
             attempt += 1
-            outcome = await self._attempt(request, _Slots(self.limits, request.endpoint, priority, slot, on_sent))
+            if patience is not None:
+                self._check_patience(request.endpoint, priority, patience)
+            slots = _Slots(self.limits, request.endpoint, priority, slot, on_sent)
+            outcome = await self._attempt(request, slots)
+            excused += slots.excused
             verdict = judge(request, outcome)
             make_error = ErrorMaker(request, attempt, self._token)
             if isinstance(outcome, NoAnswerError):
@@ -135,11 +149,11 @@ class Transport:
                 error = make_error.unreadable(outcome, result)
             else:
                 error = make_error.status(outcome)
-            if verdict is not Verdict.RETRY or slot is not None or attempt >= self._attempts:
+            if verdict is not Verdict.RETRY or slot is not None or attempt - excused >= self._attempts:
                 raise error
-            delay = self._delay(outcome, attempt)
-            held_for = self.limits[request.endpoint].state.held_for
-            if anyio.current_time() + max(delay, held_for) >= anyio.current_effective_deadline():
+            delay = self._delay(outcome, attempt - excused)
+            wait = self.limits.expected_wait(request.endpoint, priority)
+            if anyio.current_time() + max(delay, wait) >= anyio.current_effective_deadline():
                 raise error  # the caller's time would be over before the next attempt
             await asyncio.sleep(delay)
 
@@ -177,12 +191,20 @@ class Transport:
         await self._sender.aclose()
 
     async def _attempt(self, request: Request, slots: _Slots) -> Response | NoAnswerError:
-        try:
-            response = await self._sender.send(request, slots.take)
-        except NoAnswerError as failure:
-            return failure.with_traceback(None)
-        slots.heed(response)
-        return response
+        while True:
+            try:
+                response = await self._sender.send(request, slots.take)
+            except StaleSlotError:
+                continue  # nothing was sent; with another slot
+            except NoAnswerError as failure:
+                return failure.with_traceback(None)
+            slots.heed(response)
+            return response
+
+    def _check_patience(self, endpoint: str, priority: Priority, patience: float) -> None:
+        wait = self.limits.expected_wait(endpoint, priority)
+        if wait > patience:
+            raise LimiterBusyError(endpoint, wait, patience)
 
     def _read(self, response: Response, decode: Callable[[bytes], T]) -> T | Unreadable:
         if response.problem is not None:
@@ -222,6 +244,8 @@ class _Slots:
         self._held = held
         self._on_sent = on_sent
         self.last: Slot | None = None
+        self.excused = False
+        """Whether the last answer was a 429 that is not the caller's fault; see `Slot.rejected`."""
 
     def take(self) -> Slot:
         slot = self._held or self._limits.slot(self._endpoint, self._priority)
@@ -230,9 +254,22 @@ class _Slots:
         return slot if self._on_sent is None else _TellingSlot(slot, self._on_sent)
 
     def heed(self, response: Response) -> None:
-        """Stop everybody if the answer says that there were too many requests."""
+        """Stop everybody if the answer says that there were too many requests, or when the server will be back."""
+        limiter = self._limits[self._endpoint]
+        held_before = limiter.state.held_for
+        asked = response.retry_after
         if response.status == TOO_MANY_REQUESTS and self.last is not None:
-            self.last.rejected(response.retry_after)
+            self.excused = self.last.rejected(asked)
+        elif response.status >= _SERVER_ERROR and asked:
+            limiter.hold(asked)
+        held = limiter.state.held_for
+        if held > _LONG_SILENCE and asked and held > held_before + 1.0:
+            _log.warning(
+                "%s: the server answers %d and asks for %.0f s of silence; calls wait for so long",
+                self._endpoint,
+                response.status,
+                asked,
+            )
 
 
 class _TellingSlot:
@@ -255,11 +292,11 @@ class _TellingSlot:
         self._slot.close()
 
     def sent(self) -> None:
-        self._on_sent()
         self._slot.sent()
+        self._on_sent()
 
     def answered(self) -> None:
         self._slot.answered()
 
-    def rejected(self, retry_after: float | None) -> None:
-        self._slot.rejected(retry_after)
+    def rejected(self, retry_after: float | None) -> bool:
+        return self._slot.rejected(retry_after)
