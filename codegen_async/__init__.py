@@ -13,6 +13,16 @@ if TYPE_CHECKING:
     from codegen_async.batch.batch import Batch, export_journal, journal_status
     from codegen_async.batch.items import Outcome, State
     from codegen_async.batch.signals import stop_on_signals
+    from codegen_async.codegen.account_models import (
+        ModelCatalog,
+        ModelOption,
+        ModelProvider,
+        Organization,
+        OrganizationPage,
+        Repo,
+        RepoPage,
+        User,
+    )
     from codegen_async.codegen.client import CodegenClient
     from codegen_async.codegen.creating import OnUnknown
     from codegen_async.codegen.models import (
@@ -101,8 +111,13 @@ __all__ = [
     "MiddeskRun",
     "MiddeskRunPage",
     "MiddeskThread",
+    "ModelCatalog",
+    "ModelOption",
+    "ModelProvider",
     "NotFoundError",
     "OnUnknown",
+    "Organization",
+    "OrganizationPage",
     "Outcome",
     "OutcomeUnknownError",
     "Output",
@@ -114,6 +129,8 @@ __all__ = [
     "Rate",
     "RateLimitedError",
     "Rating",
+    "Repo",
+    "RepoPage",
     "RequestTimeoutError",
     "Requester",
     "RunBlockedError",
@@ -129,6 +146,7 @@ __all__ = [
     "Step",
     "StreamEvent",
     "Timeouts",
+    "User",
     "WaitTimeoutError",
     "WebhookEvent",
     "WindowLimiter",
@@ -145,6 +163,7 @@ _HOMES = (
     "settings",
     "limits",
     "codegen.models",
+    "codegen.account_models",
     "codegen.creating",
     "codegen.client",
     "middesk.models",

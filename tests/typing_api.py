@@ -17,11 +17,16 @@ from codegen_async import (
     InvalidArgumentError,
     InvalidRequestError,
     LimiterState,
+    ModelCatalog,
+    Organization,
+    OrganizationPage,
     OutcomeUnknownError,
     Phase,
     PullRequest,
     Rate,
     RateLimitedError,
+    Repo,
+    RepoPage,
     RunBlockedError,
     RunError,
     RunFailedError,
@@ -30,6 +35,7 @@ from codegen_async import (
     SourceType,
     StatusError,
     Timeouts,
+    User,
     WaitTimeoutError,
     WindowLimiter,
 )
@@ -80,6 +86,13 @@ async def calls(client: CodegenClient) -> None:
     assert_type(client.run_logs(17, reverse=True), AsyncGenerator[AgentRunLog])
     assert_type(await client.run_logs_page(17, skip=1, limit=2), AgentRunLogs)
     assert_type(client.follow_logs(17, latency=1), AsyncGenerator[AgentRunLog])
+    assert_type(client.list_organizations(page_size=5), AsyncGenerator[Organization])
+    assert_type(await client.list_organizations_page(skip=1, limit=2), OrganizationPage)
+    assert_type(client.list_repos(), AsyncGenerator[Repo])
+    assert_type(await client.list_repos_page(), RepoPage)
+    assert_type(await client.me(), User)
+    assert_type(await client.list_models(), ModelCatalog)
+    assert_type((await client.list_models()).providers[0].models[0].value, str)
     client.notify(17)
     await client.get_run("17")  # type: ignore[arg-type]
     await client.create_run("x", "y")  # type: ignore[call-arg]

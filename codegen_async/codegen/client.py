@@ -18,6 +18,7 @@ from codegen_async.arguments import (
     check_wait,
 )
 from codegen_async.client import replaced
+from codegen_async.codegen.account import AccountCalls
 from codegen_async.codegen.calls import is_last
 from codegen_async.codegen.creating import Creating, OnUnknown, check_key
 from codegen_async.codegen.decoding import Decoding
@@ -26,6 +27,7 @@ from codegen_async.codegen.logs import LogCalls
 from codegen_async.codegen.models import AgentRun, AgentRunPage
 from codegen_async.codegen.remote import CodegenRemote, waiting_page
 from codegen_async.codegen.requests import Requests
+from codegen_async.codegen.stopping import StopCalls
 from codegen_async.errors import (
     ConfigurationError,
     InvalidArgumentError,
@@ -45,11 +47,16 @@ RATES: Mapping[str, Rate] = {
     "list": Rate(60, 30.0),
     "logs": Rate(60, 60.0),
     "resume": Rate(10, 60.0),  # none is stated; the strictest of the others
+    "stop": Rate(10, 60.0),  # the same
+    "organizations": Rate(60, 30.0),
+    "me": Rate(60, 30.0),
+    "repos": Rate(60, 30.0),
+    "models": Rate(60, 30.0),
 }
 """The limits of the vendor's pages, by endpoint."""
 
 
-class CodegenClient(LogCalls):
+class CodegenClient(LogCalls, StopCalls, AccountCalls):
     """Start Codegen agent runs, look at them and wait for them, within the API's rate limits.
 
     Use it as `async with CodegenClient() as client:`. All methods may be called concurrently. The limits hold if there
@@ -68,7 +75,8 @@ class CodegenClient(LogCalls):
         latency: seconds within which every run that is waited for is looked at again. Default 5; 0 spends all of
             `share`.
         share: part of the get and list limits that waiting may spend; the rest is left to your own calls. Default 0.8.
-        rates: limits that differ from the vendor's pages, by endpoint (`create`, `get`, `list`, `logs`, `resume`).
+        rates: limits that differ from the vendor's pages, by endpoint (`create`, `get`, `list`, `logs`, `resume`,
+            `stop`, `organizations`, `me`, `repos`, `models`).
         ceiling: a limit over all endpoints together; one page of the vendor calls the limits shared. Default: none.
         timeouts: bounds of a single attempt.
         max_body: bytes an answer may have, after decompression. Default 32 MiB.

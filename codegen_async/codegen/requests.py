@@ -8,7 +8,9 @@ from typing import Any
 from codegen_async.answers import Request
 from codegen_async.wire import json_body, query_of
 
-_AGENT = "/v1/organizations/{org_id}/agent"
+_ORGANIZATIONS = "/v1/organizations"
+_HOME = f"{_ORGANIZATIONS}/{{org_id}}"
+_AGENT = f"{_HOME}/agent"
 _ALPHA = "/v1/alpha/organizations/{org_id}/agent"
 
 
@@ -45,6 +47,22 @@ class Requests:
             reverse="true" if reverse else None,
         )
 
+    def stop(self, run_id: int) -> Request:
+        """Stop whoever works on a run's pull request ("Ban All Checks For Agent Run")."""
+        return self._post("stop", f"{_AGENT}/run/ban", {"agent_run_id": run_id})
+
+    def remove_from_pr(self, run_id: int) -> Request:
+        """Do the same, under another name ("Remove Codegen From Pr")."""
+        return self._post("stop", f"{_AGENT}/run/remove-from-pr", {"agent_run_id": run_id})
+
+    def repos(self, skip: int, limit: int) -> Request:
+        """Read a page of repositories ("Get Repositories")."""
+        return self._get("repos", f"{_HOME}/repos", skip=skip, limit=limit)
+
+    def models(self) -> Request:
+        """Read which models there are ("List Models")."""
+        return self._get("models", f"{_HOME}/models")
+
     def _get(self, endpoint: str, template: str, *, run_id: int | None = None, **query: object) -> Request:
         path = template.format(org_id=self._org_id, run_id=run_id)
         return Request(endpoint=endpoint, method="GET", path=path, template=template, query=query_of(**query))
@@ -52,3 +70,14 @@ class Requests:
     def _post(self, endpoint: str, template: str, fields: Mapping[str, Any]) -> Request:
         path = template.format(org_id=self._org_id)
         return Request(endpoint=endpoint, method="POST", path=path, template=template, body=json_body(fields))
+
+
+def organizations(skip: int, limit: int) -> Request:
+    """Read a page of organizations ("Get Organizations")."""
+    query = query_of(skip=skip, limit=limit)
+    return Request(endpoint="organizations", method="GET", path=_ORGANIZATIONS, template=_ORGANIZATIONS, query=query)
+
+
+def me() -> Request:
+    """Read whose token it is ("Get Current User")."""
+    return Request(endpoint="me", method="GET", path="/v1/users/me", template="/v1/users/me")

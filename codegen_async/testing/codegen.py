@@ -1,17 +1,21 @@
 """A simulated Codegen API: the endpoints, fields, limits and error bodies of the vendor's pages."""
 
-from collections.abc import Mapping
+import random
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from aiohttp import hdrs, web
 
+from codegen_async.testing.account import Account
 from codegen_async.testing.life import Life, Run
 from codegen_async.testing.server import Handler, Rate, SimulatedServer, Window
 from codegen_async.testing.validation import (
+    InvalidValueError,
     Refusal,
     Validation,
     boolean,
+    image,
     integer,
     json_object,
     list_of,
@@ -19,6 +23,7 @@ from codegen_async.testing.validation import (
     one_of,
     optional,
     text,
+    url,
 )
 from codegen_async.testing.world import World
 
@@ -30,10 +35,16 @@ RATES: Mapping[str, Rate] = {
     "list": (60, 30.0),
     "logs": (60, 60.0),
     "resume": (10, 60.0),
+    "stop": (10, 60.0),
+    "organizations": (60, 30.0),
+    "me": (60, 30.0),
+    "repos": (60, 30.0),
+    "models": (60, 30.0),
 }
-"""The limits of the vendor's pages; none is stated for resume, so it is held to that of create."""
+"""The limits of the vendor's pages; none is stated for resume and stop, so they are held to that of create."""
 
-_ORGANIZATION = "/v1/organizations/{org_id}/agent"
+_HOME = "/v1/organizations/{org_id}"
+_ORGANIZATION = f"{_HOME}/agent"
 _ALPHA = "/v1/alpha/organizations/{org_id}/agent"
 
 _AGENT_TYPES = ("codegen", "claude_code")
@@ -65,7 +76,7 @@ class CodegenServer(SimulatedServer):
         async with CodegenServer() as server:
             client = CodegenClient(server.token, org_id=server.org_id, base_url=server.url)
 
-    Make it where that loop runs. It answers create, get, list, logs and resume as the vendor's pages say,
+    Make it where that loop runs. It answers all calls about runs and accounts as the vendor's pages say,
     enforces the limits strictly, and keeps a record: `requests`, `violations`, `worst(endpoint)`. What the
     runs do is in `world`, what goes wrong in `faults`.
 
@@ -79,12 +90,14 @@ class CodegenServer(SimulatedServer):
         latency: least and most that a request takes to arrive, and again its answer, in seconds.
         speed: how many times faster the server's clock is than the loop's.
         token: the bearer token that the server accepts.
-        org_id: the only organisation the token has access to.
+        org_id: the organisation that has the runs; the only one unless `account` is given more.
         seed: of everything random.
         port: where to listen. Default: 0, a free port.
         life: how runs live that are given no script.
         plan_limit: how many runs the organisation may have before create answers 402; None for no limit.
         has_repos: whether the organisation has repositories; if not, create answers 404.
+        nulls: share of the fields without a promise (all but ids) that read null, each by chance and at each answer
+            anew. Default: 0, as a test that does not ask for it has enough to think of.
     """
 
     def __init__(
@@ -103,6 +116,7 @@ class CodegenServer(SimulatedServer):
         life: Life | None = None,
         plan_limit: int | None = None,
         has_repos: bool = True,
+        nulls: float = 0.0,
     ) -> None:
         super().__init__(
             rates={**RATES, **(rates or {})},
@@ -118,6 +132,10 @@ class CodegenServer(SimulatedServer):
         self.org_id = org_id
         self.world: World = World(self.now, seed=seed, org_id=org_id, life=life)
         """The runs of the organisation."""
+        self.account: Account = Account(org_id, self.world.user_id)
+        """Organisations, repositories and models."""
+        self._nulls = nulls
+        self._chance = random.Random(f"{seed}:nulls")
         self.plan_limit = plan_limit
         self.has_repos = has_repos
 
@@ -128,6 +146,12 @@ class CodegenServer(SimulatedServer):
             (hdrs.METH_GET, f"{_ORGANIZATION}/run/{{agent_run_id}}", "get", self._get),
             (hdrs.METH_GET, f"{_ORGANIZATION}/runs", "list", self._list),
             (hdrs.METH_GET, f"{_ALPHA}/run/{{agent_run_id}}/logs", "logs", self._logs),
+            (hdrs.METH_POST, f"{_ORGANIZATION}/run/ban", "stop", self._stop),
+            (hdrs.METH_POST, f"{_ORGANIZATION}/run/remove-from-pr", "stop", self._stop),
+            (hdrs.METH_GET, "/v1/organizations", "organizations", self._organizations),
+            (hdrs.METH_GET, "/v1/users/me", "me", self._me),
+            (hdrs.METH_GET, f"{_HOME}/repos", "repos", self._repos),
+            (hdrs.METH_GET, f"{_HOME}/models", "models", self._catalog),
         ]
 
     def _date(self) -> datetime:
@@ -138,18 +162,22 @@ class CodegenServer(SimulatedServer):
             return Refusal(401, {"detail": "Invalid or missing API token"})
         return _refuse(429, _TOO_MANY)
 
+    def _problem(self, status: int, reason: str) -> Mapping[str, Any]:  # noqa: ARG002 - the reason says it
+        return {"detail": reason}
+
     def _create(self, request: web.Request, body: bytes) -> Mapping[str, Any]:
         """Answer "Create Agent Run"."""
         fields, check = _json_body(request, body), Validation()
         org_id = check.require("path", request.match_info, "org_id", integer())
         prompt = check.require("body", fields, "prompt", text)
-        images = check.field("body", fields, "images", optional(list_of(text)))
+        images = check.field("body", fields, "images", optional(list_of(image)))
         metadata = check.field("body", fields, "metadata", optional(mapping))
         repo_id = check.field("body", fields, "repo_id", optional(integer()))
         model = check.field("body", fields, "model", optional(text))
         agent_type = check.field("body", fields, "agent_type", optional(one_of(*_AGENT_TYPES, kind="literal_error")))
+        webhooks = check.field("body", fields, "webhooks", optional(list_of(_webhook)))
         self._admit(check, org_id)
-        if not self.has_repos:
+        if not (self._own(org_id) and self.has_repos and self.account.repos):
             raise _refuse(404, _NO_REPOS)
         if self.plan_limit is not None and len(self.world.runs) >= self.plan_limit:
             raise _refuse(402, _PLAN_LIMIT)
@@ -160,8 +188,9 @@ class CodegenServer(SimulatedServer):
             repo_id=repo_id,
             model=model,
             agent_type=agent_type,
+            webhooks=webhooks or (),
         )
-        return self.world.response(run)
+        return self._shown(run)
 
     def _resume(self, request: web.Request, body: bytes) -> Mapping[str, Any]:
         """Answer "Resume Agent Run", whose id is in the body."""
@@ -169,9 +198,12 @@ class CodegenServer(SimulatedServer):
         org_id = check.require("path", request.match_info, "org_id", integer())
         run_id = check.require("body", fields, "agent_run_id", integer())
         prompt = check.require("body", fields, "prompt", text)
-        check.field("body", fields, "images", optional(list_of(text)))
+        check.field("body", fields, "images", optional(list_of(image)))
+        model = check.field("body", fields, "model", optional(text))
+        webhooks = check.field("body", fields, "webhooks", optional(list_of(_webhook)))
         self._admit(check, org_id)
-        return self.world.response(self.world.resume(self._run(run_id).id, prompt))
+        run = self._run(org_id, run_id)
+        return self._shown(self.world.resume(run.id, prompt, model=model, webhooks=webhooks))
 
     def _get(self, request: web.Request, _: bytes) -> Mapping[str, Any]:
         """Answer "Get Agent Run"."""
@@ -179,7 +211,7 @@ class CodegenServer(SimulatedServer):
         org_id = check.require("path", request.match_info, "org_id", integer())
         run_id = check.require("path", request.match_info, "agent_run_id", integer())
         self._admit(check, org_id)
-        return self.world.response(self._run(run_id))
+        return self._shown(self._run(org_id, run_id))
 
     def _list(self, request: web.Request, _: bytes) -> Mapping[str, Any]:
         """Answer "List Agent Runs"."""
@@ -189,9 +221,10 @@ class CodegenServer(SimulatedServer):
         source_type = check.field("query", request.query, "source_type", one_of(*_SOURCE_TYPES, kind="enum"))
         skip, limit = _paging(check, request)
         self._admit(check, org_id)
+        if not self._own(org_id):
+            return {"items": [], "total": 0, **_page(0, skip, limit)}
         runs, total = self.world.page(skip=skip, limit=limit, user_id=user_id, source_type=source_type)
-        items = [self.world.response(run) for run in runs]
-        return {"items": items, "total": total, **_page(total, skip, limit)}
+        return {"items": [self._shown(run) for run in runs], "total": total, **_page(total, skip, limit)}
 
     def _logs(self, request: web.Request, _: bytes) -> Mapping[str, Any]:
         """Answer "Get Agent Run Logs"."""
@@ -201,32 +234,90 @@ class CodegenServer(SimulatedServer):
         skip, limit = _paging(check, request)
         newest_first = check.field("query", request.query, "reverse", boolean, default=False)
         self._admit(check, org_id)
-        run = self._run(run_id)
+        run = self._run(org_id, run_id)
         rows = self.world.logs(run)
         total = len(rows)
         if newest_first:
             rows.reverse()
-        details = self.world.response(run)
+        details = self._shown(run)
         return {
             **{name: details[name] for name in _LOGGED_FIELDS},
-            "logs": rows[skip : skip + limit],
+            "logs": [self._hidden(row, _LOG_NULLS) for row in rows[skip : skip + limit]],
             "total_logs": total,
             **_page(total, skip, limit),
         }
 
+    def _stop(self, request: web.Request, body: bytes) -> Mapping[str, Any]:
+        """Answer "Ban All Checks For Agent Run" and "Remove Codegen From Pr"; what they answer is not documented."""
+        fields, check = _json_body(request, body), Validation()
+        org_id = check.require("path", request.match_info, "org_id", integer())
+        run_id = check.require("body", fields, "agent_run_id", integer())
+        for name in ("before_card_order_id", "after_card_order_id"):
+            check.field("body", fields, name, optional(text))
+        self._admit(check, org_id)
+        self.world.stop(self._run(org_id, run_id).id)
+        return {}
+
+    # -- the account
+
+    def _organizations(self, request: web.Request, _: bytes) -> Mapping[str, Any]:
+        """Answer "Get Organizations"."""
+        check = Validation()
+        skip, limit = _paging(check, request)
+        check.close()
+        return _listed([self.account.organization(org_id) for org_id in self.account.organizations], skip, limit)
+
+    def _me(self, _request: web.Request, _body: bytes) -> Mapping[str, Any]:
+        """Answer "Get Current User"."""
+        return self.account.user()
+
+    def _repos(self, request: web.Request, _: bytes) -> Mapping[str, Any]:
+        """Answer "Get Repositories"."""
+        check = Validation()
+        org_id = check.require("path", request.match_info, "org_id", integer())
+        skip, limit = _paging(check, request)
+        self._admit(check, org_id)
+        repos = self.account.repos if self._own(org_id) and self.has_repos else ()
+        return _listed([self.account.repo(repo_id) for repo_id in repos], skip, limit)
+
+    def _catalog(self, request: web.Request, _: bytes) -> Mapping[str, Any]:
+        """Answer "List Models"."""
+        check = Validation()
+        self._admit(check, check.require("path", request.match_info, "org_id", integer()))
+        return self.account.catalog()
+
+    # -- what several have in common
+
     def _admit(self, check: Validation, org_id: int) -> None:
         check.close()
-        if org_id != self.org_id:
+        if org_id not in self.account.organizations:
             raise _refuse(403, _WRONG_ORGANIZATION)
 
-    def _run(self, run_id: int) -> Run:
-        run = self.world.runs.get(run_id)
+    def _own(self, org_id: int) -> bool:
+        """Whether this is the organization that has the runs and repositories."""
+        return org_id == self.org_id
+
+    def _run(self, org_id: int, run_id: int) -> Run:
+        run = self.world.runs.get(run_id) if self._own(org_id) else None
         if run is None:
             raise _refuse(404, _NO_RUN)
         return run
 
+    def _shown(self, run: Run) -> dict[str, Any]:
+        return self._hidden(self.world.response(run), _RUN_NULLS)
+
+    def _hidden(self, shown: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+        """Return what is shown, with null where chance has it."""
+        if not self._nulls:
+            return shown
+        return {**shown, **{name: None for name in names if self._chance.random() < self._nulls}}
+
 
 _LOGGED_FIELDS = ("id", "organization_id", "status", "created_at", "web_url", "result", "metadata")
+
+
+_RUN_NULLS = ("status", "created_at", "web_url", "result", "summary", "source_type", "github_pull_requests", "metadata")
+_LOG_NULLS = ("created_at", "tool_name", "message_type", "thought", "observation", "tool_input", "tool_output")
 
 
 def _refuse(status: int, message: str) -> Refusal:
@@ -241,6 +332,25 @@ def _paging(check: Validation, request: web.Request) -> tuple[int, int]:
     skip = check.field("query", request.query, "skip", integer(minimum=0), default=0)
     limit = check.field("query", request.query, "limit", integer(minimum=1, maximum=100), default=100)
     return skip, limit
+
+
+def _webhook(value: Any) -> dict[str, Any]:
+    """Let objects pass that have a URL, and perhaps a secret."""
+    fields, check = mapping(value), Validation()
+    hook = {
+        "url": check.require("body", fields, "url", url),
+        "secret": check.field("body", fields, "secret", optional(text)),
+    }
+    try:
+        check.close()
+    except Refusal as refusal:
+        wrong = refusal.payload["detail"][0]
+        raise InvalidValueError(wrong["type"], wrong["msg"], wrong["loc"][1:]) from None
+    return hook
+
+
+def _listed(items: Sequence[Mapping[str, Any]], skip: int, limit: int) -> Mapping[str, Any]:
+    return {"items": items[skip : skip + limit], "total": len(items), **_page(len(items), skip, limit)}
 
 
 def _page(total: int, skip: int, limit: int) -> dict[str, int]:

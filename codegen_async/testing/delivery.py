@@ -1,6 +1,7 @@
 """Send an answer, whole or broken."""
 
 import asyncio
+import json
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
@@ -28,8 +29,11 @@ class Answer(NamedTuple):
 
     @property
     def body(self) -> bytes:
-        """The payload as JSON."""
-        return msgspec.json.encode(self.payload)
+        """The payload as JSON; what is no text (half an emoji, from a script of a test) is escaped."""
+        try:
+            return msgspec.json.encode(self.payload)
+        except UnicodeEncodeError:
+            return json.dumps(self.payload).encode()
 
     def response(self, body: bytes | None = None) -> web.Response:
         """Return the answer as it goes out, perhaps with another body."""

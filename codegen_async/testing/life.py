@@ -83,6 +83,7 @@ class Run:
     source_type: str | None
     user_id: int
     stages: list[Stage]
+    webhooks: Sequence[Mapping[str, Any]] = ()
 
     @property
     def finished_at(self) -> float | None:

@@ -6,6 +6,8 @@ say, or what seems likely.
 
 import asyncio
 import json
+import re
+from base64 import b64encode
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, Literal, cast
@@ -26,7 +28,7 @@ from codegen_async.testing.middesk_world import (
     new_id,
 )
 from codegen_async.testing.server import Handler, Rate, SimulatedServer, Window
-from codegen_async.testing.validation import Refusal
+from codegen_async.testing.validation import Refusal, plain_json
 
 __all__ = ["RATES", "MiddeskServer"]
 
@@ -34,8 +36,10 @@ RATES: Mapping[str, Rate] = {"ceiling": (20, 1.0)}
 """The vendor's limit: 20 requests per second per customer, over all endpoints."""
 
 _RUNS = "/v1/runs"
+_THREADS = "/v1/threads"
 _CREATED = frozenset({"create", "create_thread", "feedback"})
 _LONGEST_COMMENT = 5000
+_DIGITS = re.compile(r"[0-9]{1,18}")
 
 
 class MiddeskServer(SimulatedServer):
@@ -56,7 +60,7 @@ class MiddeskServer(SimulatedServer):
         rates: limits that replace or complete those of `RATES`, by endpoint; "ceiling" is the one across all.
         latency: least and most that a request takes to arrive, and again its answer, in seconds.
         speed: how many times faster the server's clock is than the loop's.
-        token: the bearer token that the server accepts.
+        token: the key that the server accepts, as a bearer token or a user name.
         seed: of everything random.
         port: where to listen. Default: 0, a free port.
         lag: least and most that reads lag behind, in seconds: they show what was answered as still asked.
@@ -138,8 +142,10 @@ class MiddeskServer(SimulatedServer):
     def _routes(self) -> list[tuple[str, str, str, Handler]]:
         return [
             (hdrs.METH_GET, "/v1/agents", "agents", self._agents),
-            (hdrs.METH_POST, "/v1/threads", "create_thread", self._create_thread),
-            (hdrs.METH_GET, "/v1/threads/{id}", "thread", self._thread),
+            (hdrs.METH_GET, "/v1/agents/{id}", "agent", self._agent),
+            (hdrs.METH_POST, _THREADS, "create_thread", self._create_thread),
+            (hdrs.METH_GET, _THREADS, "threads", self._threads),
+            (hdrs.METH_GET, f"{_THREADS}/{{id}}", "thread", self._thread),
             (hdrs.METH_POST, _RUNS, "create", self._create),
             (hdrs.METH_GET, _RUNS, "list", self._list),
             (hdrs.METH_GET, f"{_RUNS}/{{id}}", "get", self._get),
@@ -154,18 +160,27 @@ class MiddeskServer(SimulatedServer):
     def _refusal(self, status: Literal[401, 429]) -> Refusal:
         return _refuse(status, "Invalid API key" if status == 401 else "Too many requests")  # noqa: PLR2004 - HTTP
 
+    def _problem(self, status: int, reason: str) -> Mapping[str, Any]:  # noqa: ARG002 - the reason says it
+        return {"errors": [{"message": reason}]}
+
+    def _authenticate(self, request: web.Request) -> None:
+        """Let the key pass, also as the user name of basic authentication."""
+        basic = f"Basic {b64encode(f'{self.token}:'.encode()).decode()}"
+        if request.headers.get(hdrs.AUTHORIZATION) != basic:
+            super()._authenticate(request)
+
     # -- endpoints
 
     def _agents(self, _request: web.Request, _body: bytes) -> Mapping[str, Any]:
         """Answer "List agents"."""
-        date = self.world.date(0.0)
-        return {
-            "data": [
-                {"object": "agent", "id": f"agent-{kind}", "type": kind, "name": kind.replace("_", " ").title()}
-                | {"description": None, "created_at": date, "updated_at": date}
-                for kind in AGENT_TYPES
-            ]
-        }
+        return {"data": self.world.agents()}
+
+    def _agent(self, request: web.Request, _body: bytes) -> Mapping[str, Any]:
+        """Answer "Retrieve an agent"."""
+        for agent in self.world.agents():
+            if agent["id"] == request.match_info["id"]:
+                return agent
+        raise _refuse(404, "Agent not found")
 
     def _create_thread(self, request: web.Request, body: bytes) -> Mapping[str, Any]:
         """Answer "Create an agent thread"."""
@@ -174,7 +189,11 @@ class MiddeskServer(SimulatedServer):
             raise _refuse(404, "Agent type not found", "type")
         if not _has_context(fields):
             raise _refuse(400, "business_id or context_type and context_id are required", "business_id")
-        return self.world.create_thread()
+        return self.world.create_thread(business_id=_uuid(fields, "business_id"))
+
+    def _threads(self, request: web.Request, _body: bytes) -> Mapping[str, Any]:
+        """Answer "List agent threads"."""
+        return self.world.listed_threads(*self._place(request), request.query.get("business_id"))
 
     def _thread(self, request: web.Request, _body: bytes) -> Mapping[str, Any]:
         """Answer "Retrieve an agent thread"."""
@@ -191,13 +210,12 @@ class MiddeskServer(SimulatedServer):
             raise _refuse(400, "business_id or context_type and context_id are required", "business_id")
         if thread_id is not None:
             self._thread_of(thread_id)
-        return self.world.response(self.world.create(kind, thread_id=thread_id))
+        business_id = _uuid(fields, "business_id")
+        return self.world.response(self.world.create(kind, thread_id=thread_id, business_id=business_id))
 
     def _list(self, request: web.Request, _body: bytes) -> Mapping[str, Any]:
         """Answer "List agent runs"."""
-        number = _integer(request, "page", self._first_page, self._first_page)
-        size = min(_integer(request, "per_page", self._page_size, 1), self._largest_page)
-        return self.world.listed(number - self._first_page, size, self._list_order)
+        return self.world.listed(*self._place(request), self._list_order)
 
     def _get(self, request: web.Request, _body: bytes) -> Mapping[str, Any]:
         """Answer "Retrieve an agent run"."""
@@ -232,6 +250,12 @@ class MiddeskServer(SimulatedServer):
         """Refuse "Stream agent run events" where it must be; what it sends follows in `_send_events`."""
         self._run(request)
         return {}
+
+    def _place(self, request: web.Request) -> tuple[int, int]:
+        """Return which page is asked for, counted from 0, and how much is on it."""
+        number = _integer(request, "page", self._first_page, self._first_page)
+        size = min(_integer(request, "per_page", self._page_size, 1), self._largest_page)
+        return number - self._first_page, size
 
     # -- what differs from other servers
 
@@ -333,8 +357,8 @@ def _refuse(status: int, message: str, parameter: str | None = None) -> Refusal:
 
 def _fields(request: web.Request, body: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(body)
-    except (ValueError, RecursionError):
+        fields = plain_json(body)
+    except ValueError:
         raise _refuse(400, "The body is not JSON") from None
     if request.content_type != "application/json" or not isinstance(fields, dict):
         raise _refuse(400, "The body is not a JSON object")
@@ -366,7 +390,7 @@ def _uuid(fields: Mapping[str, Any], name: str) -> str | None:
 
 def _integer(request: web.Request, name: str, default: int, least: int) -> int:
     value = request.query.get(name, str(default))
-    if not value.isdecimal() or int(value) < least:
+    if not _DIGITS.fullmatch(value) or int(value) < least:
         raise _refuse(422, f"must be an integer of at least {least}", name)
     return int(value)
 

@@ -137,6 +137,7 @@ class MiddeskWorld:
         self.lag = lag
         self.on_change: Callable[[ScriptedRun, Moment], None] = lambda _run, _moment: None
         """Told of every change of the runs created from now on, when the world comes to know of it."""
+        self._businesses: dict[str, str | None] = {}  # by thread
         self._old_words = old_words
         self._seed = seed
         self._random = random.Random(f"{seed}:middesk")
@@ -152,6 +153,7 @@ class MiddeskWorld:
         agent: str = AGENT_TYPES[0],
         *,
         thread_id: str | None = None,
+        business_id: str | None = None,
         script: MiddeskScript | None = None,
     ) -> ScriptedRun:
         """Create a run that lives by `script`, else by the world's script, else by the seed."""
@@ -162,7 +164,7 @@ class MiddeskWorld:
         run = ScriptedRun(
             id=run_id,
             agent=agent,
-            thread_id=thread_id or self.create_thread()["id"],
+            thread_id=thread_id or self.create_thread(business_id=business_id)["id"],
             created=now,
             script=_some_script(ids) if script is None else script,
             ids=ids,
@@ -172,8 +174,8 @@ class MiddeskWorld:
         run.change(Moment(now, "running"))
         return run
 
-    def create_thread(self) -> dict[str, Any]:
-        """Create a thread and return how it looks."""
+    def create_thread(self, *, business_id: str | None = None) -> dict[str, Any]:
+        """Create a thread, perhaps about a business, and return how it looks."""
         thread: dict[str, Any] = {
             "object": "thread",
             "id": new_id(self._random),
@@ -185,6 +187,7 @@ class MiddeskWorld:
             "steps": [],
         }
         self.threads[thread["id"]] = thread
+        self._businesses[thread["id"]] = business_id
         return thread
 
     def end(self, run_id: str, status: str = "completed") -> None:
@@ -229,12 +232,26 @@ class MiddeskWorld:
             runs.reverse()
         elif order == "random":
             self._orders.shuffle(runs)
-        return {
-            "object": "list",
-            "has_more": (number + 1) * size < len(runs),
-            "data": [self.seen(run) for run in runs[number * size : (number + 1) * size]],
-            "total_count": len(runs),
-        }
+        data = [self.seen(run) for run in runs[number * size : (number + 1) * size]]
+        return _page(data, number, size, len(runs))
+
+    def listed_threads(self, number: int, size: int, business_id: str | None = None) -> dict[str, Any]:
+        """Return a page of the threads (about one business), counted from 0, as it looks ("List agent threads")."""
+        threads = [
+            thread
+            for thread_id, thread in reversed(self.threads.items())
+            if business_id is None or self._businesses[thread_id] == business_id
+        ]
+        return _page(threads[number * size : (number + 1) * size], number, size, len(threads))
+
+    def agents(self) -> list[dict[str, Any]]:
+        """Return how the agents look ("List agents")."""
+        date = self.date(self._began)
+        return [
+            {"object": "agent", "id": new_id(random.Random(kind)), "type": kind, "name": kind.replace("_", " ").title()}
+            | {"description": None, "created_at": date, "updated_at": date}
+            for kind in AGENT_TYPES
+        ]
 
     def seen(self, run: ScriptedRun, *, steps: bool = False) -> dict[str, Any]:
         """Return a run as a read shows it, which may lag behind."""
@@ -280,8 +297,8 @@ class MiddeskWorld:
 
     def _step(self, run: ScriptedRun, number: int, moment: Moment, until: Moment | None) -> dict[str, Any]:
         kind = _STEP_TYPES.get(moment.status, "output")
-        step = {
-            "id": f"{run.id}:{number}",
+        step: dict[str, Any] = {
+            "id": new_id(random.Random(f"{run.id}:step {number}")),
             "run_id": run.id,
             "type": kind,
             "name": kind,
@@ -291,11 +308,12 @@ class MiddeskWorld:
             "parent_step_id": None,
             "started_at": self.date(moment.at),
             "completed_at": None if until is None else self.date(until.at),
-            "result": None,
+            "result": {},  # what came of an interrupt says something only where no person answered
             "artifacts": artifacts(run) if kind == "output" else [],
             "steps": [],
         }
-        inner = {**step, "id": f"{step['id']}:0", "parent_step_id": step["id"], "label": f"{step['label']}, in detail"}
+        inner_id = new_id(random.Random(f"{run.id}:step {number} in detail"))
+        inner = {**step, "id": inner_id, "parent_step_id": step["id"], "label": f"{step['label']}, in detail"}
         return {**step, "steps": [inner]}
 
 
@@ -316,7 +334,7 @@ def artifacts(run: ScriptedRun) -> list[dict[str, Any]]:
             "id": new_id(random.Random(f"{run.id}:artifact")),
             "title": "Registration",
             "type": "document",
-            "confidence": 0.9,
+            "confidence": "high",
             "summary": "The company is registered and active.",
             "sources": [
                 {
@@ -328,6 +346,10 @@ def artifacts(run: ScriptedRun) -> list[dict[str, Any]]:
             ],
         }
     ]
+
+
+def _page(data: Sequence[Mapping[str, Any]], number: int, size: int, total: int) -> dict[str, Any]:
+    return {"object": "list", "has_more": (number + 1) * size < total, "data": data, "total_count": total}
 
 
 def new_id(rng: random.Random) -> str:

@@ -91,7 +91,7 @@ class SimulatedServer(ABC):
         self.faults: Faults = Faults(seed)
         """What is to go wrong."""
         self.requests: list[Request] = []
-        """All requests in the order of arrival; the endpoint of an unknown path is "unrouted"."""
+        """All requests in the order of arrival; what came to no endpoint is "unrouted"."""
         self.violations: int = 0
         """How many requests the limits have rejected."""
         self._retry_after = retry_after
@@ -149,6 +149,10 @@ class SimulatedServer(ABC):
     def _refusal(self, status: Literal[401, 429]) -> Refusal:
         """Return the answer to a wrong token or to too many requests."""
 
+    @abstractmethod
+    def _problem(self, status: int, reason: str) -> Mapping[str, Any]:
+        """Return what the answer to a request says that came to no endpoint."""
+
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._unrouted])
         for method, path, endpoint, handler in self._routes():
@@ -157,11 +161,13 @@ class SimulatedServer(ABC):
 
     @web.middleware
     async def _unrouted(self, request: web.Request, handler: Next) -> web.StreamResponse:
+        """Answer an unknown path, a method that a path does not have, or a body that is too large."""
         try:
             return await handler(request)
-        except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as error:
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed, web.HTTPRequestEntityTooLarge) as error:
             self.requests.append(Request(self.now(), "unrouted", error.status))
-            return self._answer(error.status, {"detail": error.reason}, {}).response()
+            allow = {name: value for name, value in error.headers.items() if name == hdrs.ALLOW}
+            return self._answer(error.status, self._problem(error.status, error.reason), allow).response()
 
     def _serving(
         self, endpoint: str, handler: Handler

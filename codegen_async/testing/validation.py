@@ -1,6 +1,10 @@
 """Check requests by hand, and report what is wrong the way FastAPI does ("HTTPValidationError")."""
 
+import base64
+import binascii
 import json
+import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard, cast
 
@@ -9,13 +13,16 @@ __all__ = [
     "Refusal",
     "Validation",
     "boolean",
+    "image",
     "integer",
     "json_object",
     "list_of",
     "mapping",
     "one_of",
     "optional",
+    "plain_json",
     "text",
+    "url",
 ]
 
 Check = Callable[[Any], Any]
@@ -23,6 +30,18 @@ Check = Callable[[Any], Any]
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
 _FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+
+
+_DEEPEST = 500  # levels; more than anybody means, and far from what ends the interpreter
+
+_DATA_URI = re.compile(r"data:image/(png|jpeg|jpg|gif|webp);base64,", re.IGNORECASE)
+_URL = re.compile(r"https?://[^/\s?#]+[^\s]*", re.IGNORECASE)
+_IMAGES: Mapping[str, re.Pattern[bytes]] = {
+    "png": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "jpeg": re.compile(rb"\xff\xd8\xff"),
+    "gif": re.compile(rb"GIF8[79]a"),
+    "webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
+}
 
 
 class Refusal(Exception):  # noqa: N818 - not an error of the program: the server's answer
@@ -36,9 +55,9 @@ class Refusal(Exception):  # noqa: N818 - not an error of the program: the serve
 
 
 class InvalidValueError(ValueError):
-    """A value that does not pass; `at` is where in it, if it is a list."""
+    """A value that does not pass; `at` is where in it, if it is a list or an object."""
 
-    def __init__(self, kind: str, message: str, at: tuple[int, ...] = ()) -> None:
+    def __init__(self, kind: str, message: str, at: tuple[int | str, ...] = ()) -> None:
         super().__init__(message)
         self.kind = kind
         self.at = at
@@ -91,14 +110,48 @@ def json_object(body: bytes, content_type: str | None) -> dict[str, Any]:
     if content_type is not None and content_type.partition(";")[0].strip().lower() != "application/json":
         raise _body_refusal("model_attributes_type", _NO_OBJECT)
     try:
-        value = json.loads(body)
+        value = plain_json(body)
     except json.JSONDecodeError as error:
         raise _body_refusal("json_invalid", "JSON decode error", error.pos) from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except ValueError as error:
         raise Refusal(400, {"detail": "There was an error parsing the body"}) from error
     if not isinstance(value, dict):
         raise _body_refusal("model_attributes_type", _NO_OBJECT)
     return cast("dict[str, Any]", value)
+
+
+def plain_json(body: bytes) -> Any:
+    """Decode JSON that can be stored and shown again.
+
+    Raises:
+        ValueError: it is no JSON, or has what no store takes: text with half an emoji, a number that is none or has
+            thousands of digits, nesting without end.
+    """
+    try:
+        value = json.loads(body, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    ahead = [(value, 1)]
+    while ahead:
+        item, depth = ahead.pop()
+        if depth > _DEEPEST:
+            raise ValueError("nested too deeply")
+        if isinstance(item, str):
+            item.encode()
+        elif isinstance(item, dict):
+            ahead += [(part, depth + 1) for pair in cast("dict[str, Any]", item).items() for part in pair]
+        elif _is_list(item):
+            ahead += [(part, depth + 1) for part in item]
+    return value
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _no_number(digits)
 
 
 _NO_OBJECT = "Input should be a valid dictionary or object to extract fields from"
@@ -153,6 +206,28 @@ def text(value: Any) -> str:
     if not isinstance(value, str):
         raise InvalidValueError("string_type", "Input should be a valid string")
     return value
+
+
+def image(value: Any) -> str:
+    """Let base64 data URIs pass that begin as an image of the kind they name."""
+    start = _DATA_URI.match(text(value))
+    if start is None:
+        raise InvalidValueError("value_error", "Value error, not a base64 data URI of an image")
+    try:
+        content = base64.b64decode(value[start.end() :], validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidValueError("value_error", "Value error, not valid base64") from None
+    kind = start[1].lower().replace("jpg", "jpeg")
+    if not _IMAGES[kind].match(content):
+        raise InvalidValueError("value_error", f"Value error, not an image of type {kind}")
+    return cast("str", value)
+
+
+def url(value: Any) -> str:
+    """Let http and https URLs pass."""
+    if not _URL.fullmatch(text(value)):
+        raise InvalidValueError("url_parsing", "Input should be a valid URL")
+    return cast("str", value)
 
 
 def mapping(value: Any) -> dict[str, Any]:

@@ -56,6 +56,8 @@ class World:
         """If not None, the life of every run created or resumed from now on."""
         self.runs: dict[int, Run] = {}
         """All runs by id, oldest first."""
+        self.banned: set[int] = set()
+        """The runs whose pull requests were banned."""
         self._seed = seed
         self._ids = random.Random(f"{seed}:ids")
         self._next_id = first_id
@@ -75,6 +77,7 @@ class World:
         source_type: str | None = "API",
         user_id: int | None = None,
         script: Script | None = None,
+        webhooks: Sequence[Mapping[str, Any]] = (),
     ) -> Run:
         """Create a run that lives by `script`, else by the world's script, else by the seed."""
         run = Run(
@@ -89,19 +92,30 @@ class World:
             source_type=source_type,
             user_id=self.user_id if user_id is None else user_id,
             stages=[],
+            webhooks=webhooks,
         )
         self._live(run, prompt, script)
         self.runs[run.id] = run
         self._next_id += self._ids.randint(1, 5)
         return run
 
-    def resume(self, run_id: int, prompt: str, *, script: Script | None = None) -> Run:
-        """Give a run a new life from now on, whatever its status is.
+    def resume(
+        self,
+        run_id: int,
+        prompt: str,
+        *,
+        script: Script | None = None,
+        model: str | None = None,
+        webhooks: Sequence[Mapping[str, Any]] | None = None,
+    ) -> Run:
+        """Give a run a new life from now on, whatever its status is; a model and webhooks replace those it has.
 
         Raises:
             KeyError: there is no such run.
         """
         run = self.runs[run_id]
+        run.model = run.model if model is None else model
+        run.webhooks = run.webhooks if webhooks is None else webhooks
         self._live(run, prompt, script)
         return run
 
@@ -121,6 +135,16 @@ class World:
             KeyError: there is no such run.
         """
         self.end(run_id, "PAUSED")
+
+    def stop(self, run_id: int) -> None:
+        """Cancel a run if it has not ended, as a ban of its pull request does; the ban is remembered.
+
+        Raises:
+            KeyError: there is no such run.
+        """
+        if self.runs[run_id].status_at(self.now()) not in FINAL_STATUSES:
+            self.end(run_id, "CANCELLED")
+        self.banned.add(run_id)
 
     def delete(self, run_id: int) -> None:
         """Remove a run as if it had never been.

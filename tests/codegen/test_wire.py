@@ -26,10 +26,11 @@ pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
 RUN = {"id": 17, "organization_id": 5}
 PAGE = {"items": [RUN], "total": 1, "page": 1, "size": 100, "pages": 1}
 LOGS = {**RUN, "logs": [{"agent_run_id": 17}]}
+EMPTY = {"items": [], "total": 0, "page": 1, "size": 100, "pages": 0}
 
 Call = Callable[[CodegenClient], Awaitable[Any]]
 
-CALLS: dict[str, tuple[Call, dict[str, Any], str, str, tuple[tuple[str, str], ...], Any]] = {
+CALLS: dict[str, tuple[Call, object, str, str, tuple[tuple[str, str], ...], Any]] = {
     # What is called, what the server answers, and: method, path, query, body.
     "create": (
         lambda c: c.create_run("do it", idempotency_key="k"),
@@ -103,6 +104,40 @@ CALLS: dict[str, tuple[Call, dict[str, Any], str, str, tuple[tuple[str, str], ..
         (("skip", "2"), ("limit", "50"), ("reverse", "true")),
         None,
     ),
+    "stop": (
+        lambda c: c.stop_run(17),
+        b"{}",
+        "POST",
+        "/v1/organizations/5/agent/run/ban",
+        (),
+        {"agent_run_id": 17},
+    ),
+    "remove from a pull request": (
+        lambda c: c.remove_from_pr(17),
+        b'"whatever"',
+        "POST",
+        "/v1/organizations/5/agent/run/remove-from-pr",
+        (),
+        {"agent_run_id": 17},
+    ),
+    "organizations": (
+        lambda c: c.list_organizations_page(skip=3, limit=1),
+        EMPTY,
+        "GET",
+        "/v1/organizations",
+        (("skip", "3"), ("limit", "1")),
+        None,
+    ),
+    "me": (lambda c: c.me(), {"id": 1}, "GET", "/v1/users/me", (), None),
+    "repositories": (
+        lambda c: c.list_repos_page(),
+        EMPTY,
+        "GET",
+        "/v1/organizations/5/repos",
+        (("skip", "0"), ("limit", "100")),
+        None,
+    ),
+    "models": (lambda c: c.list_models(), {}, "GET", "/v1/organizations/5/models", (), None),
 }
 
 

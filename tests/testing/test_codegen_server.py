@@ -1,6 +1,7 @@
 """The simulated Codegen API against the vendor's pages, asked with plain aiohttp."""
 
 import asyncio
+import base64
 import json
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -31,6 +32,9 @@ SOURCE_TYPES = [
 RUN = "/v1/organizations/323/agent/run"
 RUNS = "/v1/organizations/323/agent/runs"
 RESUME = "/v1/organizations/323/agent/run/resume"
+
+PNG = f"data:image/png;base64,{base64.b64encode(bytes.fromhex('89504e470d0a1a0a') + b'...').decode()}"
+HOOK = {"url": "https://example.com/hook", "secret": "s"}
 
 NO_RUN = {"message": "Agent run not found.", "status_code": 404}
 NO_ACCESS = {"message": "You do not have access to this organization.", "status_code": 403}
@@ -85,11 +89,12 @@ async def test_create_answers_with_the_new_run(codegen_server: CodegenServer) ->
 async def test_create_takes_every_field_of_the_page(codegen_server: CodegenServer) -> None:
     asked = {
         "prompt": "do it",
-        "images": ["data:image/png;base64,AA=="],
+        "images": [PNG],
         "metadata": {"nested": {"a": None}},
         "repo_id": 9,
         "model": "some-model",
         "agent_type": "claude_code",
+        "webhooks": [HOOK],
     }
     _, body = await call(codegen_server, "POST", RUN, json=asked)
     run = codegen_server.world.runs[body["id"]]
@@ -97,7 +102,7 @@ async def test_create_takes_every_field_of_the_page(codegen_server: CodegenServe
 
 
 async def test_create_takes_null_for_every_optional_field(codegen_server: CodegenServer) -> None:
-    names = ("images", "metadata", "repo_id", "model", "agent_type")
+    names = ("images", "metadata", "repo_id", "model", "agent_type", "webhooks")
     status, body = await call(codegen_server, "POST", RUN, json={"prompt": "do it", **dict.fromkeys(names)})
     assert status == 200
     assert body["metadata"] is None
@@ -114,7 +119,16 @@ async def test_create_ignores_unknown_fields(codegen_server: CodegenServer) -> N
         ({"prompt": None}, ["body", "prompt"], "string_type"),
         ({"prompt": 7}, ["body", "prompt"], "string_type"),
         ({"images": "data:"}, ["body", "images"], "list_type"),
-        ({"images": ["data:", 7]}, ["body", "images", 1], "string_type"),
+        ({"images": [PNG, 7]}, ["body", "images", 1], "string_type"),
+        ({"images": ["data:"]}, ["body", "images", 0], "value_error"),
+        ({"images": [PNG, "data:image/png;base64,###"]}, ["body", "images", 1], "value_error"),
+        ({"images": [PNG.replace("png", "gif")]}, ["body", "images", 0], "value_error"),
+        ({"images": ["data:image/png;base64,aGVsbG8="]}, ["body", "images", 0], "value_error"),
+        ({"images": ["https://example.com/a.png"]}, ["body", "images", 0], "value_error"),
+        ({"webhooks": "https://example.com"}, ["body", "webhooks"], "list_type"),
+        ({"webhooks": [{"secret": "s"}]}, ["body", "webhooks", 0, "url"], "missing"),
+        ({"webhooks": [{"url": "example.com"}]}, ["body", "webhooks", 0, "url"], "url_parsing"),
+        ({"webhooks": [{"url": "https://example.com", "secret": 7}]}, ["body", "webhooks", 0, "secret"], "string_type"),
         ({"metadata": ["a"]}, ["body", "metadata"], "dict_type"),
         ({"repo_id": "nine"}, ["body", "repo_id"], "int_parsing"),
         ({"repo_id": 9.5}, ["body", "repo_id"], "int_type"),
@@ -396,11 +410,12 @@ async def test_logs_stand_under_alpha_only(codegen_server: CodegenServer) -> Non
 async def test_resume_reopens_the_run_named_in_the_body(codegen_server: CodegenServer) -> None:
     world = codegen_server.world
     run = world.create("do it", script=[(0.0, "PAUSED")])
-    wish = {"agent_run_id": run.id, "prompt": "go on", "images": ["data:"]}
+    wish = {"agent_run_id": run.id, "prompt": "go on", "images": [PNG], "model": "m", "webhooks": [HOOK]}
     status, body = await call(codegen_server, "POST", RESUME, json=wish)
     assert (status, body["id"], body["status"]) == (200, run.id, "ACTIVE")
     assert body == world.response(run)
     assert world.logs(run)[-1]["observation"] == "go on"
+    assert (run.model, run.webhooks) == ("m", [HOOK])
 
 
 @pytest.mark.parametrize(

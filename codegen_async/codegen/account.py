@@ -1,0 +1,137 @@
+"""Calls about who uses the API, and with what: organizations, the user, repositories, models."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_int
+from codegen_async.codegen import requests
+from codegen_async.codegen.account_models import ModelCatalog, Organization, OrganizationPage, Repo, RepoPage, User
+from codegen_async.codegen.calls import CodegenCalls, is_last
+from codegen_async.wire import PageDecoder
+
+
+class _Numbered(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+T = TypeVar("T", bound=_Numbered)
+T_co = TypeVar("T_co", bound=_Numbered, covariant=True)
+
+
+class _Page(Protocol[T_co]):
+    @property
+    def items(self) -> Sequence[T_co]: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def unreadable(self) -> int: ...
+
+
+_organizations = PageDecoder("codegen", OrganizationPage, "items", Organization)
+_repos = PageDecoder("codegen", RepoPage, "items", Repo)
+_user = msgspec.json.Decoder(User)
+_models = msgspec.json.Decoder(ModelCatalog)
+
+
+class AccountCalls(CodegenCalls):
+    """Look at organizations, the user, repositories and models; a part of `CodegenClient`."""
+
+    def list_organizations(self, *, page_size: int = LARGEST_PAGE) -> AsyncGenerator[Organization]:
+        """Yield the organizations that the token has access to, page after page (60 pages per 30 s).
+
+        Args:
+            page_size: organizations asked for at a time, 1..100. Default 100.
+
+        Raises:
+            InvalidArgumentError: the page size cannot be right.
+            APIError: a page could not be had.
+        """
+        return _all(self.list_organizations_page, page_size)
+
+    async def list_organizations_page(self, *, skip: int = 0, limit: int = LARGEST_PAGE) -> OrganizationPage:
+        """Return one page of the organizations that the token has access to (60 per 30 s).
+
+        Args:
+            skip: organizations to leave out at the beginning, 0 or more.
+            limit: organizations on the page, 1..100.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            APIError: the page could not be had.
+        """
+        request = requests.organizations(*_check_place(skip, limit))
+        return await self._linked().transport.call(request, _organizations.decode)
+
+    async def me(self) -> User:
+        """Return the user whose token it is (60 per 30 s).
+
+        Raises:
+            APIError: it could not be had.
+        """
+        return await self._linked().transport.call(requests.me(), _user.decode)
+
+    def list_repos(self, *, page_size: int = LARGEST_PAGE) -> AsyncGenerator[Repo]:
+        """Yield the organization's repositories, page after page (60 pages per 30 s).
+
+        Args:
+            page_size: repositories asked for at a time, 1..100. Default 100.
+
+        Raises:
+            InvalidArgumentError: the page size cannot be right.
+            APIError: a page could not be had.
+        """
+        return _all(self.list_repos_page, page_size)
+
+    async def list_repos_page(self, *, skip: int = 0, limit: int = LARGEST_PAGE) -> RepoPage:
+        """Return one page of the organization's repositories (60 per 30 s).
+
+        Args:
+            skip: repositories to leave out at the beginning, 0 or more.
+            limit: repositories on the page, 1..100.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            APIError: the page could not be had.
+        """
+        request = self._requests.repos(*_check_place(skip, limit))
+        return await self._linked().transport.call(request, _repos.decode)
+
+    async def list_models(self) -> ModelCatalog:
+        """Return the models that the organization may use, and which it uses by default (60 per 30 s).
+
+        Raises:
+            APIError: they could not be had.
+        """
+        return await self._linked().transport.call(self._requests.models(), _models.decode)
+
+
+def _check_place(skip: object, limit: object) -> tuple[int, int]:
+    return check_int("skip", skip, 0, LARGEST_ID), check_int("limit", limit, 1, LARGEST_PAGE)
+
+
+class _Pager(Protocol[T_co]):
+    def __call__(self, *, skip: int, limit: int) -> Awaitable[_Page[T_co]]: ...
+
+
+async def _all(page_at: _Pager[T], page_size: int) -> AsyncGenerator[T]:
+    """Yield what is on all pages, each item once; a page without news is the last, whatever it says."""
+    check_int("page_size", page_size, 1, LARGEST_PAGE)
+    seen: set[int] = set()
+    skip = 0
+    while True:
+        page = await page_at(skip=skip, limit=page_size)
+        news = [item for item in page.items if item.id not in seen]
+        seen.update(item.id for item in news)
+        for item in news:
+            yield item
+        length = len(page.items) + page.unreadable
+        skip += length
+        if not (news or page.unreadable) or is_last(length, page_size, page.size, page.total - skip):
+            return
