@@ -27,6 +27,7 @@ from codegen_async.testing.middesk_world import (
     artifacts,
     new_id,
 )
+from codegen_async.testing.rates import RetryAfter
 from codegen_async.testing.server import Handler, Rate, SimulatedServer, Window
 from codegen_async.testing.validation import Refusal, plain_json
 
@@ -55,8 +56,8 @@ class MiddeskServer(SimulatedServer):
         window: how requests are counted. Default: over a sliding window, the strictest of the exact ways, as the
             vendor's is unknown.
         count_rejected: a rejected request uses the limit up like any other.
-        retry_after: tell in a header of each 429 how many seconds to wait, rounded up. Default: no, as neither the
-            status nor the header is documented.
+        retry_after: whether, and how, to tell in a header of each 429 how many seconds to wait (`rates.RetryAfter`;
+            True: rounded up). Default: no, as neither the status nor the header is documented.
         rates: limits that replace or complete those of `RATES`, by endpoint; "ceiling" is the one across all.
         latency: least and most that a request takes to arrive, and again its answer, in seconds.
         speed: how many times faster the server's clock is than the loop's.
@@ -77,7 +78,7 @@ class MiddeskServer(SimulatedServer):
         *,
         window: Window = "sliding",
         count_rejected: bool = False,
-        retry_after: bool = False,
+        retry_after: bool | RetryAfter = False,
         rates: Mapping[str, Rate] | None = None,
         latency: tuple[float, float] = (0.0, 0.0),
         speed: float = 1.0,

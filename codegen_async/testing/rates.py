@@ -8,22 +8,30 @@ import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
+from datetime import datetime, timedelta
+from email.utils import format_datetime
 from typing import Literal, Protocol
 
 __all__ = [
     "FirstHitWindow",
     "FixedWindow",
     "RateModel",
+    "RetryAfter",
     "SlidingLog",
     "TokenBucket",
     "TwoCounterWindow",
     "Window",
     "model",
+    "retry_after_header",
     "worst_window",
 ]
 
 Window = Literal["sliding", "fixed", "first-hit", "bucket", "two-counter"]
 """A way to count, by the names that `model` knows."""
+
+RetryAfter = Literal["up", "nearest", "down", "decimal", "date", "zero"]
+"""A way to write the seconds to wait: rounded up, to the nearest, or down; with decimals; as an HTTP date, which knows
+whole seconds only; or as 0, whatever they are."""
 
 # Refilled in steps, a full token may come out a rounding error short.
 _ROUNDING = 1e-9
@@ -189,6 +197,23 @@ def model(window: Window, limit: int, period: float, *, count_rejected: bool = F
             return TokenBucket(limit, period, count_rejected=count_rejected)
         case "two-counter":
             return TwoCounterWindow(limit, period, count_rejected=count_rejected, phase=phase)
+
+
+def retry_after_header(how: RetryAfter, seconds: float, date: datetime) -> str:
+    """Return what a server whose clock shows `date` (UTC) writes into `Retry-After`."""
+    match how:
+        case "up":
+            return str(math.ceil(seconds))
+        case "nearest":
+            return str(round(seconds))
+        case "down":
+            return str(math.floor(seconds))
+        case "decimal":
+            return f"{seconds:.3f}"
+        case "date":
+            return format_datetime(date + timedelta(seconds=seconds), usegmt=True)
+        case "zero":
+            return "0"
 
 
 def worst_window(times: Iterable[float], period: float) -> int:

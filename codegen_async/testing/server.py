@@ -11,21 +11,21 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from email.utils import format_datetime
-from math import ceil
 from typing import Any, Literal, NamedTuple, Self
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler as Next
 
+from codegen_async import limits
 from codegen_async.testing.delivery import Answer, deliver, status_sent
 from codegen_async.testing.faults import Fault, Faults, Injection
-from codegen_async.testing.rates import Window, model, worst_window
+from codegen_async.testing.rates import RetryAfter, Window, model, retry_after_header, worst_window
 from codegen_async.testing.validation import Refusal
 
 __all__ = ["Handler", "Rate", "Request", "SimulatedServer", "Window", "Worst"]
 
-Rate = tuple[int, float]
-"""At most so many requests in so many seconds."""
+Rate = tuple[int, float] | limits.Rate
+"""At most so many requests in so many seconds; of a client's `Rate` the burst means nothing here."""
 
 Handler = Callable[[web.Request, bytes], Mapping[str, Any]]
 """Do the work of one endpoint and return the payload of the answer, or raise `Refusal`."""
@@ -62,7 +62,7 @@ class SimulatedServer(ABC):
             none is not limited.
         window: how requests are counted.
         count_rejected: a rejected request uses the limit up like any other.
-        retry_after: tell in a header of each 429 how many seconds to wait, rounded up.
+        retry_after: whether, and how, to tell in a header of each 429 how many seconds to wait; True: rounded up.
         latency: least and most that a request takes to arrive, and again its answer, in seconds.
         speed: how many times faster the server's clock is than the loop's.
         token: the bearer token that the server accepts.
@@ -76,7 +76,7 @@ class SimulatedServer(ABC):
         rates: Mapping[str, Rate],
         window: Window,
         count_rejected: bool,
-        retry_after: bool,
+        retry_after: bool | RetryAfter,
         latency: tuple[float, float],
         speed: float,
         token: str,
@@ -86,7 +86,7 @@ class SimulatedServer(ABC):
         self.url: str = ""
         """The base URL, without a slash at the end; empty until the server listens."""
         self.token = token
-        self.rates: dict[str, Rate] = dict(rates)
+        self.rates: dict[str, tuple[int, float]] = {name: _pair(rate) for name, rate in rates.items()}
         """Limit and period in seconds of each endpoint."""
         self.faults: Faults = Faults(seed)
         """What is to go wrong."""
@@ -94,7 +94,7 @@ class SimulatedServer(ABC):
         """All requests in the order of arrival; what came to no endpoint is "unrouted"."""
         self.violations: int = 0
         """How many requests the limits have rejected."""
-        self._retry_after = retry_after
+        self._retry_after: RetryAfter | None = "up" if retry_after is True else retry_after or None
         self._latency = latency
         self._port = port
         self._speed = speed
@@ -221,7 +221,10 @@ class SimulatedServer(ABC):
                 waits.append(wait)
         if waits:
             self.violations += 1
-            raise self._too_many(ceil(max(waits) / self._speed) if self._retry_after else None)
+            raise self._too_many(self._hint(max(waits) / self._speed))
+
+    def _hint(self, seconds: float) -> str | None:
+        return None if self._retry_after is None else retry_after_header(self._retry_after, seconds, self._date())
 
     def _perform(
         self, injection: Injection | None, handler: Handler, request: web.Request, body: bytes
@@ -236,3 +239,7 @@ class SimulatedServer(ABC):
         if retry_after is not None:
             refusal.headers[hdrs.RETRY_AFTER] = str(retry_after)
         return refusal
+
+
+def _pair(rate: Rate) -> tuple[int, float]:
+    return (rate.limit, rate.period) if isinstance(rate, limits.Rate) else rate

@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
+from codegen_async.limits import Rate
+from codegen_async.retry import parse_retry_after
 from codegen_async.testing import CodegenServer, Fault
 from codegen_async.testing.codegen import RATES
+from codegen_async.testing.rates import RetryAfter
 from codegen_async.testing.server import Request, Window
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
@@ -119,6 +122,30 @@ async def test_retry_after_tells_when_the_next_is_admitted() -> None:
         assert rejected.headers["Retry-After"] == "20"
         await asyncio.sleep(20)
         assert (await call(server, "get")).status == 404
+
+
+@pytest.mark.parametrize(
+    ("how", "header"),
+    [("up", "20"), ("nearest", "19"), ("down", "19"), ("decimal", "19.400"), ("zero", "0"), (False, None)],
+)
+async def test_retry_after_is_written_as_one_wants(how: RetryAfter | bool, header: str | None) -> None:
+    async with CodegenServer(rates={"get": (1, 30)}, retry_after=how) as server:
+        await call(server, "get")
+        await asyncio.sleep(10.6)
+        assert (await call(server, "get")).headers.get("Retry-After") == header
+
+
+async def test_retry_after_may_be_a_date_by_the_clock_of_the_answer() -> None:
+    async with CodegenServer(rates={"get": (1, 30)}, retry_after="date") as server:
+        await call(server, "get")
+        headers = (await call(server, "get")).headers
+        assert parse_retry_after(headers["Retry-After"], headers["Date"]) == pytest.approx(30, abs=1)
+
+
+async def test_a_limit_may_be_a_rate_of_the_client() -> None:
+    async with CodegenServer(rates={"get": Rate(2, 30.0)}) as server:
+        assert server.rates["get"] == (2, 30.0)
+        assert await statuses(server, "get", 3) == [404, 404, 429]
 
 
 async def test_counted_rejections_put_the_end_off() -> None:
