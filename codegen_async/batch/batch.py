@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
 import anyio
 
-from codegen_async.arguments import LARGEST_ID, check_int, check_text
+from codegen_async.arguments import check_text
 from codegen_async.batch import results
 from codegen_async.batch.audit import AuditReport, compare
+from codegen_async.batch.bounds import Bounds, check_most
 from codegen_async.batch.inputs import read_tasks
 from codegen_async.batch.items import Outcome, State, Task, check_name
 from codegen_async.batch.journal import Journal, driving, read_counts, read_outcomes
@@ -52,6 +53,8 @@ class Batch(anyio.AsyncContextManagerMixin):
         self._runner: Runner | None = None
         self._driver: asyncio.Task[None] | None = None
         self._stopped = False
+        self._paused = False
+        self._max_active: int | None = None
         self._added: dict[str, Task] = {}
         self._keyless = 0
 
@@ -150,9 +153,45 @@ class Batch(anyio.AsyncContextManagerMixin):
         if self._runner is not None:
             self._runner.look()
 
+    async def retry(self, *keys: str, failed: bool = False) -> Sequence[str]:
+        """Let `run` make another attempt at items, with a key and a run of its own, and return their keys.
+
+        The run of the earlier attempt stays in the journal. Those named may also be `rejected` or `unknown`, as for
+        `resend`, or have a run that is not found any more: the decision of a person.
+
+        Args:
+            keys: of the items.
+            failed: also all that have ended, but not well.
+
+        Raises:
+            InvalidArgumentError: one of the keys is of no such item; nothing was changed.
+            JournalError: the journal cannot be written to.
+        """
+        await self._save_added()
+        again = await self._opened().try_again([check_text("key", key) for key in keys], failed=failed)
+        if self._runner is not None:
+            self._runner.look()
+        return again
+
+    async def save(self) -> None:
+        """Write to the journal what was added; from then on it survives this process.
+
+        Raises:
+            InvalidArgumentError: something bears the key of an item with other content, and is left out.
+            JournalError: the journal cannot be written to; what was added is kept for another time.
+        """
+        await self._save_added()
+
     # -- running it
 
-    async def run(self, *, max_active: int | None = None, max_attempts: int = 1) -> AsyncGenerator[Outcome]:
+    def run(
+        self,
+        *,
+        max_active: int | None = None,
+        max_attempts: int = 1,
+        max_runs: int | None = None,
+        max_failures: int | None = None,
+    ) -> AsyncGenerator[Outcome]:
         """Create a run for each item, wait for all of them, and yield an outcome for each as it comes.
 
         What an earlier process began is gone on with. An outcome counts as handed out when the next one is asked for;
@@ -162,20 +201,45 @@ class Batch(anyio.AsyncContextManagerMixin):
         Args:
             max_active: most items that may be under way at once. Default: as many as the create limit allows.
             max_attempts: most runs to be created for an item whose runs fail. Default 1: a failed run is a result.
+            max_runs: most runs that the batch may make, over all its lives. Default: no such bound.
+            max_failures: most prompts in a row that may fail or be rejected before it creates no more. Default: no such
+                bound.
 
         Raises:
             InvalidArgumentError: an argument cannot be right, or what was added bears the key of another item.
-            BatchPausedError: the plan's runs are used up, and what was running has come to its end; or the token is
-                refused, which stops everything at once. To go on, see to it and run the batch again.
+            BatchPausedError: the plan's runs are used up, or a bound is reached, and what was running has come to its
+                end; or the token is refused, which stops everything at once. To go on, see to it and run it again.
             JournalError: the journal cannot be written to; run it again when that is mended.
             APIError: the answers of the server make no sense.
         """
+        bounds = Bounds.checked(max_attempts=max_attempts, max_runs=max_runs, max_failures=max_failures)
+        return self._drive(bounds, check_most("max_active", max_active), serving=False)
+
+    def serve(
+        self,
+        *,
+        max_active: int | None = None,
+        max_attempts: int = 1,
+        max_runs: int | None = None,
+        max_failures: int | None = None,
+    ) -> AsyncGenerator[Outcome]:
+        """Do as `run` does, but wait for more when all is done: a durable queue behind a service.
+
+        Add prompts at any time, `save` them before you promise anything, and end it by `stop` or by leaving the loop.
+        The arguments and errors are those of `run`.
+        """
+        bounds = Bounds.checked(max_attempts=max_attempts, max_runs=max_runs, max_failures=max_failures)
+        return self._drive(bounds, check_most("max_active", max_active), serving=True)
+
+    async def _drive(self, bounds: Bounds, max_active: int | None, *, serving: bool) -> AsyncGenerator[Outcome]:
         journal = self._opened()
-        limit = None if max_active is None else check_int("max_active", max_active, 1, LARGEST_ID)
-        attempts = check_int("max_attempts", max_attempts, 1, LARGEST_ID)
         if self._runner is not None:
             raise RuntimeError("this batch is being run already; to leave a run early, close it: contextlib.aclosing")
-        runner = Runner(self._client, journal, self._save_added, max_active=limit, max_attempts=attempts)
+        if max_active is not None:
+            self._max_active = max_active
+        runner = Runner(self._client, journal, self._save_added, bounds, max_active=self._max_active, serving=serving)
+        if self._paused:
+            runner.pause()
         if self._stopped:
             runner.stop()
         self._runner = runner
@@ -210,6 +274,34 @@ class Batch(anyio.AsyncContextManagerMixin):
         self._stopped = True
         if self._runner is not None:
             self._runner.stop()
+
+    def pause(self) -> None:
+        """Create no more runs until `resume`; those that were created go on, and `run` waits."""
+        self._paused = True
+        if self._runner is not None:
+            self._runner.pause()
+
+    def resume(self) -> None:
+        """Create runs again after `pause`."""
+        self._paused = False
+        if self._runner is not None:
+            self._runner.resume()
+
+    @property
+    def max_active(self) -> int | None:
+        """Most items that may be under way at once; None: as many as the create limit allows. May be set at any time.
+
+        Raises:
+            InvalidArgumentError: on setting: it is no number from 1.
+        """
+        return self._max_active
+
+    @max_active.setter
+    def max_active(self, value: int | None) -> None:
+        self._max_active = check_most("max_active", value)
+        if self._runner is not None:
+            self._runner.max_active = self._max_active
+            self._runner.look()
 
     async def _end_driver(self) -> None:
         driver, self._driver = self._driver, None

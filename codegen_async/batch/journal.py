@@ -25,6 +25,7 @@ from codegen_async.batch.schema import Identity, check_place, explained, open_jo
 from codegen_async.batch.sendings import Sendings
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import InvalidArgumentError
+from codegen_async.models import Phase
 
 _PAGE = 200  # rows held in memory at a time
 
@@ -98,12 +99,7 @@ class Journal:
 
         def work(connection: sqlite3.Connection) -> None:
             for name in names:
-                done = connection.execute(
-                    "UPDATE items SET state = 'planned', likely_done = 0, error = NULL, finished = NULL"
-                    " WHERE name = ? AND state IN ('rejected', 'unknown')",
-                    (name,),
-                )
-                if not done.rowcount:
+                if not _release(connection, name):
                     raise InvalidArgumentError("key", name, "the key of an item that is rejected or unknown")
 
         await self._committer.write(work)
@@ -197,14 +193,40 @@ class Journal:
             "UPDATE items SET run = ?, error = ? WHERE seq = ? AND state = 'created'", (_encoded(run), error, seq), seq
         )
 
-    async def retry(self, seq: int) -> None:
+    async def retry(self, seq: int, run: AgentRun) -> None:
         """Plan another attempt for an item whose run has failed, after all other items."""
-        await self._write(
-            f"UPDATE items SET state = 'planned', turn = {_LAST_TURN}, attempt = attempt + 1, floor = NULL,"  # noqa: S608 - constants
-            " run_id = NULL, created_at = NULL, likely_done = 0, run = NULL, error = NULL, finished = NULL"
-            " WHERE seq = ? AND state = 'created'",
-            (seq,),
-        )
+        now = self._clock()
+
+        def work(connection: sqlite3.Connection) -> None:
+            _move(
+                connection,
+                "UPDATE items SET run = ?, ended_at = ? WHERE seq = ? AND state = 'created'",
+                (_encoded(run), now, seq),
+            )
+            _attempt_again(connection, seq)
+
+        await self._committer.write(work)
+
+    async def try_again(self, names: Sequence[str], *, failed: bool) -> Sequence[str]:
+        """Plan items once more, after all others; return their names.
+
+        Args:
+            names: of items that are rejected or unknown, that have ended without success, or whose run is not found.
+            failed: also all that have ended without success.
+
+        Raises:
+            InvalidArgumentError: one of the names is of no such item.
+        """
+
+        def work(connection: sqlite3.Connection) -> Sequence[str]:
+            for name in names:
+                _plan_again(connection, name)
+            again = _ended_badly(connection) if failed else []
+            for seq, _ in again:
+                _attempt_again(connection, seq)
+            return tuple(dict.fromkeys((*names, *(name for _, name in again))))
+
+        return await self._committer.write(work)
 
     def sendings(self, endpoint: str, sender: int) -> Sendings:
         """Return what is known of when an endpoint was asked; see `Sendings`."""
@@ -216,6 +238,14 @@ class Journal:
         """Return whether anything is planned."""
         query = "SELECT 1 FROM items WHERE state = 'planned' LIMIT 1"
         return await self._committer.read(lambda connection: connection.execute(query).fetchone()) is not None
+
+    async def runs_made(self) -> int:
+        """Return how many runs the batch has, or may have."""
+        rows = await self._rows(
+            "SELECT (SELECT count(*) FROM items WHERE state IN ('sending', 'created', 'ended', 'unknown'))"
+            " + (SELECT count(*) FROM attempts)"
+        )
+        return int(rows[0][0])
 
     async def items(self, *states: State) -> AsyncGenerator[Item]:
         """Yield the items that are in one of these states, in order."""
@@ -355,6 +385,49 @@ def _add(connection: sqlite3.Connection, name: str, task: Task) -> None:
         raise InvalidArgumentError("key", name, "another key, as the batch has an item of this one with other content")
     if known != row[1]:  # its file was moved, or says more of it
         connection.execute("UPDATE items SET task = ? WHERE name = ?", row[::-1])
+
+
+def _plan_again(connection: sqlite3.Connection, name: str) -> None:
+    row = connection.execute("SELECT seq, state, run, finished FROM items WHERE name = ?", (name,)).fetchone()
+    seq, state, run, finished = row or (0, "", None, None)
+    lost = state == State.CREATED and run is None and finished is not None
+    if state in (State.REJECTED, State.UNKNOWN):
+        _release(connection, name)
+    elif lost or (state == State.ENDED and not _succeeded(run)):
+        _attempt_again(connection, seq)
+    else:
+        expected = "the key of an item that is rejected or unknown, or whose run has failed or is not found"
+        raise InvalidArgumentError("key", name, expected)
+
+
+def _release(connection: sqlite3.Connection, name: str) -> bool:
+    done = connection.execute(
+        "UPDATE items SET state = 'planned', likely_done = 0, error = NULL, finished = NULL"
+        " WHERE name = ? AND state IN ('rejected', 'unknown')",
+        (name,),
+    )
+    return bool(done.rowcount)
+
+
+def _attempt_again(connection: sqlite3.Connection, seq: int) -> None:
+    connection.execute(
+        "INSERT INTO attempts SELECT seq, attempt, run_id, created_at, ended_at, run, error FROM items WHERE seq = ?",
+        (seq,),
+    )
+    connection.execute(
+        f"UPDATE items SET state = 'planned', turn = {_LAST_TURN}, attempt = attempt + 1, floor = NULL, run_id = NULL,"  # noqa: S608 - constants
+        " created_at = NULL, ended_at = NULL, likely_done = 0, run = NULL, error = NULL, finished = NULL WHERE seq = ?",
+        (seq,),
+    )
+
+
+def _ended_badly(connection: sqlite3.Connection) -> list[tuple[int, str]]:
+    rows = connection.execute("SELECT seq, name, run FROM items WHERE state = 'ended' ORDER BY seq")
+    return [(seq, name) for seq, name, run in rows if not _succeeded(run)]
+
+
+def _succeeded(run: bytes | None) -> bool:
+    return run is not None and _decode_run(run).phase is Phase.SUCCEEDED
 
 
 def _move(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> None:

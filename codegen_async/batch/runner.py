@@ -21,6 +21,7 @@ from typing import TypeVar
 import anyio
 import msgspec
 
+from codegen_async.batch.bounds import Bounds, Spending
 from codegen_async.batch.items import Item, State, Task
 from codegen_async.batch.journal import Journal
 from codegen_async.codegen.client import CodegenClient
@@ -65,8 +66,9 @@ class Runner:
         client: an open client.
         journal: what is to be done.
         save_added: writes to the journal what was added meanwhile.
-        max_active: most items that may be under way at once.
-        max_attempts: most runs that are tried for an item.
+        bounds: where to stop creating.
+        max_active: most items that may be under way at once, None for as many as the limit of creates allows.
+        serving: whether to wait for more when nothing is left to do.
     """
 
     def __init__(
@@ -74,9 +76,10 @@ class Runner:
         client: CodegenClient,
         journal: Journal,
         save_added: Callable[[], Awaitable[None]],
+        bounds: Bounds,
         *,
         max_active: int | None,
-        max_attempts: int,
+        serving: bool,
     ) -> None:
         self.news: asyncio.Event = asyncio.Event()
         """Set when there may be outcomes to hand out, and at the end."""
@@ -84,8 +87,10 @@ class Runner:
         self._creating = client.creating
         self._journal = journal
         self._save_added = save_added
-        self._max_active = math.inf if max_active is None else max_active
-        self._max_attempts = max_attempts
+        self._bounds = bounds
+        self._spending = Spending(bounds)
+        self._serving = serving
+        self.max_active = max_active
         # A server that loses every answer must not make half the batch ambiguous.
         self._max_lookups = client.limits["create"].rate.limit
         self._active = 0  # items under way
@@ -95,10 +100,11 @@ class Runner:
         self._echo_settled = asyncio.Event()
         self._taken_up = False
         self._stopping = False
+        self._paused = False
         self._patience = anyio.CancelScope()
         self._failures = 0  # creates in a row that did not reach the server
         self._resume_at = -math.inf
-        self._exhausted: QuotaExceededError | None = None
+        self._exhausted: QuotaExceededError | BatchPausedError | None = None
 
     async def run(self) -> None:
         """Drive all items until nothing is left to do, or to be done now; called again, those planned since.
@@ -124,6 +130,16 @@ class Runner:
         self._patience.cancel()
         self.look()
 
+    def pause(self) -> None:
+        """Create no more until `resume`; what runs goes on."""
+        self._paused = True
+        self._patience.cancel()
+
+    def resume(self) -> None:
+        """Create again."""
+        self._paused = False
+        self.look()
+
     def look(self) -> None:
         """Look again at what is to be done."""
         self._changed.set()
@@ -146,6 +162,7 @@ class Runner:
         await self._outlast(self._learn_floor)
         # Being a write, it also comes after all that an earlier run has left to be written.
         await self._journal.look_again()
+        self._spending.runs = await self._journal.runs_made()
         self._taken_up = True
         async for item in self._journal.items(State.SENDING, State.CREATED):
             if item.run_id is None:
@@ -163,22 +180,33 @@ class Runner:
         while True:
             self._changed.clear()
             await self._save_added()
-            if not self._stopping and self._has_room() and await self._journal.has_planned():
+            planned = not self._stopping and await self._journal.has_planned()
+            if planned and self._has_room() and self._may_create():
                 await self._launch()
             elif self._active > self._undecided:
                 await self._changed.wait()
             elif self._undecided:
                 self._echo_settled.set()  # nothing is left that could show it
                 await self._changed.wait()
+            elif not self._stopping and (planned or self._serving):
+                await self._changed.wait()
             else:
                 return
 
     def _has_room(self) -> bool:
-        return self._active - self._undecided < self._max_active and self._lookups < self._max_lookups
+        most = math.inf if self.max_active is None else self.max_active
+        return self._active - self._undecided < most and self._lookups < self._max_lookups
+
+    def _may_create(self) -> bool:
+        if self._paused or self._stopping:
+            return False
+        if objection := self._spending.objection():
+            self._exhausted = BatchPausedError(f"the batch is paused and nothing is lost: {objection}")
+            self.stop()
+            return False
+        return True
 
     async def _launch(self) -> None:
-        if self._stopping:
-            return
         slot = self._creating.slot()
         with anyio.CancelScope() as patience:
             self._patience = patience
@@ -195,6 +223,7 @@ class Runner:
         if claimed is None:
             slot.close()
         else:
+            self._spending.runs += 1
             self._start(self._send(*claimed, slot)).add_done_callback(lambda _: slot.close())
 
     async def _send(self, item: Item, task: Task, slot: Slot) -> None:
@@ -207,9 +236,9 @@ class Runner:
             await self._reconcile(item, unknown.reason)
         except _UNSENT as error:
             self._note_outage(error)
-            await self._journal.put_back(item.seq, last=False)
+            await self._put_back(item, last=False)
         except QuotaExceededError as error:
-            await self._journal.put_back(item.seq, last=False)
+            await self._put_back(item, last=False)
             self._exhausted = error
             self.stop()
         except (InvalidArgumentError, StatusError) as error:
@@ -221,10 +250,16 @@ class Runner:
     async def _refused(self, item: Item, error: InvalidArgumentError | StatusError) -> None:
         redirected = isinstance(error, StatusError) and (error.status or 0) // 100 == _REDIRECT
         if redirected or isinstance(error, _REFUSED):  # it is not about this item
-            await self._journal.put_back(item.seq, last=False)
+            await self._put_back(item, last=False)
             raise error
         await self._journal.rejected(item.seq, str(error))
+        self._spending.runs -= 1
+        self._spending.note_end(well=False)
         self.news.set()
+
+    async def _put_back(self, item: Item, *, last: bool) -> None:
+        await self._journal.put_back(item.seq, last=last)
+        self._spending.runs -= 1
 
     def _note_outage(self, error: APIError) -> None:
         if _now() < self._resume_at or isinstance(error, RateLimitedError):
@@ -245,7 +280,7 @@ class Runner:
         if found is not None:
             await self._created(item, found)
         elif not item.likely_done and await self._would_have_been_found():
-            await self._journal.put_back(item.seq, last=True)
+            await self._put_back(item, last=True)
         else:
             await self._give_up(item, reason)
 
@@ -280,15 +315,18 @@ class Runner:
         try:
             final = await self._client.wait_for_run(run)
         except NotFoundError:
-            await self._journal.ended(item.seq, None, f"run {run_id} does not exist any more")
-        except RunBlockedError as error:
-            snapshot = error.run if isinstance(error.run, AgentRun) else None
-            await self._journal.stuck(item.seq, snapshot, str(error))
-        except (DecodeError, InvalidRequestError) as error:
-            await self._journal.stuck(item.seq, None, str(error))
+            error = f"run {run_id} is not found; the next run of the batch looks for it again, retry(key) makes another"
+            await self._journal.stuck(item.seq, None, error)
+        except RunBlockedError as blocked:
+            snapshot = blocked.run if isinstance(blocked.run, AgentRun) else None
+            await self._journal.stuck(item.seq, snapshot, str(blocked))
+        except (DecodeError, InvalidRequestError) as unseen:
+            await self._journal.stuck(item.seq, None, str(unseen))
         else:
-            if final.phase is Phase.FAILED and item.attempt < self._max_attempts:
-                await self._journal.retry(item.seq)
+            if final.phase is not Phase.CANCELLED:  # somebody's wish, neither good nor bad
+                self._spending.note_end(well=final.phase is Phase.SUCCEEDED)
+            if final.phase is Phase.FAILED and item.attempt < self._bounds.max_attempts:
+                await self._journal.retry(item.seq, final)
                 return
             await self._journal.ended(item.seq, final)
         _log.debug("batch: %s has ended", item.name)

@@ -42,6 +42,22 @@ _MIGRATIONS = (
         "CREATE INDEX items_by_state ON items (state, turn, seq)",
         "CREATE UNIQUE INDEX items_by_finished ON items (finished) WHERE finished IS NOT NULL",
     ),
+    (
+        """
+        CREATE TABLE attempts (              -- those before the present one of an item
+            seq INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            run_id INTEGER,
+            created_at REAL,
+            ended_at REAL,
+            run BLOB,
+            error TEXT,
+            PRIMARY KEY (seq, attempt)
+        ) WITHOUT ROWID
+        """,
+        # A run that was not found is looked for again, and has not ended.
+        "UPDATE items SET state = 'created' WHERE state = 'ended' AND run IS NULL AND run_id IS NOT NULL",
+    ),
 )
 """The statements that lead from each version of the schema to the next. Only ever append."""
 

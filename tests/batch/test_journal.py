@@ -74,7 +74,7 @@ async def test_a_second_sending_keeps_the_floor_of_the_first_and_a_second_attemp
         assert again is not None
         assert again[0].floor == 10
         await journal.created(again[0].seq, 11, echoed=True)
-        await journal.retry(again[0].seq)
+        await journal.retry(again[0].seq, RUN)
         second = await journal.claim(30)
         assert second is not None
         assert (second[0].floor, second[0].attempt) == (30, 2)
@@ -126,7 +126,7 @@ async def test_a_step_that_the_state_does_not_allow_is_an_error_and_changes_noth
             journal.rejected(1, "no"),
             journal.unknown(1, "?", likely_done=False),
             journal.stuck(1, RUN, "?"),
-            journal.retry(1),
+            journal.retry(1, RUN),
             journal.put_back(1, last=False),
         ):
             with pytest.raises(AssertionError):
@@ -199,7 +199,7 @@ async def test_an_item_that_is_tried_again_is_not_handed_out_before_its_end(path
         await journal.stuck(seq, RUN, "paused")
         ((_, outcome),) = await journal.to_hand_out()
         assert (outcome.state, outcome.error) == (State.CREATED, "paused")
-        await journal.retry(seq)
+        await journal.retry(seq, RUN)
         assert await journal.to_hand_out() == []
 
 

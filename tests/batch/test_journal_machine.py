@@ -169,7 +169,8 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(data=st.data(), crash=st.booleans())
     def retry(self, data: st.DataObject, crash: bool) -> None:
         entry = self._one(data, State.CREATED)
-        with self._taking(lambda journal: journal.retry(entry.seq), crash=crash):
+        run = AgentRun(id=entry.run_id or 0, organization_id=1, status="FAILED")
+        with self._taking(lambda journal: journal.retry(entry.seq, run), crash=crash):
             entry = self._same(entry)
             entry.state, entry.run_id, entry.late, entry.finished = State.PLANNED, None, True, None
             entry.attempt += 1
