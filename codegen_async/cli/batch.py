@@ -130,14 +130,15 @@ def export(
 @app.command(
     usage="Usage: codegen-async batch retry [OPTIONS] JOURNAL [KEY ...]",
     help_epilogue="""\
-Prompts that the server rejected are sent again, or those that you name. One
-whose outcome is unknown may have a run already, so it is sent again only if
-you name it: look at the list of runs first. To name one that is under way goes
-on with it. What has ended is final, also where it failed: to repeat such a
-prompt, give it a new key. --max-attempts counts only until a prompt has ended.
+Prompts that the server rejected are sent again, with --failed those whose runs
+failed or were cancelled, or those that you name. One whose outcome is unknown
+may have a run already, so it is sent again only if you name it: look at the
+list of runs first. To name one that is under way goes on with it. What has
+ended well is final: to repeat such a prompt, give it a new key.
 
 Examples:
   codegen-async batch retry prompts.jsonl.db
+  codegen-async batch retry prompts.jsonl.db --failed
   codegen-async batch retry prompts.jsonl.db issue-17 issue-23""",
 )
 def retry(
@@ -145,25 +146,27 @@ def retry(
     keys: Annotated[tuple[str, ...], Parameter(name="KEY", help="Which. Default: all that were rejected.")] = (),
     /,
     *,
+    failed: Annotated[bool, Parameter(help="All whose runs failed or were cancelled.")] = False,
     limits: Limits = UNLIMITED,
     server: RealServer = REAL,
     display: Display = PLAIN,
 ) -> Exit:
-    """Send prompts again that came to nothing, and run the batch."""
+    """Send prompts again that came to nothing or failed, and run the batch."""
     from codegen_async.cli.driving import Drive
     from codegen_async.cli.inputs import existing
     from codegen_async.cli.retrying import choose, left
     from codegen_async.cli.targets import execute_on
 
-    chosen = choose(existing(journal), keys)
+    chosen = choose(existing(journal), keys, failed=failed)
 
     async def fill(batch: Batch) -> None:
-        await batch.resend(*chosen)
+        await batch.retry(*chosen)
 
     def again() -> str:
         options = (*limits.words(), *server.words(), *display.words())
-        named = left(journal, keys)
-        if keys and not named:
+        chosen_ones = keys or (chosen if failed else ())
+        named = left(journal, chosen_ones)
+        if chosen_ones and not named:
             return ""  # without a key, it would send all that were rejected
         end = ("--",) if any(key.startswith("-") for key in named) else ()
         return command("batch", "retry", *options, *end, journal, *named)

@@ -6,11 +6,12 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from codegen_async.arguments import LARGEST_ID, check_int
 from codegen_async.batch.batch import Batch
+from codegen_async.batch.bounds import check_most
 from codegen_async.batch.items import Outcome
 from codegen_async.batch.journal import read_outcomes
 from codegen_async.cli.errors import CommandError, Exit, explain
@@ -48,9 +49,9 @@ class Drive:
         self._journal = journal
         self._fill = fill
         self._again = again
-        active = limits.max_active
-        self._max_active = None if active is None else check_int("max_active", active, 1, LARGEST_ID)
-        self._max_attempts = check_int("max_attempts", limits.max_attempts, 1, LARGEST_ID)
+        self._limits = asdict(limits)
+        for name, value in self._limits.items():
+            check_most(name, value)
 
     async def __call__(self, session: Session[CodegenClient]) -> Exit:
         """Run the batch.
@@ -85,7 +86,7 @@ class Drive:
         collected: list[object] = []
         async with Batch(session.client, self._journal, clock=session.target.clock) as batch:
             await self._fill(batch)
-            outcomes = batch.run(max_active=self._max_active, max_attempts=self._max_attempts)
+            outcomes = batch.run(**self._limits)
             try:
                 async with progress_shown(session, batch) as progress, aclosing(outcomes):
                     session.soft = {signal.SIGINT: lambda: _stop(session, batch, progress)}

@@ -51,6 +51,10 @@ class Limits(Options):
     max_attempts: Annotated[
         int, Parameter(help="Most runs created for a prompt whose runs fail.", show_default=True)
     ] = 1
+    max_runs: Annotated[int | None, Parameter(help="Most runs the batch may make, in all. Default: no bound.")] = None
+    max_failures: Annotated[
+        int | None, Parameter(help="Failures in a row after which no more are created. Default: no bound.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,19 +11,23 @@ from codegen_async.cli.tally import label
 from codegen_async.errors import clean
 
 _UNDER_WAY = ("planned", "sending", "running", "paused")
-_CAME_TO_NOTHING = ("rejected", "unknown")
+_FAILED = ("failed", "cancelled")
+_CAME_TO_NOTHING = ("rejected", "unknown", *_FAILED)
 
 
-def choose(journal: Path, keys: Sequence[str]) -> Sequence[str]:
-    """Return the keys of items to be sent again: those that are named and not under way, or all that were rejected.
+def choose(journal: Path, keys: Sequence[str], *, failed: bool = False) -> Sequence[str]:
+    """Return the keys of items to be sent again: the named not under way, or all that failed, or were rejected.
 
     Raises:
-        UsageError: there is no item of this key, or it has ended.
+        UsageError: there is no item of this key, or it has ended well.
         JournalError: the journal cannot be read.
     """
+    if keys and failed:
+        raise UsageError("give keys or --failed, not both")
     standing = _standing(journal)
     if not keys:
-        return [key for key, where in standing.items() if where == "rejected"]
+        wanted = _FAILED if failed else ("rejected",)
+        return [key for key, where in standing.items() if where in wanted]
     for key in keys:
         _check(journal, key, standing.get(key))
     return [key for key in dict.fromkeys(keys) if standing[key] in _CAME_TO_NOTHING]
@@ -50,5 +54,5 @@ def _check(journal: Path, key: str, where: str | None) -> None:
         export = command("batch", "export", journal, "items.csv")
         raise UsageError(f"the batch has no item with the key {clean(key)!r}", f"for all keys: {export}")
     if where not in _UNDER_WAY + _CAME_TO_NOTHING:
-        hint = "what has ended is final; to repeat the prompt, add it with a new key"
+        hint = "what has ended well is final; to repeat the prompt, add it with a new key"
         raise UsageError(f"the item {clean(key)!r} has ended ({where})", hint)

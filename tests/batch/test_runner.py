@@ -569,7 +569,9 @@ async def test_a_paused_run_is_an_outcome_and_is_taken_up_by_the_next_run(
     assert len(creates(codegen_server)) == 1
 
 
-async def test_a_run_that_was_deleted_is_an_outcome(codegen_server: CodegenServer, path: Path) -> None:
+async def test_a_run_that_is_not_found_has_not_ended_and_can_be_made_anew(
+    codegen_server: CodegenServer, path: Path
+) -> None:
     codegen_server.world.script = ENDLESS
     async with opened(codegen_server, path) as batch:
         batch.add("do")
@@ -579,9 +581,13 @@ async def test_a_run_that_was_deleted_is_an_outcome(codegen_server: CodegenServe
         await asyncio.sleep(10.0)
         codegen_server.world.delete(run_id)
         (outcome,) = await running
-        assert (outcome.state, outcome.run_id, outcome.run) == (State.ENDED, run_id, None)
-        assert "does not exist" in (outcome.error or "")
+        assert (outcome.state, outcome.run_id, outcome.run) == (State.CREATED, run_id, None)
+        assert "is not found" in (outcome.error or "")
         assert (await batch.audit()).missing == ("#0",)
+        codegen_server.world.script = SHORT
+        assert await batch.retry("#0") == ("#0",)
+        (outcome,) = await run_all(batch)
+        assert (outcome.succeeded, outcome.attempts) == (True, 2)
 
 
 # -- a server that cannot be reached

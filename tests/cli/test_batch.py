@@ -102,14 +102,34 @@ def test_rejected_prompts_are_sent_again_on_request(cli: CommandLine, fake: Serv
 def test_what_cannot_be_sent_again_is_told_from_what_is_not_there(
     cli: CommandLine, fake: Served, prompts: Path
 ) -> None:
-    fake.script("ERROR")
+    fake.script("COMPLETE")
     cli.run("batch", "run", prompts)
     journal = f"{prompts}.db"
     ended = cli.run("batch", "retry", journal, "k1")
-    assert (ended.code, ended.err.splitlines()[0]) == (2, "error: the item 'k1' has ended (failed)")
+    assert (ended.code, ended.err.splitlines()[0]) == (2, "error: the item 'k1' has ended (succeeded)")
     assert "a new key" in ended.err
     missing = cli.run("batch", "retry", journal, "k9")
     assert (missing.code, missing.err.splitlines()[0]) == (2, "error: the batch has no item with the key 'k9'")
+    assert len(fake.server.world.runs) == 3
+
+
+def test_what_failed_is_run_again(cli: CommandLine, fake: Served, prompts: Path) -> None:
+    fake.script("ERROR")
+    assert cli.run("batch", "run", prompts).code == 3
+    fake.script("COMPLETE")
+    assert cli.run("batch", "retry", f"{prompts}.db", "--failed").code == 0
+    assert len(fake.server.world.runs) == 6
+
+
+def test_a_bound_on_runs_ends_creating_and_the_rest_goes_on_later(
+    cli: CommandLine, fake: Served, prompts: Path
+) -> None:
+    fake.script("COMPLETE")
+    paused = cli.run("batch", "run", prompts, "--max-runs", 2)
+    assert paused.code == 1
+    assert "as many as max_runs (2) allows" in paused.err
+    assert len(fake.server.world.runs) == 2
+    assert cli.run("batch", "run", prompts).code == 0
     assert len(fake.server.world.runs) == 3
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from codegen_async import AgentRun
 from codegen_async.batch.items import Outcome, State
 from codegen_async.cli import retrying
 from codegen_async.cli.errors import UsageError
@@ -16,6 +17,8 @@ JOURNAL = Path("b.db")
 @pytest.fixture(autouse=True)
 def _an_item_in_each_state(monkeypatch: pytest.MonkeyPatch) -> None:
     items = [Outcome(key=state.value, index=index, state=state) for index, state in enumerate(State)]
+    well = AgentRun(id=1, organization_id=1, status="COMPLETE")
+    items.append(Outcome(key="well", index=len(items), state=State.ENDED, run=well))
     monkeypatch.setattr(retrying, "read_outcomes", lambda _: iter(items))
 
 
@@ -27,6 +30,7 @@ def _an_item_in_each_state(monkeypatch: pytest.MonkeyPatch) -> None:
         (("rejected", "unknown", "rejected"), ["rejected", "unknown"]),
         (("planned", "sending", "created"), []),
         (("created", "rejected"), ["rejected"]),
+        (("ended", "created"), ["ended"]),
     ],
 )
 def test_what_came_to_nothing_is_sent_again_and_what_is_under_way_goes_on(
@@ -35,10 +39,16 @@ def test_what_came_to_nothing_is_sent_again_and_what_is_under_way_goes_on(
     assert choose(JOURNAL, keys) == chosen
 
 
+def test_all_that_failed_is_sent_again_if_asked_for() -> None:
+    assert choose(JOURNAL, (), failed=True) == ["ended"]
+    with pytest.raises(UsageError, match="keys or --failed, not both"):
+        choose(JOURNAL, ("rejected",), failed=True)
+
+
 @pytest.mark.parametrize(
     ("key", "error", "hint"),
     [
-        ("ended", "the item 'ended' has ended (failed)", "with a new key"),
+        ("well", "the item 'well' has ended (succeeded)", "with a new key"),
         ("nope", "the batch has no item with the key 'nope'", "codegen-async batch export b.db items.csv"),
     ],
 )
