@@ -14,6 +14,7 @@ import anyio
 
 from codegen_async.arguments import check_wait
 from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, shown
+from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.models import RunId, RunLike
 from codegen_async.numeric import is_number
@@ -44,6 +45,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         timeouts: Timeouts | None,
         max_body: int,
         sender: Sender | None,
+        observe: Observer | None,
         is_old: Callable[[R], bool] | None = None,
     ) -> None:
         self.base_url = check_base_url(base_url)
@@ -62,6 +64,8 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         self._share = share
         self._timeouts = timeouts or Timeouts()
         self._sender = sender
+        self.reporter: Reporter = Reporter(observe, self.base_url)
+        """Tells the observer what happens; for those who keep a journal."""
         self._is_old = is_old
         self._link: Link[R] | None = None
 
@@ -79,13 +83,17 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
-        transport = Transport(self._sender or self._make_sender(), self._limits, token=self._token)
+        transport = Transport(
+            self._sender or self._make_sender(), self._limits, token=self._token, reporter=self.reporter
+        )
         waiting = Waiting(self._remote(transport), self._schedule(), latency=self._latency, is_old=self._is_old)
         self._link = Link(transport, waiting)
+        self.reporter.tell(ClientOpened(self))
         try:
             yield self
         finally:
             self._link = None
+            self.reporter.tell(ClientClosed(self))
             with anyio.CancelScope(shield=True):  # also a cancelled program closes its sockets
                 try:
                     await waiting.aclose()
@@ -126,6 +134,11 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
     def limits(self) -> dict[str, LimiterState]:
         """What the limiter of each endpoint is doing now."""
         return self._limits.states
+
+    @property
+    def waits(self) -> int:
+        """How many runs are waited for now."""
+        return 0 if self._link is None else self._link.waiting.watched
 
     def limiter(self, endpoint: str) -> WindowLimiter:
         """Return the limiter of an endpoint, to look at or to hold.

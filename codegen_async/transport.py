@@ -22,7 +22,9 @@ from codegen_async.answers import (
     Verdict,
     judge,
 )
-from codegen_async.errors import ConfigurationError, LimiterBusyError
+from codegen_async.attempts import Attempts
+from codegen_async.errors import ConfigurationError, ConnectionFailedError, LimiterBusyError
+from codegen_async.events import Held, Reporter
 from codegen_async.limits import Limits, Priority, Slot, StaleSlotError
 from codegen_async.retry import Backoff
 from codegen_async.secret import Secret
@@ -33,6 +35,7 @@ _log = logging.getLogger("codegen_async")
 
 _LONG_SILENCE = 60.0  # seconds; who is asked for more is told at once
 _SERVER_ERROR = 500  # and above
+_BEGUN = Response(status=200)  # what is told of a stream: senders yield its body only if it is a success
 
 
 class Sender(Protocol):
@@ -91,16 +94,25 @@ class Transport:
         token: scrubbed from texts that the server sends back.
         attempts: how often a call is tried in all. Default 4.
         backoff: the delays between attempts.
+        reporter: hears of every attempt. Default: nobody does.
     """
 
     def __init__(
-        self, sender: Sender, limits: Limits, *, token: Secret, attempts: int = 4, backoff: Backoff | None = None
+        self,
+        sender: Sender,
+        limits: Limits,
+        *,
+        token: Secret,
+        attempts: int = 4,
+        backoff: Backoff | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         self.limits = limits
         self._sender = sender
         self._token = token
         self._attempts = attempts
         self._backoff = backoff or Backoff()
+        self._reporter = reporter or Reporter()
 
     async def call(
         self,
@@ -130,11 +142,12 @@ class Transport:
             OutcomeUnknownError: a POST was sent and may have been carried out.
         """
         attempt = excused = 0
+        told = Attempts.of(self._reporter, request, background=slot is not None or priority is Priority.BACKGROUND)
         while True:
             attempt += 1
             if patience is not None:
                 self._check_patience(request.endpoint, priority, patience)
-            slots = _Slots(self.limits, request.endpoint, priority, slot, on_sent)
+            slots = _Slots(self.limits, request.endpoint, priority, held=slot, on_sent=on_sent, attempts=told)
             outcome = await self._attempt(request, slots)
             excused += slots.excused
             verdict = judge(request, outcome)
@@ -144,11 +157,13 @@ class Transport:
             elif verdict is Verdict.DONE:
                 result = self._read(outcome, decode)
                 if not isinstance(result, Unreadable):
+                    slots.over(outcome)
                     return result
                 verdict = judge(request, result)
                 error = make_error.unreadable(outcome, result)
             else:
                 error = make_error.status(outcome)
+            slots.over(outcome, type(error))
             if verdict is not Verdict.RETRY or slot is not None or attempt - excused >= self._attempts:
                 raise error
             delay = self._delay(outcome, attempt - excused)
@@ -172,16 +187,21 @@ class Transport:
         """
         if not isinstance(self._sender, StreamingSender):
             raise ConfigurationError(f"sender: {type(self._sender).__name__} cannot stream")
-        slots = _Slots(self.limits, request.endpoint, Priority.INTERACTIVE)
+        told = Attempts.of(self._reporter, request, background=False)
+        slots = _Slots(self.limits, request.endpoint, Priority.INTERACTIVE, attempts=told)
         make_error = ErrorMaker(request, 1, self._token)
         try:
             async with self._sender.stream(request, slots.take, silence=silence) as answer:
                 if isinstance(answer, Response):
-                    slots.heed(answer)
-                    raise make_error.status(answer)
+                    self._heed(request, slots, answer)
+                    refusal = make_error.status(answer)
+                    slots.over(answer, type(refusal))
+                    raise refusal
+                slots.over(_BEGUN)
                 yield answer
         except NoAnswerError as failure:
             error = make_error.no_answer(failure)
+            slots.over(failure, type(error))
         else:
             return
         raise error  # out here, as the traceback of the failure shows the inside of the sender
@@ -195,16 +215,25 @@ class Transport:
             try:
                 response = await self._sender.send(request, slots.take)
             except StaleSlotError:
-                continue  # nothing was sent; with another slot
+                slots.last = None  # nothing was sent; with another slot
             except NoAnswerError as failure:
                 return failure.with_traceback(None)
-            slots.heed(response)
-            return response
+            except asyncio.CancelledError as cancelled:
+                slots.over(None, type(cancelled))
+                raise
+            else:
+                self._heed(request, slots, response)
+                return response
 
     def _check_patience(self, endpoint: str, priority: Priority, patience: float) -> None:
         wait = self.limits.expected_wait(endpoint, priority)
         if wait > patience:
             raise LimiterBusyError(endpoint, wait, patience)
+
+    def _heed(self, request: Request, slots: _Slots, response: Response) -> None:
+        held = slots.heed(response)
+        if held:
+            self._reporter.tell(Held(request.endpoint, held))
 
     def _read(self, response: Response, decode: Callable[[bytes], T]) -> T | Unreadable:
         if response.problem is not None:
@@ -235,26 +264,37 @@ class _Slots:
         limits: Limits,
         endpoint: str,
         priority: Priority,
+        *,
         held: Slot | None = None,
         on_sent: Callable[[], None] | None = None,
+        attempts: Attempts | None = None,
     ) -> None:
         self._limits = limits
         self._endpoint = endpoint
         self._priority = priority
         self._held = held
         self._on_sent = on_sent
+        self._attempts = attempts
         self.last: Slot | None = None
         self.excused = False
         """Whether the last answer was a 429 that is not the caller's fault; see `Slot.rejected`."""
 
     def take(self) -> Slot:
+        if self.last is not None:  # the connection of the attempt before died, and the sender makes another
+            self.over(None, ConnectionFailedError)
         slot = self._held or self._limits.slot(self._endpoint, self._priority)
         self._held = None  # good for one attempt
         self.last = slot
         return slot if self._on_sent is None else _TellingSlot(slot, self._on_sent)
 
-    def heed(self, response: Response) -> None:
-        """Stop everybody if the answer says that there were too many requests, or when the server will be back."""
+    def heed(self, response: Response) -> float:
+        """Stop everybody if the answer says that there were too many requests, or when the server will be back.
+
+        Returns:
+            Seconds for which the gate is closed, if this answer has closed it; else 0.
+        """
+        if response.status < TOO_MANY_REQUESTS:
+            return 0.0
         limiter = self._limits[self._endpoint]
         held_before = limiter.state.held_for
         asked = response.retry_after
@@ -270,6 +310,13 @@ class _Slots:
                 response.status,
                 asked,
             )
+        return held if held > held_before else 0.0
+
+    def over(self, outcome: Response | NoAnswerError | None, error: type[BaseException] | None = None) -> None:
+        """Tell that the last attempt is over, and what it came to."""
+        if self._attempts is not None:
+            response = outcome if isinstance(outcome, Response) else None
+            self._attempts.over(self.last, response, None if error is None else error.__name__)
 
 
 class _TellingSlot:
@@ -278,6 +325,14 @@ class _TellingSlot:
     def __init__(self, slot: Slot, on_sent: Callable[[], None]) -> None:
         self._slot = slot
         self._on_sent = on_sent
+
+    @property
+    def waited(self) -> float:
+        return self._slot.waited
+
+    @property
+    def taken_at(self) -> float | None:
+        return self._slot.taken_at
 
     async def __aenter__(self) -> Self:
         await self._slot.__aenter__()

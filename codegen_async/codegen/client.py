@@ -33,6 +33,7 @@ from codegen_async.errors import (
     InvalidArgumentError,
     OutcomeUnknownError,
 )
+from codegen_async.events import Observer
 from codegen_async.limits import Limits, Rate
 from codegen_async.polling import ListPoll, PollSchedule
 from codegen_async.secret import Secret
@@ -82,6 +83,8 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
         max_body: bytes an answer may have, after decompression. Default 32 MiB.
         settle: seconds over which a create whose answer was lost is looked for. Default 60: longer than a gateway keeps
             a request that it has given up on.
+        observe: called with what the client does, after the fact and on its loop: see `codegen_async.events`. What it
+            raises is logged once. Default: nobody is told.
         sender: what talks to the server instead of aiohttp, for tests. The client closes it.
 
     Raises:
@@ -104,6 +107,7 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
         timeouts: Timeouts | None = None,
         max_body: int = 32 * 2**20,
         settle: float = 60.0,
+        observe: Observer | None = None,
         sender: Sender | None = None,
     ) -> None:
         try:
@@ -124,6 +128,7 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
             timeouts=timeouts,
             max_body=max_body,
             sender=sender,
+            observe=observe,
         )
 
     def __repr__(self) -> str:

@@ -62,6 +62,14 @@ class _SlotPair:
     def __init__(self, endpoint: Slot, ceiling: Slot) -> None:
         self._slots = (endpoint, ceiling)
 
+    @property
+    def waited(self) -> float:
+        return sum(slot.waited for slot in self._slots)
+
+    @property
+    def taken_at(self) -> float | None:
+        return self._slots[-1].taken_at
+
     async def __aenter__(self) -> Self:
         endpoint, ceiling = self._slots
         await endpoint.__aenter__()

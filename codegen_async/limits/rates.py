@@ -79,6 +79,16 @@ class StaleSlotError(Exception):
 class Slot(Protocol):
     """Be the permission to send one request, from `async with limiter.slot()`."""
 
+    @property
+    def waited(self) -> float:
+        """Seconds for which it was waited for."""
+        ...
+
+    @property
+    def taken_at(self) -> float | None:
+        """When it was taken, in loop time; None if it was not yet."""
+        ...
+
     async def __aenter__(self) -> Self:
         """Wait for the permission."""
         ...

@@ -292,25 +292,26 @@ class WindowLimiter:
 class _WindowSlot:
     """One slot of one limiter; see `Slot`."""
 
-    __slots__ = ("_cooling", "_limiter", "_may_be_counted", "_on_over", "_priority", "_taken", "_taken_at", "_wall")
+    __slots__ = ("_cooling", "_limiter", "_may_be_counted", "_on_over", "_priority", "_wall", "taken_at", "waited")
 
     def __init__(self, limiter: WindowLimiter, priority: Priority) -> None:
         self._limiter = limiter
         self._priority = priority
         self._may_be_counted = False
-        self._taken = False
         self._cooling = False
-        self._taken_at = 0.0
+        self.taken_at: float | None = None
+        self.waited = 0.0
         self._wall = 0.0
         self._on_over: Sequence[Callable[[], None]] = ()
 
     async def __aenter__(self) -> Self:
         if self._cooling:
             raise RuntimeError("this slot was given back; take a new one for each request")
-        if not self._taken:  # a poll takes its slot before it chooses its request; the sender then enters it again
+        if self.taken_at is None:  # a poll takes its slot before it chooses its request; the sender enters it again
+            asked_at = self._limiter._now()
             await self._limiter._take(self._priority)
-            self._taken = True
-            self._taken_at = self._limiter._now()
+            self.taken_at = self._limiter._now()
+            self.waited = self.taken_at - asked_at
             self._wall = time.time()
         return self
 
@@ -320,7 +321,7 @@ class _WindowSlot:
         self.close()
 
     def close(self) -> None:
-        if self._cooling or not self._taken:
+        if self._cooling or self.taken_at is None:
             return
         if self._may_be_counted:
             self._cool(self._limiter.lateness)
@@ -337,10 +338,10 @@ class _WindowSlot:
 
     def _age(self) -> float:
         # A loop may tell the time of its last round, and its clock may stand still while the machine sleeps.
-        return max(self._limiter._now() - self._taken_at, time.time() - self._wall)
+        return max(self._limiter._now() - (self.taken_at or 0.0), time.time() - self._wall)
 
     def answered(self) -> None:
-        if self._taken and not self._cooling:
+        if self.taken_at is not None and not self._cooling:
             self._cool()
 
     def _cool(self, lateness: float = 0.0) -> None:
@@ -352,4 +353,4 @@ class _WindowSlot:
 
     def rejected(self, retry_after: float | None) -> bool:
         self.answered()
-        return self._limiter._reject(self._taken_at, retry_after)
+        return self.taken_at is not None and self._limiter._reject(self.taken_at, retry_after)

@@ -25,6 +25,7 @@ from codegen_async.errors import (
     OutcomeUnknownError,
     clean,
 )
+from codegen_async.events import Observer
 from codegen_async.limits import Limits, Rate
 from codegen_async.middesk import decoding, requests
 from codegen_async.middesk.interrupts import Answering, InterruptBook, InterruptHandler
@@ -83,6 +84,8 @@ class MiddeskClient(ThreadCalls, LookCalls):
         max_body: bytes an answer may have, after decompression, or one event of a stream. Default 32 MiB.
         resume_body: makes the body of a resume from an interrupt's id and an input. Default: `{"id": ..., "input":
             ...}`, since the vendor names both but publishes no field names.
+        observe: called with what the client does, after the fact and on its loop: see `codegen_async.events`. What it
+            raises is logged once. Default: nobody is told.
         sender: what talks to the server instead of aiohttp, for tests. The client closes it.
 
     Raises:
@@ -100,6 +103,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         timeouts: Timeouts | None = None,
         max_body: int = 32 * 2**20,
         resume_body: Callable[[str, Any], Mapping[str, Any]] = resume_body,
+        observe: Observer | None = None,
         sender: Sender | None = None,
     ) -> None:
         try:
@@ -120,6 +124,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
             timeouts=timeouts,
             max_body=max_body,
             sender=sender,
+            observe=observe,
             is_old=self._book.is_old,
         )
         _check_host(self.base_url, secret)

@@ -162,6 +162,11 @@ class Waiting(Generic[R]):
 
     # -- for the client
 
+    @property
+    def watched(self) -> int:
+        """How many runs somebody waits for."""
+        return len(self._watched)
+
     def seen(self, run: R) -> None:
         """Take in a snapshot that a call of the user's own brought."""
         self._schedule.sighted(_sighting(run), _now())

@@ -45,6 +45,9 @@ def answer(kind: type[StatusError], status: int) -> Callable[[object], Exception
 class Slot:
     """The permission for one request; waits until its stream is not held up."""
 
+    waited: float = 0.0
+    taken_at: float | None = None
+
     def __init__(self, remote: "Remote", stream: Stream) -> None:
         self._remote = remote
         self._stream = stream
