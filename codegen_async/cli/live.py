@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Self
 
 from codegen_async.cli.output import is_terminal, make_table
+from codegen_async.signals import handling
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,25 +30,70 @@ async def shown(session: Session[Any], picture: Callable[[], Awaitable[Renderabl
     if not session.output.live:
         yield
         return
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(stderr=True)
-    # What is printed meanwhile appears above the picture; data that goes elsewhere is left alone.
-    with Live(console=console, auto_refresh=False, redirect_stdout=is_terminal(sys.stdout)) as live:
-        ticker = asyncio.create_task(_tick(live, picture, _EVERY * session.target.speed))
+    with _Screen() as screen, screen.given_back_when_stopped():
+        ticker = asyncio.create_task(_tick(screen, picture, _EVERY * session.target.speed))
         try:
             yield
-            live.update(await picture())  # stays when the block is left
+            screen.update(await picture())  # stays when the block is left
         finally:
             ticker.cancel()
             await asyncio.gather(ticker, return_exceptions=True)
 
 
-async def _tick(live: Live, picture: Callable[[], Awaitable[RenderableType]], pause: float) -> None:
+async def _tick(screen: _Screen, picture: Callable[[], Awaitable[RenderableType]], pause: float) -> None:
     while True:
-        live.update(await picture(), refresh=True)
+        screen.update(await picture())
         await asyncio.sleep(pause)
+
+
+class _Screen:
+    """The part of a terminal that the picture has."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True)
+        self._live: Live | None = None
+
+    def __enter__(self) -> Self:
+        self._take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._give_back()
+
+    def update(self, picture: RenderableType) -> None:
+        if self._live is not None:
+            self._live.update(picture, refresh=True)
+
+    def _take(self) -> None:
+        from rich.live import Live
+
+        # What is printed meanwhile appears above the picture; data that goes elsewhere is left alone.
+        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=is_terminal(sys.stdout))
+        self._live.start()
+
+    def _give_back(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    @contextmanager
+    def given_back_when_stopped(self) -> Generator[None]:
+        """Let Ctrl-Z leave the shell its cursor, and go on with a new picture below what the shell has shown."""
+        loop = asyncio.get_running_loop()
+        numbers = [signal.SIGTSTP] if hasattr(signal, "SIGTSTP") else []
+        with handling(lambda number: loop.call_soon_threadsafe(self._stop, number), numbers):
+            yield
+
+    def _stop(self, number: signal.Signals) -> None:
+        shown = self._live is not None
+        self._give_back()
+        handler = signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)  # comes back when the shell lets the process go on
+        signal.signal(number, handler)
+        if shown:
+            self._take()
 
 
 def budget(client: RunClient[Any, Any]) -> Table:

@@ -6,13 +6,13 @@ import asyncio
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from typing import Generic, Protocol, TypeVar
 
 from codegen_async.cli.errors import CommandError, Exit
 from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output
-from codegen_async.cli.signals import end_at_once, exit_of
+from codegen_async.cli.signals import exit_of
 from codegen_async.errors import clean
 from codegen_async.signals import handling
 
@@ -115,7 +115,10 @@ async def _run(work: Work[C], target: Target[C], output: Output) -> Exit:
 
 @contextmanager
 def _signals(session: Session[C]) -> Generator[None]:
-    """Cancel the block at a signal, or at the second if the command takes the first softly; later ones end at once."""
+    """Cancel the block at a signal, or at the second if the command takes the first softly.
+
+    What comes after that is raised wherever the program is, and the next one ends it.
+    """
     task = asyncio.current_task()
     loop = asyncio.get_running_loop()
 
@@ -124,11 +127,12 @@ def _signals(session: Session[C]) -> Generator[None]:
         if number in session.soft and len(session.signals) == 1:
             session.soft[number]()
             return
-        end_at_once()
+        handled.close()
         if task is not None:
             task.cancel()
 
-    with handling(lambda number: loop.call_soon_threadsafe(on_signal, number)):
+    with ExitStack() as handled:
+        handled.enter_context(handling(lambda number: loop.call_soon_threadsafe(on_signal, number)))
         try:
             yield
         except asyncio.CancelledError:

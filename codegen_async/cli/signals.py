@@ -30,12 +30,8 @@ class Interruption(KeyboardInterrupt):
 
 
 def interrupt(number: signal.Signals) -> NoReturn:
-    """Raise at a signal, so that what is open is left in order; also out of input that blocks."""
+    """Raise at a signal, so that what is open is left in order, also out of input that blocks; the next one kills."""
+    for each in ENDING:
+        if signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, signal.SIG_DFL)
     raise Interruption(number)
-
-
-def end_at_once() -> None:
-    """Let the next signal end the process, whatever it is busy with."""
-    for number in ENDING:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)

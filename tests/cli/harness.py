@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import struct
 import subprocess
@@ -187,6 +188,15 @@ class CommandLine:
         self, *words: object, width: int = 100, env: Mapping[str, str] | None = None, stdout_too: bool = True
     ) -> Result:
         """Run a command on a terminal; `err` is what was shown there, `out` what went elsewhere."""
+        with self.on_a_terminal(*words, width=width, env=env, stdout_too=stdout_too) as terminal:
+            data = terminal.read_all()
+        return _checked(terminal.code, data, terminal.shown.encode())
+
+    @contextmanager
+    def on_a_terminal(
+        self, *words: object, width: int = 100, env: Mapping[str, str] | None = None, stdout_too: bool = True
+    ) -> Generator["Terminal"]:
+        """Start a command on a terminal, and wait for its end when the block is left."""
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
         process = subprocess.Popen(  # noqa: S603 - our own program
@@ -200,14 +210,15 @@ class CommandLine:
         os.close(theirs)
         watchdog = threading.Timer(PATIENCE, process.kill)
         watchdog.start()
+        terminal = Terminal(process, ours)
         try:
             with process:
-                shown = _read_all(ours)
-                data = b"" if process.stdout is None else process.stdout.read()
+                yield terminal
+                terminal.read_all()
         finally:
+            process.kill()
             watchdog.cancel()
             os.close(ours)
-        return _checked(process.returncode, data, shown)
 
     def words(self, *words: object) -> list[str]:
         """Return what has to be executed for a command."""
@@ -239,16 +250,54 @@ class Started:
         return _checked(self.process.returncode, out or b"", self._said + err)
 
 
-def _read_all(terminal: int) -> bytes:
-    shown = b""
-    while True:
+class Terminal:
+    """A command on a terminal, and what was shown there."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", terminal: int) -> None:
+        self._process = process
+        self._terminal = terminal
+        self._shown = b""
+
+    @property
+    def shown(self) -> str:
+        return self._shown.decode(errors="replace")
+
+    @property
+    def code(self) -> int:
+        return self._process.wait()
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def is_stopped(self) -> bool:
+        """Wait until the command has stopped or ended; return which."""
+        _, status = os.waitpid(self._process.pid, os.WUNTRACED)
+        while self._is_readable() and self._read():
+            pass
+        return os.WIFSTOPPED(status)
+
+    def until(self, text: str) -> None:
+        """Wait until something more is shown that has this text."""
+        begin = len(self._shown)
+        while text.encode() not in self._shown[begin:]:
+            assert self._read(), f"{text!r} never came, but:\n{self.shown}"
+
+    def read_all(self) -> bytes:
+        """Return what went elsewhere, when the command has ended."""
+        while self._read():
+            pass
+        return b"" if self._process.stdout is None else self._process.stdout.read()
+
+    def _read(self) -> bool:
         try:
-            more = os.read(terminal, 65_536)
+            more = os.read(self._terminal, 65_536)
         except OSError:  # how Linux says that the other end is closed
-            return shown
-        if not more:
-            return shown
-        shown += more
+            return False
+        self._shown += more
+        return bool(more)
+
+    def _is_readable(self) -> bool:
+        return bool(select.select([self._terminal], [], [], 0)[0])
 
 
 def _checked(code: int, out: bytes, err: bytes) -> Result:

@@ -1,12 +1,14 @@
 """What is shown on a terminal, and what is not."""
 
 import re
+import signal
 
 import pytest
 
 from codegen_async.testing import CodegenServer
 from tests.cli.harness import CommandLine, Served, write_prompts
 
+HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"  # the cursor
 CLEAR = "\x1b[2K"  # a line that is to be written anew: only a picture needs that
 _COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3|9)\d")
 _HOSTILE = "\x1b]0;evil\x07 \x9b31m [bold red]not markup[/] \u202egnp.exe"
@@ -30,6 +32,22 @@ def test_a_batch_shows_a_picture_and_its_outcomes_above(cli: CommandLine, fake: 
     assert CLEAR in shown.err
     for part in ("k2", "3 ended (3 succeeded)", "3 of 3 done; all done", "last change: ", "create", "3/10 in 60 s"):
         assert part in shown.err
+
+
+def test_a_command_that_is_stopped_gives_back_the_cursor(cli: CommandLine, fake: Served) -> None:
+    run_id = fake.create("x", (0.0, "ACTIVE"))
+    with cli.on_a_terminal("run", "wait", run_id) as terminal:
+        terminal.until(HIDDEN)
+        terminal.until("running (ACTIVE)")
+        terminal.send(signal.SIGTSTP)
+        assert terminal.is_stopped()
+        assert terminal.shown.rfind(SHOWN) > terminal.shown.rfind(HIDDEN)
+        terminal.send(signal.SIGCONT)
+        terminal.until(HIDDEN)
+        fake.end_all()
+        terminal.until("succeeded (COMPLETE)")
+    assert terminal.code == 0
+    assert terminal.shown.rfind(SHOWN) > terminal.shown.rfind(HIDDEN)
 
 
 def test_data_that_goes_elsewhere_is_kept_out_of_the_picture(cli: CommandLine, fake: Served) -> None:
