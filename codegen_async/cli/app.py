@@ -10,6 +10,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from codegen_async.cli.errors import MEANINGS, PROGRAM, Exit, UsageError, command, explain
 from codegen_async.cli.output import prepare_streams
+from codegen_async.cli.selecting import expand
 from codegen_async.cli.streams import complain, printable, write
 from codegen_async.version import __version__
 
@@ -59,9 +60,9 @@ def make_app() -> App:
 
 def run(words: Sequence[str]) -> int:
     """Run a command and return its exit code. No traceback leaves it, unless it is asked for."""
-    prepare_streams(json="--json" in words or "--jsonl" in words)
+    prepare_streams(json=any(word.startswith(("--json", "--jq")) for word in words))
     try:
-        return _run(words)
+        return _run(expand(words))
     except BrokenPipeError:
         raise  # whoever reads the output has left, and is told nothing
     except Exception as error:  # noqa: BLE001 - a user is told in words, whatever it is

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from codegen_async.cli.errors import Exit
 from codegen_async.cli.live import budget, duration, shown
 from codegen_async.cli.output import make_table
-from codegen_async.cli.render import fields_of, show_run, status_of, summary_of
-from codegen_async.codegen.models import AgentRun
+from codegen_async.cli.render import fields_of, show_row, show_run, status_of, summary_of
+from codegen_async.codegen.models import AgentRun, AgentRunLog
 from codegen_async.middesk.models import MiddeskRun
 from codegen_async.models import Phase
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from codegen_async.cli.session import Session
     from codegen_async.client import RunClient
+    from codegen_async.codegen.client import CodegenClient
 
 R = TypeVar("R", AgentRun, MiddeskRun)
 Id = TypeVar("Id", int, str)
@@ -69,6 +70,74 @@ async def until_rest(
                 yield run
             if not waiting:
                 return
+
+
+async def until_it_rests(
+    session: Session[RunClient[R, Id]],
+    run: Id | R,
+    *,
+    timeout: float | None = None,  # noqa: ASYNC109 - the wait's own
+    latency: float | None = None,
+) -> R:
+    """Return a run when it has ended or waits for a person."""
+    async with aclosing(until_rest(session, [run], timeout=timeout, latency=latency)) as rests:
+        return await anext(rests)
+
+
+async def follow_until_rest(
+    session: Session[CodegenClient],
+    run: int | AgentRun,
+    *,
+    timeout: float | None = None,  # noqa: ASYNC109 - the wait's own
+    latency: float | None = None,
+) -> AgentRun:
+    """Show the rows of a run's log as they come, and return the run when it has ended or waits for a person."""
+    log = _Log(session, run if isinstance(run, int) else run.id)
+    rows = asyncio.create_task(log.follow(latency))
+    rest = asyncio.create_task(until_it_rests(session, run, timeout=timeout, latency=latency))
+    try:
+        await asyncio.wait((rows, rest), return_when=asyncio.FIRST_COMPLETED)
+        if rows.done():
+            rows.result()
+        final = await rest
+        if final.phase.is_terminal:
+            await rows
+        else:
+            rows.cancel()
+            await asyncio.gather(rows, return_exceptions=True)
+            await log.catch_up()
+        return final
+    finally:
+        for task in (rows, rest):
+            task.cancel()
+        await asyncio.gather(rows, rest, return_exceptions=True)
+
+
+class _Log:
+    """The log of a run, shown row by row."""
+
+    def __init__(self, session: Session[CodegenClient], run_id: int) -> None:
+        self._session = session
+        self._run_id = run_id
+        self._shown = 0
+
+    async def follow(self, latency: float | None) -> None:
+        async with aclosing(self._session.client.follow_logs(self._run_id, latency=latency)) as rows:
+            async for row in rows:
+                self._show(row)
+
+    async def catch_up(self) -> None:
+        shown = self._shown
+        async with aclosing(self._session.client.run_logs(self._run_id)) as rows:
+            place = 0
+            async for row in rows:
+                place += 1
+                if place > shown:
+                    self._show(row)
+
+    def _show(self, row: AgentRunLog) -> None:
+        show_row(self._session.output, row)
+        self._shown += 1
 
 
 async def show_rests(

@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+import re
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 
-from codegen_async.cli.errors import Exit
+from codegen_async.cli.errors import Exit, UsageError
 from codegen_async.cli.output import Output
 from codegen_async.cli.render import fields_of, row_of
 from codegen_async.codegen.models import AgentRun
+from codegen_async.errors import clean
 from codegen_async.middesk.models import MiddeskRun
+
+_AGO = re.compile("([0-9]{1,6})([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def read_since(text: str) -> datetime:
+    """Return the moment that is meant by so long ago (`90m`, `12h`, `7d`, `2w`) or a date, UTC where none is said.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    try:
+        if ago := _AGO.fullmatch(text):
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        given = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        hint = "such as 90m, 12h, 7d, 2026-11-25 or 2026-11-25T08:00"
+        raise UsageError(f"--since: expected a time, got {clean(text, 60)!r}", hint) from None
+    return given if given.tzinfo else given.replace(tzinfo=UTC)
+
+
+async def chosen(
+    runs: AsyncGenerator[AgentRun], phases: Collection[str], since: datetime | None
+) -> AsyncGenerator[AgentRun]:
+    """Yield those of the runs, newest first, that stand in one of the phases and were created since then."""
+    async with aclosing(runs):
+        async for run in runs:
+            created = run.created_time
+            if since is not None and created is not None and created < since:
+                return
+            if not phases or run.phase.value in phases:
+                yield run
 
 
 async def show_first(

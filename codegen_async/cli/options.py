@@ -33,8 +33,10 @@ class Options:
 class Display(Options):
     """How results and progress are shown."""
 
-    json: Annotated[bool, Parameter(help="Print one JSON document.")] = False
+    json: Annotated[bool, Parameter(help="Print one JSON document; --json id,phase: only these fields.")] = False
     jsonl: Annotated[bool, Parameter(help="Print one JSON object a line, each as soon as it is known.")] = False
+    jq: Annotated[str | None, Parameter(help="Print what this jq expression makes of the JSON.")] = None
+    fields: Annotated[str | None, Parameter(show=False)] = None  # what `selecting.expand` makes of --json NAMES
     quiet: Annotated[bool, Parameter(alias="-q", help="Print data and errors only.")] = False
     no_progress: Annotated[bool, Parameter(help="Show no progress.")] = False
     debug: Annotated[bool, Parameter(help="Show the traceback of an error.")] = False

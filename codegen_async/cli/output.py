@@ -15,6 +15,7 @@ import msgspec
 
 from codegen_async.cli.errors import UsageError
 from codegen_async.cli.options import Display
+from codegen_async.cli.selecting import selection
 from codegen_async.cli.streams import printable, write
 from codegen_async.errors import clean
 
@@ -55,7 +56,8 @@ class Output:
         self._quiet = display.quiet
         self._widths: dict[str, int] = {}
         self._progress = not (display.quiet or display.no_progress)
-        self.json: bool = display.json
+        self._select = selection(display)
+        self.json: bool = display.json or (display.jq is not None and not display.jsonl)
         self.jsonl: bool = display.jsonl
 
     @property
@@ -83,8 +85,9 @@ class Output:
         write(sys.stdout, f"{text}\n")
 
     def document(self, value: object) -> None:
-        """Print a value as JSON on a line of its own."""
-        self.line(encode(value))
+        """Print a value as JSON on a line of its own, or what is wanted of it; jq's text without quotes, as jq -r."""
+        for one in self._select(value):
+            self.line(printable(one) if isinstance(one, str) else encode(one))
 
     def records(self, values: Sequence[object]) -> None:
         """Print values as one JSON document, or as one a line."""

@@ -117,6 +117,14 @@ def log_fields(row: AgentRunLog) -> dict[str, Any]:
     return msgspec.structs.asdict(row)
 
 
+def show_row(output: Output, row: AgentRunLog) -> None:
+    """Print one row of a log."""
+    if output.structured:
+        output.document(log_fields(row))
+    else:
+        output.line(log_line(row))
+
+
 def log_line(row: AgentRunLog) -> str:
     """Return a log row as one line: when, what kind, which tool, what was thought or seen."""
     said = row.thought or _text(row.observation) or _text(row.tool_output)

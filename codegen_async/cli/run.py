@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -30,16 +30,21 @@ NextPrompt = Annotated[
 ]
 Images = Annotated[tuple[Path, ...], Parameter(name="--image", help="PNG, JPEG, GIF or WebP file. May be repeated.")]
 PromptFile = Annotated[Path | None, Parameter(help="File with the prompt.")]
+Word = Literal["pending", "running", "blocked", "succeeded", "failed", "cancelled"]
+Phases = Annotated[tuple[Word, ...], Parameter(help="Only runs that stand there now. May be repeated.")]
+Since = Annotated[str | None, Parameter(help="Only runs created since then: 90m, 12h, 7d, or a date (UTC).")]
 Wait = Annotated[bool, Parameter(help="Wait for the end of the run and show it.")]
+Follow = Annotated[bool, Parameter(alias="-f", help="Show the rows of its log while it is waited for.")]
 
 
 @app.command(
     help_epilogue="""\
-Prints the id of the run, with --wait the run as it ended.
+Prints the id of the run, with --wait the run as it ended, with --follow the
+rows of its log before.
 
 Examples:
   codegen-async run create 'Fix the flaky test' --repo-id 17
-  git diff | codegen-async run create - --wait --timeout 3600"""
+  echo 'Fix the flaky test' | codegen-async run create - --wait --follow"""
 )
 def create(
     prompt: FirstPrompt = None,
@@ -55,6 +60,7 @@ def create(
     agent_type: Annotated[str | None, Parameter(help="codegen or claude_code. Default: the organization's.")] = None,
     key: Annotated[str | None, Parameter(help="What tells this create from all others. Default: random.")] = None,
     wait: Wait = False,
+    follow: Follow = False,
     timeout: Timeout = None,
     connection: Connection = HERE,
     display: Display = PLAIN,
@@ -65,7 +71,7 @@ def create(
     from codegen_async.cli.inputs import read_metadata, read_prompt
     from codegen_async.cli.targets import default_repo, execute_on
 
-    _check_timeout(timeout, wait=wait)
+    waiting = _Waiting(wait, follow, timeout, display)
     text, extra = read_prompt(prompt, file), read_metadata(metadata)
     repo = default_repo(connection) if repo_id is None else repo_id
     name = uuid.uuid4().hex if key is None else key
@@ -81,7 +87,7 @@ def create(
             agent_type=agent_type,
             idempotency_key=name,
         )
-        return await _started(session, run, connection, wait=wait, timeout=timeout)
+        return await _started(session, run, connection, waiting)
 
     return execute_on(connection, display, work)
 
@@ -125,6 +131,7 @@ On a terminal a table; elsewhere a line a run with tabs between id, status, time
 
 Examples:
   codegen-async run list --limit 100
+  codegen-async run list --phase failed --since 2d --json id,web_url
   codegen-async run list | cut -f 1""",
 )
 def list_(
@@ -132,19 +139,24 @@ def list_(
     limit: Annotated[int, Parameter(help="How many.", show_default=True)] = 20,
     user_id: Annotated[int | None, Parameter(help="Only runs that this user started.")] = None,
     source_type: Annotated[str | None, Parameter(help="Only runs started this way, such as API or SLACK.")] = None,
+    phase: Phases = (),
+    since: Since = None,
     connection: Connection = HERE,
     display: Display = PLAIN,
 ) -> Exit:
     """List runs, newest first."""
     from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_int
-    from codegen_async.cli.listing import show_first
+    from codegen_async.cli.listing import chosen, read_since, show_first
     from codegen_async.cli.render import RUN_COLUMNS
     from codegen_async.cli.targets import execute_on
 
-    size = min(check_int("limit", limit, 1, LARGEST_ID), LARGEST_PAGE)
+    check_int("limit", limit, 1, LARGEST_ID)
+    first = None if since is None else read_since(since)
+    size = LARGEST_PAGE if phase else min(limit, LARGEST_PAGE)
 
     async def work(session: Session[CodegenClient]) -> Exit:
-        listed = session.client.list_runs(user_id=user_id, source_type=source_type, page_size=size)
+        runs = session.client.list_runs(user_id=user_id, source_type=source_type, page_size=size)
+        listed = chosen(runs, phase, first)
         return await show_first(session.output, listed, limit, RUN_COLUMNS)
 
     return execute_on(connection, display, work)
@@ -152,6 +164,9 @@ def list_(
 
 @app.command(
     help_epilogue="""\
+With --follow, the exit code is that of `run wait`: 3 if the run failed or was
+stopped, 7 if it is paused.
+
 Examples:
   codegen-async run logs 40012
   codegen-async run logs 40012 --follow --jsonl"""
@@ -169,7 +184,7 @@ def logs(
     """Show the log of a run, oldest first."""
     from contextlib import aclosing
 
-    from codegen_async.cli.render import log_fields, log_line
+    from codegen_async.cli.render import log_fields, show_row
     from codegen_async.cli.targets import execute_on
 
     if follow and (reverse or display.json):
@@ -180,19 +195,19 @@ def logs(
 
     async def work(session: Session[CodegenClient]) -> Exit:
         client, output = session.client, session.output
+        from codegen_async.cli.following import follow_until_rest, verdict
+
         session.resume = command("run", "logs", run_id, *(["--follow"] if follow else []), *connection.words())
-        rows = client.follow_logs(run_id, latency=latency) if follow else client.run_logs(run_id, reverse=reverse)
-        collected: list[object] = []
-        async with aclosing(rows):
+        if follow:
+            run = await follow_until_rest(session, run_id, latency=latency)
+            _note_pause(session, run, connection)
+            return verdict([run])
+        async with aclosing(client.run_logs(run_id, reverse=reverse)) as rows:
+            if output.json:
+                output.document([log_fields(row) async for row in rows])
+                return Exit.OK
             async for row in rows:
-                if output.json:
-                    collected.append(log_fields(row))
-                elif output.jsonl:
-                    output.document(log_fields(row))
-                else:
-                    output.line(log_line(row))
-        if output.json:
-            output.document(collected)
+                show_row(output, row)
         return Exit.OK
 
     return execute_on(connection, display, work)
@@ -236,7 +251,8 @@ def wait(
 
 @app.command(
     help_epilogue="""\
-Prints the id of the run, with --wait the run as it ended.
+Prints the id of the run, with --wait the run as it ended, with --follow the
+new rows of its log before.
 
 Example:
   codegen-async run resume 40012 'Yes, use the second way' --wait"""
@@ -249,6 +265,7 @@ def resume(
     file: PromptFile = None,
     images: Images = (),
     wait: Wait = False,
+    follow: Follow = False,
     timeout: Timeout = None,
     connection: Connection = HERE,
     display: Display = PLAIN,
@@ -257,47 +274,57 @@ def resume(
     from codegen_async.cli.inputs import read_prompt
     from codegen_async.cli.targets import execute_on
 
-    _check_timeout(timeout, wait=wait)
+    waiting = _Waiting(wait, follow, timeout, display)
     text = read_prompt(prompt, file)
 
     async def work(session: Session[CodegenClient]) -> Exit:
         session.resume = command("run", "get", run_id, *connection.words())
         run = await session.client.resume_run(run_id, text, images=images)
-        return await _started(session, run, connection, wait=wait, timeout=timeout)
+        return await _started(session, run, connection, waiting)
 
     return execute_on(connection, display, work)
 
 
-def _check_timeout(timeout: float | None, *, wait: bool) -> None:
-    if timeout is not None and not wait:
-        raise UsageError("--timeout is how long --wait waits: it needs --wait")
+class _Waiting:
+    """How a run that was started is waited for, if it is.
+
+    Raises:
+        UsageError: the wishes contradict one another.
+    """
+
+    def __init__(self, wait: bool, follow: bool, timeout: float | None, display: Display) -> None:
+        if timeout is not None and not wait:
+            raise UsageError("--timeout is how long --wait waits: it needs --wait")
+        if follow and not wait:
+            raise UsageError("--follow shows what happens until the end: it needs --wait")
+        if follow and (display.json or display.jq):
+            raise UsageError("--follow shows rows and then the run: one JSON document does not fit", "use --jsonl")
+        self.wait = wait
+        self.follow = follow
+        self.timeout = timeout
 
 
-async def _started(
-    session: Session[CodegenClient],
-    run: AgentRun,
-    connection: Connection,
-    *,
-    wait: bool,
-    timeout: float | None,  # noqa: ASYNC109 - the wait's own
-) -> Exit:
+async def _started(session: Session[CodegenClient], run: AgentRun, connection: Connection, waiting: _Waiting) -> Exit:
     """Show a run that was started just now, or its end if that is waited for."""
-    from codegen_async.cli.following import until_rest, verdict
+    from codegen_async.cli.following import follow_until_rest, until_it_rests, verdict
     from codegen_async.cli.render import fields_of, show_run
 
     session.resume = command("run", "wait", run.id, *connection.words())
     # Before anything goes to the standard output, which may be full: whoever paid for the run has to know its id.
     session.output.note(f"run {run.id} started: {run.web_url or ''}")
-    if not wait:
+    if not waiting.wait:
         if session.output.structured:
             session.output.document(fields_of(run))
         else:
             session.output.line(str(run.id))
         return Exit.OK
-    ended = [final async for final in until_rest(session, [run], timeout=timeout)]
-    show_run(session.output, ended[0])
-    _note_pause(session, ended[0], connection)
-    return verdict(ended)
+    if waiting.follow:
+        final = await follow_until_rest(session, run, timeout=waiting.timeout)
+    else:
+        final = await until_it_rests(session, run, timeout=waiting.timeout)
+    show_run(session.output, final)
+    _note_pause(session, final, connection)
+    return verdict([final])
 
 
 def _note_pause(session: Session[CodegenClient], run: AgentRun, connection: Connection) -> None:

@@ -131,6 +131,36 @@ def test_logs_follows_until_the_run_ends(cli: CommandLine, fake: Served) -> None
     assert [row["message_type"] for row in result.jsonl] == ["USER_MESSAGE", "FINAL_ANSWER"]
 
 
+@pytest.mark.parametrize(("status", "code"), [("COMPLETE", 0), ("ERROR", 3), ("CANCELLED", 3), ("PAUSED", 7)])
+def test_following_a_log_ends_as_a_wait_does(cli: CommandLine, fake: Served, status: str, code: int) -> None:
+    run_id = fake.create("A task", (0.0, "ACTIVE"), (2.0, status))
+    followed = cli.run("run", "logs", run_id, "--follow", "--latency", 0.1, "--jsonl")
+    assert followed.code == code
+    assert followed.jsonl == cli.run("run", "logs", run_id, "--jsonl").jsonl
+    assert ("codegen-async run resume" in followed.err) == (status == "PAUSED")
+
+
+def test_a_run_can_be_created_followed_and_shown_in_one(cli: CommandLine, fake: Served) -> None:
+    fake.script("COMPLETE")
+    *rows, run = cli.run("run", "create", "x", "--wait", "--follow", "--jsonl").jsonl
+    assert run["phase"] == "succeeded"
+    assert rows == cli.run("run", "logs", run["id"], "--jsonl").jsonl
+
+
+def test_list_shows_the_phases_that_are_asked_for(cli: CommandLine, fake: Served) -> None:
+    ids = {status: fake.create("x", (0.0, status)) for status in ("ACTIVE", "ERROR", "PAUSED", "COMPLETE")}
+    words = ("run", "list", "--phase", "failed", "--phase", "blocked", "--json", "id")
+    assert cli.run(*words).json == [{"id": ids["PAUSED"]}, {"id": ids["ERROR"]}]
+    assert cli.run(*words, "--limit", 1).json == [{"id": ids["PAUSED"]}]
+
+
+def test_list_goes_back_no_further_than_it_is_told(cli: CommandLine, fake: Served) -> None:
+    fake.create()
+    assert cli.run("run", "list", "--since", "90m", "--jsonl").jsonl
+    assert cli.run("run", "list", "--since", "2020-01-01", "--jsonl").jsonl
+    assert cli.run("run", "list", "--since", "2999-01-01T08:00", "--json").json == []
+
+
 def test_resume_takes_a_run_up_again(cli: CommandLine, fake: Served) -> None:
     run_id = fake.create("x", (0.0, "PAUSED"))
     fake.script("ACTIVE")

@@ -1,0 +1,114 @@
+"""What of the JSON is wanted: `--json id,phase` names fields, `--jq` says it in the language of jq."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from codegen_async.cli.errors import CommandError, UsageError
+
+if TYPE_CHECKING:
+    from codegen_async.cli.options import Display
+
+_NAMES = re.compile("[a-z_]+(?:,[a-z_]+)*")
+_FORMS = ("--json", "--jsonl")
+
+Select = Callable[[object], Iterator[object]]
+"""Yields what is wanted of a value that JSON can hold."""
+
+
+def expand(words: Sequence[str]) -> list[str]:
+    """Return a command line in which names behind `--json` are an option of their own.
+
+    One name alone may be an argument of the command as well, so it has to be one that is known.
+
+    Raises:
+        UsageError: names are given that are no fields.
+    """
+    end = words.index("--") if "--" in words else len(words)
+    expanded: list[str] = []
+    rest = iter(range(end))
+    for place in rest:
+        form, equals, names = words[place].partition("=")
+        if form not in _FORMS:
+            expanded.append(words[place])
+            continue
+        following = words[place + 1] if place + 1 < end else ""
+        if not equals and _NAMES.fullmatch(following) and ("," in following or following in _known(words)):
+            names = following
+            next(rest)
+        expanded += [form, f"--fields={_checked(names, form, words)}"] if equals or names else [form]
+    return [*expanded, *words[end:]]
+
+
+def _checked(names: str, form: str, words: Sequence[str]) -> str:
+    known = _known(words)
+    for name in names.split(","):
+        if name not in known:
+            meant = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {meant[0]}? " if meant else ""
+            raise UsageError(f"{form}: there is no field {name!r}", f"{hint}fields are {', '.join(known)}")
+    return names
+
+
+def _known(words: Sequence[str]) -> Sequence[str]:
+    """Return the fields of what a command prints."""
+    from codegen_async.batch.items import Outcome
+    from codegen_async.codegen.models import AgentRun, AgentRunLog
+    from codegen_async.middesk.models import MiddeskRun
+
+    run = (*AgentRun.__struct_fields__, "phase")
+    kinds: Mapping[tuple[str, ...], Sequence[str]] = {
+        ("run", "logs"): AgentRunLog.__struct_fields__,
+        ("middesk",): (*MiddeskRun.__struct_fields__, "phase"),
+        ("batch",): Outcome.__struct_fields__,
+    }
+    command = tuple(word for word in words if not word.startswith("-"))
+    return next((names for path, names in kinds.items() if command[: len(path)] == path), run)
+
+
+def selection(display: Display) -> Select:
+    """Return what picks out of each value what is wanted.
+
+    Raises:
+        UsageError: the expression is none.
+        CommandError: what reads it is not installed.
+    """
+    names = display.fields.split(",") if display.fields else []
+    if display.jq is None:
+        return lambda value: iter((_picked(value, names),))
+    program = _compiled(display.jq)
+    return lambda value: _results(program, _picked(value, names))
+
+
+def _picked(value: object, names: Sequence[str]) -> object:
+    if not names:
+        return value
+    plain: Any = msgspec.to_builtins(value)
+    if isinstance(plain, list):
+        return [_picked(one, names) for one in cast("list[object]", plain)]
+    return {name: plain.get(name) for name in names}
+
+
+def _compiled(expression: str) -> Any:
+    from importlib import import_module
+
+    try:
+        jq: Any = import_module("jq")
+    except ModuleNotFoundError:
+        raise CommandError("--jq needs one more package", "pip install 'codegen-async[jq]'") from None
+    try:
+        return jq.compile(expression)
+    except ValueError as error:
+        raise UsageError(f"--jq: {' '.join(str(error).split())}") from None
+
+
+def _results(program: Any, value: object) -> Iterator[object]:
+    try:
+        yield from program.input_text(msgspec.json.encode(value).decode())
+    except ValueError as error:
+        raise CommandError(f"--jq: {error}") from None
