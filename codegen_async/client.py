@@ -16,6 +16,7 @@ from codegen_async.arguments import check_wait
 from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, shown
 from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
+from codegen_async.logs import show_log_if_asked
 from codegen_async.models import RunId, RunLike
 from codegen_async.numeric import is_number
 from codegen_async.polling import PollSchedule
@@ -83,6 +84,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+        show_log_if_asked()
         transport = Transport(
             self._sender or self._make_sender(), self._limits, token=self._token, reporter=self.reporter
         )

@@ -14,6 +14,7 @@ from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output
 from codegen_async.cli.signals import exit_of
 from codegen_async.errors import clean
+from codegen_async.logs import level_asked_for
 from codegen_async.signals import handling
 
 C = TypeVar("C")
@@ -142,10 +143,10 @@ def _signals(session: Session[C]) -> Generator[None]:
 
 
 class _Notes(logging.Handler):
-    """Print what the library warns of as notes."""
+    """Print what the library warns of as notes, and what else `CODEGEN_ASYNC_LOG` asks for."""
 
     def __init__(self, output: Output) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(level_asked_for() or logging.WARNING)
         self._output = output
 
     def emit(self, record: logging.LogRecord) -> None:

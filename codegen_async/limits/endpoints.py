@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from codegen_async.limits.announcer import Announcer
 from codegen_async.limits.rates import LimiterState, Priority, Rate, Slot
-from codegen_async.limits.window import WindowLimiter
+from codegen_async.limits.window import WindowLimiter, WindowSlot
 
 
 class Limits:
@@ -22,6 +23,9 @@ class Limits:
     def __init__(self, rates: Mapping[str, Rate], *, ceiling: Rate | None = None, send_by: float = 15.0) -> None:
         self._limiters = {endpoint: WindowLimiter(rate, send_by=send_by) for endpoint, rate in rates.items()}
         self._ceiling = None if ceiling is None else WindowLimiter(ceiling, send_by=send_by)
+        named = self._limiters if self._ceiling is None else {**self._limiters, "ceiling": self._ceiling}
+        for name, limiter in named.items():
+            limiter.on_queued.append(Announcer(name, limiter))
 
     def __getitem__(self, endpoint: str) -> WindowLimiter:
         """Return the limiter of an endpoint."""
@@ -59,7 +63,7 @@ class _SlotPair:
 
     __slots__ = ("_slots",)
 
-    def __init__(self, endpoint: Slot, ceiling: Slot) -> None:
+    def __init__(self, endpoint: WindowSlot, ceiling: WindowSlot) -> None:
         self._slots = (endpoint, ceiling)
 
     @property
@@ -72,12 +76,15 @@ class _SlotPair:
 
     async def __aenter__(self) -> Self:
         endpoint, ceiling = self._slots
+        stood_in_line = ceiling.taken_at is None
         await endpoint.__aenter__()
         try:
             await ceiling.__aenter__()
         except BaseException:
             endpoint.close()
             raise
+        if stood_in_line:
+            endpoint.refresh()
         return self
 
     async def __aexit__(

@@ -18,7 +18,7 @@ import msgspec
 
 from codegen_async.limits.gate import Gate
 from codegen_async.limits.pacer import Pacer
-from codegen_async.limits.rates import LimiterState, Priority, Rate, Slot, StaleSlotError
+from codegen_async.limits.rates import LimiterState, Priority, Rate, StaleSlotError
 
 _PATIENCE = 4  # interactive requests that may pass a waiting background request before it gets its turn
 _SHORTEST = 0.001  # seconds of a timer: some loops count in milliseconds, and would call at once, over and over
@@ -64,8 +64,8 @@ class WindowLimiter:
         self.on_sent: list[Callable[[], Callable[[], None]]] = []
         """Called when a request is about to be sent, for who has to know after a restart, to `seed` then. What they
         return is called when its slot begins to cool."""
-        self.on_queued: list[Callable[[float], None]] = []
-        """Called with the seconds that a caller is likely to wait, when it joins the line."""
+        self.on_queued: list[Callable[[Priority], None]] = []
+        """Called when a caller is about to join the line."""
         self._pacer = Pacer(rate)
         self._gate = Gate(rate.period + self.margin)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -77,9 +77,9 @@ class WindowLimiter:
         self._wakes_at = math.inf  # the timer's time; not every loop's timer can tell
         self._rejections = 0
 
-    def slot(self, priority: Priority = Priority.INTERACTIVE) -> Slot:
+    def slot(self, priority: Priority = Priority.INTERACTIVE) -> WindowSlot:
         """Return a context manager that waits for a slot and gives it back as the rule demands."""
-        return _WindowSlot(self, priority)
+        return WindowSlot(self, priority)
 
     def hold(self, seconds: float) -> None:
         """Let nobody pass for that long, beginning now.
@@ -198,7 +198,7 @@ class WindowLimiter:
         turn = asyncio.get_running_loop().create_future()
         try:
             for note in self.on_queued:
-                note(self.expected_wait(priority))
+                note(priority)
             queue[turn] = None
             self._serve()
             await turn
@@ -289,7 +289,7 @@ class WindowLimiter:
         return excused
 
 
-class _WindowSlot:
+class WindowSlot:
     """One slot of one limiter; see `Slot`."""
 
     __slots__ = ("_cooling", "_limiter", "_may_be_counted", "_on_over", "_priority", "_wall", "taken_at", "waited")
@@ -321,6 +321,7 @@ class _WindowSlot:
         self.close()
 
     def close(self) -> None:
+        """Give it back; see `Slot`."""
         if self._cooling or self.taken_at is None:
             return
         if self._may_be_counted:
@@ -329,7 +330,13 @@ class _WindowSlot:
             self._cooling = True
             self._limiter._return_unused()
 
+    def refresh(self) -> None:
+        """Count its age from now: until now it stood in line for a slot of another limiter."""
+        self.taken_at = self._limiter._now()
+        self._wall = time.time()
+
     def sent(self) -> None:
+        """Note that its request is sent now; see `Slot`."""
         if self._age() > self._limiter.send_by:
             raise StaleSlotError
         self._may_be_counted = True
@@ -341,6 +348,7 @@ class _WindowSlot:
         return max(self._limiter._now() - (self.taken_at or 0.0), time.time() - self._wall)
 
     def answered(self) -> None:
+        """Note that an answer came; see `Slot`."""
         if self.taken_at is not None and not self._cooling:
             self._cool()
 
@@ -352,5 +360,6 @@ class _WindowSlot:
             note()
 
     def rejected(self, retry_after: float | None) -> bool:
+        """Note that the answer was a 429; see `Slot`."""
         self.answered()
         return self.taken_at is not None and self._limiter._reject(self.taken_at, retry_after)

@@ -1,6 +1,7 @@
 """One slot from hand to hand: what it costs, when it comes back, and what a limiter refuses."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Mapping
 from contextlib import suppress
@@ -306,3 +307,43 @@ async def test_a_429_closes_the_gates_of_the_endpoint_and_the_ceiling() -> None:
         "list": 0.0,
         "ceiling": pytest.approx(7.0),
     }
+
+
+# -- what the log says of the line
+
+
+@on_virtual_clock
+async def test_who_will_wait_long_is_told_how_long_and_why(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "codegen_async")
+    limits = Limits({"create": Rate(10, 60.0)})
+
+    async def call() -> None:
+        async with limits.slot("create", Priority.INTERACTIVE) as slot:
+            slot.sent()
+            slot.answered()
+
+    await asyncio.gather(*(call() for _ in range(12)))
+    [record] = [record for record in caplog.records if record.levelno == logging.INFO]
+    assert record.getMessage() == (
+        "create: waiting about 60 s for a slot: 10 requests within 60 s are allowed, and that many are used;"
+        " 0 waiting already"
+    )
+
+
+@on_virtual_clock
+async def test_a_short_wait_is_not_worth_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "codegen_async")
+    limits = Limits({"all": Rate(1, 1.0)})
+    for _ in range(3):
+        async with limits.slot("all", Priority.INTERACTIVE) as slot:
+            slot.sent()
+            slot.answered()
+    assert not [record for record in caplog.records if record.levelno >= logging.INFO]
+
+
+@on_virtual_clock
+async def test_waiting_for_the_ceiling_does_not_make_a_slot_too_old() -> None:
+    limits = Limits({"get": Rate(60, 30.0)}, ceiling=Rate(1, 40.0))
+    for _ in range(2):
+        async with limits.slot("get", Priority.INTERACTIVE) as slot:
+            slot.sent()  # would raise
