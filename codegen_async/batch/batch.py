@@ -15,9 +15,10 @@ import anyio
 
 from codegen_async.arguments import check_text
 from codegen_async.batch import results
+from codegen_async.batch.aside import aside
 from codegen_async.batch.audit import AuditReport, compare
 from codegen_async.batch.bounds import Bounds, check_most
-from codegen_async.batch.inputs import read_tasks
+from codegen_async.batch.inputs import Prompts, read_prompts
 from codegen_async.batch.items import Outcome, State, Task, check_name
 from codegen_async.batch.journal import Journal, driving, read_counts, read_outcomes
 from codegen_async.batch.runner import Runner
@@ -128,17 +129,28 @@ class Batch(anyio.AsyncContextManagerMixin):
             self._runner.look()
 
     async def add_file(self, path: str | os.PathLike[str]) -> None:
-        """Add the prompts of a `.jsonl` or `.csv` file, all of them or, if one cannot be right, none.
+        """Add the prompts of a file, all of them or, if one cannot be right, none.
 
-        Each line has a `prompt` and, where wanted, `key`, `images` (a list; in CSV as JSON, or one path), `metadata`
-        (in CSV as JSON), `repo_id`, `model` and `agent_type`. Without a key, an item is called `#<file>:<line>`.
+        A `.jsonl` or `.json` file has objects with a `prompt` and, where wanted, `key`, `images` (a list), `metadata`,
+        `repo_id`, `model` and `agent_type`; a `.csv` or `.tsv` file has these as columns, `images` as JSON or one path
+        and `metadata` as JSON; a `.txt` file has a prompt a line. What else a line says comes out with the results.
+        Paths of images are taken from the folder of the file. Without a key, an item is called `#<file>:<line>`.
 
         Raises:
-            InvalidArgumentError: a line cannot be right, and which; or its key is that of an item with other content.
+            InvalidArgumentError: a line cannot be right, and which; an image is not there; or its key is that of an
+                item with other content.
             JournalError: the journal cannot be written to.
         """
+        await self.add_prompts(await aside(lambda: read_prompts(Path(path))))
+
+    async def add_prompts(self, prompts: Prompts) -> None:
+        """Add the prompts of a file that was read already; see `add_file`."""
         await self._save_added()
-        await self._opened().add(read_tasks(Path(path)))
+        prompts.check()
+        sent = await self._opened().sent()
+        await asyncio.to_thread(prompts.look_at_images, sent)
+        prompts.check()
+        await self._opened().add(prompts.named())
         if self._runner is not None:
             self._runner.look()
 

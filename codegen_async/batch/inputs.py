@@ -1,139 +1,193 @@
-"""Read tasks from files: JSON Lines, or CSV with a header. Blocking."""
+"""Read prompts from files: JSON, tables, or one a line. Each file is read once. Blocking."""
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import msgspec
-
+from codegen_async.batch.columns import FIELDS, correction, known, meant
 from codegen_async.batch.items import Task, check_name
+from codegen_async.batch.rows import has_heading, read_json, read_lines, read_table
+from codegen_async.batch.texts import NoTextError, read_text
+from codegen_async.codegen.images import measure_image
 from codegen_async.errors import InvalidArgumentError
 
-_COLUMNS = ("prompt", "key", *(name for name in Task.__struct_fields__ if name != "prompt"))
+_PIECE = 65536  # bytes
 
-_Line = tuple[int, dict[str, Any]]
+FORMATS = ("jsonl", "json", "csv", "tsv", "txt")
 
-_decode = msgspec.json.Decoder().decode
-_NOT_JSON = (msgspec.MsgspecError, ValueError, RecursionError)
-_MARK = b"\xef\xbb\xbf"  # of a byte order, as some editors and spreadsheets write it at the beginning
-_DIGITS = re.compile("[0-9]{1,100}")  # Python reads no number of thousands of them, and no id has so many
+_READERS = {"jsonl": read_json, "json": read_json, "csv": read_table, "tsv": read_table, "txt": read_lines}
+_SUFFIXES = {f".{name}": name for name in FORMATS} | {".ndjson": "jsonl"}
 
 
-def read_tasks(path: Path) -> Generator[tuple[str, Task]]:
-    """Yield the tasks of a file with their names: their own keys, or `#<file>:<line>`.
+class Line(NamedTuple):
+    """Say what a line of a file asks for.
 
-    A line of a `.jsonl` file is an object with `prompt` and, where wanted, `key`, `images`, `metadata`, `repo_id`,
-    `model`, `agent_type`. A `.csv` file has these as columns, `metadata` as JSON and `images` as a JSON list or a
-    single path; an empty cell is a field that is not given. Empty lines are skipped. Paths of images are taken as
-    `CodegenClient.create_run` takes them.
+    Attributes:
+        number: which line; the first, where it is written on several.
+        key: the key it gives.
+        task: what to create.
+    """
+
+    number: int
+    key: str | None
+    task: Task
+
+
+class Prompts:
+    """Hold what a file of prompts says, and what is wrong with it.
+
+    Attributes:
+        name: the file's, for messages.
+        lines: those that can be right, in order; of several with one key and the same content, the first.
+        extra: the names of fields that are kept for the results and not sent, in order.
+        images: the bytes of each image that was looked at.
+        problems: what cannot be right, each with file, line and field.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.lines: list[Line] = []
+        self.extra: dict[str, None] = {}
+        self.images: dict[str, int] = {}
+        self.problems: list[InvalidArgumentError] = []
+        self._folder = str(folder)
+        self._keys: dict[str, Line] = {}
+
+    def check(self) -> None:
+        """Make sure that nothing is wrong.
+
+        Raises:
+            InvalidArgumentError: the first of the problems.
+        """
+        if self.problems:
+            raise self.problems[0]
+
+    def look_at_images(self, sent: Collection[bytes] = ()) -> None:
+        """Note the images that are not there or are none. Blocking.
+
+        Args:
+            sent: the contents of tasks whose images are not needed any more.
+        """
+        for line in self.lines:
+            if line.task.images and line.task.content() not in sent:
+                self._look(line.number, line.task.arguments()["images"])
+
+    def _look(self, line: int, images: Collection[str]) -> None:
+        for index, image in enumerate(images):
+            try:
+                self.images[image] = self.images.get(image) or measure_image(f"images[{index}]", image)
+            except InvalidArgumentError as error:
+                self.report(line, error.field, error.value, error.expected)
+
+    def named(self) -> Iterator[tuple[str, Task]]:
+        """Yield the tasks with their names: their keys, or `#<file>:<line>`."""
+        for line in self.lines:
+            yield f"#{self.name}:{line.number}" if line.key is None else line.key, line.task
+
+    def report(self, line: int, field: str, value: object, expected: str) -> None:
+        """Note what is wrong with a line."""
+        self.problems.append(InvalidArgumentError(f"{self.name}, line {line}, {field}", value, expected))
+
+    def add(self, number: int, fields: Mapping[str, Any]) -> None:
+        """Take in what a line says."""
+        try:
+            line = self._line(number, fields)
+        except InvalidArgumentError as error:
+            self.report(number, error.field, error.value, error.expected)
+            return
+        earlier = line if line.key is None else self._keys.setdefault(line.key, line)
+        if earlier.task.content() != line.task.content():
+            self.report(number, "key", line.key, f"another key: that of line {earlier.number}, which says otherwise")
+            return
+        if earlier is line:
+            self.lines.append(line)
+        self.extra |= dict.fromkeys(line.task.extra or ())
+
+    def _line(self, number: int, fields: Mapping[str, Any]) -> Line:
+        given = _given(fields)
+        extra = {name: given.pop(name) for name in list(given) if name not in FIELDS}
+        asked = {name: value for name, value in given.items() if value is not None}
+        key = asked.pop("key", None)
+        task = Task.checked(asked.pop("prompt", None), **asked, folder=self._folder, extra=extra or None)
+        return Line(number, None if key is None else check_name(key), task)
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields under the names by which they are known."""
+    given: dict[str, Any] = {}
+    for name, value in fields.items():
+        own = known(name) or name
+        if own in given:
+            raise InvalidArgumentError(name, value, f"{own} once")
+        given[own] = value
+    for name, value in given.items():
+        if name not in FIELDS and (field := meant(name, given)) is not None:
+            raise InvalidArgumentError(name, value, correction(field))
+    return given
+
+
+def read_prompts(path: Path, *, kind: str | None = None) -> Prompts:
+    """Read a file of prompts.
+
+    A `.jsonl` or `.json` file has objects, one a line, one after the other or in an array, with `prompt` and, where
+    wanted, `key`, `images`, `metadata`, `repo_id`, `model`, `agent_type`. A `.csv` or `.tsv` file has these as columns,
+    separated by commas, semicolons, tabs or bars, `metadata` as JSON and `images` as a JSON list or a single path. A
+    `.txt` file has a prompt a line. Blank lines, rows and columns of nothing and empty cells are skipped. Paths of
+    images are taken from the folder of the file. What names are understood is told in `batch.columns`.
+
+    Args:
+        path: the file, or a pipe.
+        kind: one of `FORMATS`. Default: by the file's suffix; for a pipe, and a file of another suffix that is no
+            prose, by what it begins with.
 
     Raises:
-        InvalidArgumentError: a line cannot be right; names file, line and field.
+        InvalidArgumentError: it cannot be read at all, or it cannot be told what it is. What is wrong with its lines
+            is in `problems`.
     """
-    readers = {".jsonl": _read_json_lines, ".csv": _read_csv}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise InvalidArgumentError("path", str(path), "a .jsonl or .csv file")
     try:
         path.name.encode()  # items without a key are called by it
-        for line, fields in reader(path):
-            yield _named_task(path, line, fields)
-    except InvalidArgumentError:
-        raise
-    except (OSError, ValueError) as exc:
-        raise InvalidArgumentError("path", str(path), f"a readable file ({_reason(exc)})") from None
+        with path.open("rb", buffering=0) as file:
+            # Piece by piece: to read all at once goes on from a signal to the next piece, which may never come.
+            content = b"".join(iter(lambda: file.read(_PIECE), b""))
+    except (OSError, ValueError) as error:
+        raise InvalidArgumentError("path", str(path), f"a readable file ({_reason(error)})") from None
+    return parse_prompts(content, path.name, path.parent.absolute(), kind=kind or _SUFFIXES.get(path.suffix.lower()))
+
+
+def parse_prompts(content: bytes, name: str, folder: Path, *, kind: str | None = None) -> Prompts:
+    """Read prompts from the content of a file; see `read_prompts`.
+
+    Args:
+        content: what was read.
+        name: what the file is called.
+        folder: where images with relative paths are.
+        kind: one of `FORMATS`. Default: by what it begins with.
+
+    Raises:
+        InvalidArgumentError: it cannot be told what it is.
+    """
+    prompts = Prompts(name, folder)
+    try:
+        text = read_text(content)
+    except NoTextError as error:
+        prompts.report(error.line, "encoding", error.found, "UTF-8 text; save it as that")
+        return prompts
+    for number, fields in _READERS[kind or _guess(name, text)](text, prompts.report):
+        prompts.add(number, fields)
+    return prompts
+
+
+def _guess(name: str, text: str) -> str:
+    if text.lstrip()[:1] in ("", "{", "["):
+        return "jsonl"
+    if has_heading(text):
+        return "csv"
+    raise InvalidArgumentError("path", name, f"a file whose name ends with .{', .'.join(FORMATS)}, or its format")
 
 
 def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, UnicodeEncodeError):
         return "its name is not UTF-8"
-    if isinstance(error, UnicodeDecodeError):
-        return "not UTF-8"
     return str(error.strerror if isinstance(error, OSError) else error)  # a path with a null character in it
-
-
-def _named_task(path: Path, line: int, fields: Mapping[str, Any]) -> tuple[str, Task]:
-    try:
-        if unknown := set(fields) - set(_COLUMNS):
-            raise InvalidArgumentError(min(unknown), fields[min(unknown)], f"a field of {', '.join(_COLUMNS)}")
-        given = {name: value for name, value in fields.items() if value is not None}
-        key = given.pop("key", None)
-        name = f"#{path.name}:{line}" if key is None else check_name(key)
-        return name, Task.checked(given.pop("prompt", None), **given)
-    except InvalidArgumentError as exc:
-        raise _at(path, line, exc) from None
-
-
-def _read_json_lines(path: Path) -> Iterator[_Line]:
-    with path.open("rb") as file:
-        for line, text in enumerate(file, 1):
-            content = text.removeprefix(_MARK) if line == 1 else text
-            if not content.strip():
-                continue
-            try:
-                fields = _decode(content)
-            except _NOT_JSON as exc:
-                raise _bad(path, line, "line", content[:40], f"JSON ({exc})") from None
-            if not isinstance(fields, dict):
-                raise _bad(path, line, "line", content[:40], "a JSON object")
-            yield line, fields
-
-
-def _read_csv(path: Path) -> Iterator[_Line]:
-    with path.open(encoding="utf-8-sig", newline="") as file:  # without the mark
-        rows = csv.reader(file, strict=True)
-        header: list[str] | None = None
-        while True:
-            line = rows.line_num + 1
-            try:
-                row = next(rows, None)
-            except csv.Error as exc:
-                raise _bad(path, line, "line", "", f"CSV ({exc})") from None
-            if row is None:
-                return
-            if header is None:
-                header = _check_header(path, line, row)
-            elif row:
-                yield line, _csv_fields(path, line, header, row)
-
-
-def _check_header(path: Path, line: int, row: list[str]) -> list[str]:
-    header = [cell.strip() for cell in row]
-    for name in header:
-        if name not in _COLUMNS or header.count(name) > 1:
-            raise _bad(path, line, "header", name, f"each of {', '.join(_COLUMNS)} at most once")
-    if "prompt" not in header:
-        raise _bad(path, line, "header", ",".join(header), "a column prompt")
-    return header
-
-
-def _csv_fields(path: Path, line: int, header: list[str], row: list[str]) -> dict[str, Any]:
-    if len(row) != len(header):
-        raise _bad(path, line, "line", f"{len(row)} cells", f"{len(header)} cells, as the header has")
-    given = {name: cell for name, cell in zip(header, row, strict=True) if cell}
-    return {name: _csv_value(path, line, name, cell) for name, cell in given.items()}
-
-
-def _csv_value(path: Path, line: int, name: str, cell: str) -> Any:
-    if name == "repo_id":
-        return int(cell) if _DIGITS.fullmatch(cell) else cell
-    if name == "images" and not cell.startswith("["):
-        return [cell]
-    if name in ("images", "metadata"):
-        try:
-            return _decode(cell)
-        except _NOT_JSON as exc:
-            raise _bad(path, line, name, cell, f"JSON ({exc})") from None
-    return cell
-
-
-def _bad(path: Path, line: int, field: str, value: object, expected: str) -> InvalidArgumentError:
-    return _at(path, line, InvalidArgumentError(field, value, expected))
-
-
-def _at(path: Path, line: int, error: InvalidArgumentError) -> InvalidArgumentError:
-    return InvalidArgumentError(f"{path.name}, line {line}, {error.field}", error.value, error.expected)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -287,6 +288,10 @@ class Journal:
         """Return how many items are in each state."""
         return await self._committer.read(_counts)
 
+    async def sent(self) -> Counter[bytes]:
+        """Return the contents of the tasks that have a run, or may have one."""
+        return await self._committer.read(_sent)
+
     # -- helpers
 
     async def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
@@ -364,6 +369,16 @@ def read_counts(path: Path) -> dict[State, int]:
         return _counts(connection)
 
 
+def read_sent(path: Path) -> Counter[bytes]:
+    """Return the contents of the tasks of a journal that have a run, or may have one. Blocking.
+
+    Raises:
+        JournalError: there is no such journal, or it cannot be read.
+    """
+    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+        return _sent(connection)
+
+
 def read_outcomes(path: Path) -> Generator[Outcome]:
     """Yield where every item of a journal stands, in order. Blocking; works while it is being run.
 
@@ -438,6 +453,11 @@ def _move(connection: sqlite3.Connection, statement: str, values: Sequence[objec
 def _counts(connection: sqlite3.Connection) -> dict[State, int]:
     rows = connection.execute("SELECT state, count(*) FROM items GROUP BY state").fetchall()
     return dict.fromkeys(State, 0) | {State(state): count for state, count in rows}
+
+
+def _sent(connection: sqlite3.Connection) -> Counter[bytes]:
+    rows = connection.execute("SELECT task FROM items WHERE state NOT IN ('planned', 'rejected')")
+    return Counter(decode_task(task).content() for (task,) in rows)
 
 
 def _encoded(run: AgentRun | None) -> bytes | None:

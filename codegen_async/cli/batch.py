@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -22,60 +22,98 @@ app: App = App(
     help_epilogue="Example:\n  codegen-async batch run docs/examples/prompts.jsonl --simulate",
 )
 
-JournalFile = Annotated[Path, Parameter(name="JOURNAL", help="The journal of the batch.")]
+JournalFile = Annotated[Path, Parameter(name="JOURNAL", help="The journal of the batch, or its file of prompts.")]
+PromptsFile = Annotated[
+    Path, Parameter(name="FILE", help="The prompts; - for the standard input.", allow_leading_hyphen=True)
+]
+InputFormat = Annotated[
+    Literal["jsonl", "json", "csv", "tsv", "txt"] | None,
+    Parameter(name="--format", help="What FILE is. Default: as its name or beginning says."),
+]
 
 
 @app.command(
     help_epilogue="""\
-A line of a .jsonl file is an object with "prompt" and, where wanted, "key",
-"images", "metadata", "repo_id", "model", "agent_type"; a .csv file has these
-as columns. The journal remembers what was done: after an interruption, the
-same command goes on. Ctrl-C creates no more and waits for what runs; a second
-one leaves at once, as SIGTERM does. Nothing is lost either way.
+Prompts come from objects with "prompt" and, where wanted, "key", "images",
+"metadata", "repo_id", "model", "agent_type" (.jsonl, .json), from a table with
+these as columns (.csv, .tsv), or from a text with one a line (.txt). Other
+fields and columns come out with the results. Images are looked for in the
+folder of the file. The journal remembers what was done: after an interruption,
+the same command goes on; so does it with the journal itself as FILE.
+Ctrl-C creates no more and waits for what runs; a second one leaves at once, as
+SIGTERM does. Nothing is lost either way.
 
 Prints a line for each prompt that is done: key, run, status, seconds, summary.
 The exit code is 3 if one ended badly, else 7 if one needs a person.
 
 Examples:
   codegen-async batch run docs/examples/prompts.jsonl --simulate
-  codegen-async batch run prompts.csv --max-active 20 --jsonl > outcomes.jsonl"""
+  codegen-async batch run prompts.csv --max-active 20
+  jq -c '.[]' tasks.json | codegen-async batch run - --journal tasks.db"""
 )
 def run(
-    file: Annotated[Path, Parameter(help="A .jsonl or .csv file.")],
+    file: PromptsFile,
     /,
     *,
     journal: Annotated[Path | None, Parameter(help="Where to remember. Default: FILE.db")] = None,
+    kind: InputFormat = None,
+    dry_run: Annotated[bool, Parameter(help="Only check the file, as `batch check` does.")] = False,
     limits: Limits = UNLIMITED,
     connection: Connection = HERE,
     display: Display = PLAIN,
 ) -> Exit:
     """Make each prompt of a file into a run, and wait for all of them."""
     import tempfile
-    from collections import deque
 
-    from codegen_async.batch.inputs import read_tasks
     from codegen_async.cli.driving import Drive
+    from codegen_async.cli.filling import Filling
+    from codegen_async.cli.output import Output
     from codegen_async.cli.targets import execute_on
 
-    deque(read_tasks(file), maxlen=0)  # a file that cannot be right leaves no journal behind
+    if dry_run:
+        return check(file, journal=journal, kind=kind, display=display)
+    if connection.simulate and journal is not None:
+        raise UsageError("--simulate keeps no journal, as its runs are gone when it ends")
+    filling = Filling(file, kind, journal, simulated=connection.simulate)
+    filling.tell(Output(display))
 
     def drive(path: Path) -> Exit:
-        async def fill(batch: Batch) -> None:
-            await batch.add_file(file)
-
         def again() -> str:
             options = (*limits.words(), *connection.words(), *display.words())
             # With a simulation its journal goes as well.
-            return "" if connection.simulate else command("batch", "run", file, "--journal", path, *options)
+            return "" if connection.simulate else filling.again(path, options)
 
-        return execute_on(connection, display, Drive(path, fill, again, limits))
+        return execute_on(connection, display, Drive(path, filling, again, limits))
 
-    if not connection.simulate:
-        return drive(journal or Path(f"{file}.db"))
-    if journal is not None:
-        raise UsageError("--simulate keeps no journal, as its runs are gone when it ends")
+    if filling.journal is not None:
+        return drive(filling.journal)
     with tempfile.TemporaryDirectory(prefix="codegen-async-") as directory:
         return drive(Path(directory) / "journal.db")
+
+
+@app.command(
+    help_epilogue="""\
+Reads all lines, looks at all images, and says how many runs are still to be
+created and how long that takes at the limit. Asks no server and needs no token.
+All that is wrong is told, each with file and line; the exit code is then 2.
+
+Examples:
+  codegen-async batch check docs/examples/prompts.jsonl
+  codegen-async batch check prompts.csv --json"""
+)
+def check(
+    file: PromptsFile,
+    /,
+    *,
+    journal: Annotated[Path | None, Parameter(help="What was done already. Default: FILE.db, if there.")] = None,
+    kind: InputFormat = None,
+    display: Display = PLAIN,
+) -> Exit:
+    """Check a file of prompts before anything is sent."""
+    from codegen_async.cli.checking import check as show
+    from codegen_async.cli.filling import read_file
+
+    return show(read_file(file, kind), journal or Path(f"{file}.db"), display)
 
 
 @app.command(
@@ -157,7 +195,8 @@ def retry(
     from codegen_async.cli.retrying import choose, left
     from codegen_async.cli.targets import execute_on
 
-    chosen = choose(existing(journal), keys, failed=failed)
+    journal = existing(journal)
+    chosen = choose(journal, keys, failed=failed)
 
     async def fill(batch: Batch) -> None:
         await batch.retry(*chosen)
@@ -190,7 +229,7 @@ def audit(journal: JournalFile, /, *, server: RealServer = REAL, display: Displa
     from codegen_async.cli.inputs import existing
     from codegen_async.cli.targets import execute_on
 
-    existing(journal)  # one that is not there must not be made
+    journal = existing(journal)  # one that is not there must not be made
 
     async def work(session: Session[CodegenClient]) -> Exit:
         async with Batch(session.client, journal) as batch:

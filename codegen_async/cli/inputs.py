@@ -13,6 +13,7 @@ from codegen_async.cli.errors import CommandError, UsageError
 from codegen_async.errors import clean
 
 STDIN = "-"
+_DATABASE = b"SQLite format 3\0"
 
 _PIECE = 65536  # bytes
 
@@ -65,11 +66,14 @@ def read_metadata(given: str | None) -> dict[str, Any] | None:
 
 
 def existing(journal: Path) -> Path:
-    """Return the path of a journal if there is one.
+    """Return the path of a journal if there is one, or of the journal beside a file of prompts.
 
     Raises:
         CommandError: there is none.
     """
+    beside = Path(f"{journal}.db")
+    if is_journal(beside) and not is_journal(journal):
+        return beside
     if not journal.is_file():
         raise CommandError(
             f"{journal}: there is no such journal", "the journal of a batch is FILE.db, or as --journal said"
@@ -77,21 +81,42 @@ def existing(journal: Path) -> Path:
     return journal
 
 
+def is_journal(path: Path) -> bool:
+    """Whether a database is there, as every journal is one."""
+    try:
+        if not path.is_file():  # to look into a pipe would take from it
+            return False
+        with path.open("rb") as file:
+            return file.read(len(_DATABASE)) == _DATABASE
+    except (OSError, ValueError):  # a path with a null character in it
+        return False
+
+
 def _read(file: Path | None) -> str:
     try:
-        if file is None:
-            if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - so it is where the shell has closed it
-                raise UsageError("standard input is closed")
-            return _whole(sys.stdin.buffer)
-        with file.open("rb") as stream:
-            return _whole(stream)
+        return read_bytes(file).decode("utf-8")
     except UnicodeDecodeError:
         raise UsageError(f"{file or 'standard input'} is not UTF-8 text") from None
+
+
+def read_bytes(file: Path | None) -> bytes:
+    """Return what a file holds, or the standard input.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        if file is not None:
+            with file.open("rb") as stream:
+                return _whole(stream)
+        if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - so it is where the shell has closed it
+            raise UsageError("standard input is closed")
+        return _whole(sys.stdin.buffer)
     except (OSError, ValueError) as error:  # a path with a null character in it
         reason = error.strerror if isinstance(error, OSError) else error
         raise UsageError(f"{file or 'standard input'} cannot be read: {reason}") from None
 
 
-def _whole(stream: BinaryIO) -> str:
+def _whole(stream: BinaryIO) -> bytes:
     # Piece by piece: to read all at once goes on from a signal to the next piece, which may never come.
-    return b"".join(iter(lambda: os.read(stream.fileno(), _PIECE), b"")).decode("utf-8")
+    return b"".join(iter(lambda: os.read(stream.fileno(), _PIECE), b""))

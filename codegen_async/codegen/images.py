@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import contextlib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +21,7 @@ _IMAGE_STARTS = {
     b"GIF87a": "image/gif",
     b"GIF89a": "image/gif",
 }
+_START = 12  # bytes that tell the kind
 
 
 def check_images(images: object) -> tuple[str, ...]:
@@ -60,12 +62,35 @@ def _is_data(image: str) -> bool:
 async def _read_image(field: str, image: str) -> str:
     if _is_data(image):
         return _check_data_uri(field, image)
-    try:
+    with _readable(field, image):
         content = await asyncio.to_thread(Path(image).read_bytes)
+    return f"data:{_image_type(field, image, content)};base64,{base64.b64encode(content).decode()}"
+
+
+def measure_image(field: str, image: str) -> int:
+    """Return how many bytes an image has, from a look at its beginning. Blocking.
+
+    Raises:
+        InvalidArgumentError: as `read_images` would.
+    """
+    if _is_data(image):
+        return len(_check_data_uri(field, image))
+    with _readable(field, image):
+        if not Path(image).is_file() and Path(image).exists():
+            raise OSError(0, "no file")  # to open a pipe could wait for ever
+        with Path(image).open("rb") as file:
+            start, size = file.read(_START), os.fstat(file.fileno()).st_size
+    _image_type(field, image, start)
+    return size
+
+
+@contextlib.contextmanager
+def _readable(field: str, image: str) -> Generator[None]:
+    try:
+        yield
     except (OSError, ValueError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
         raise InvalidArgumentError(field, image, f"a readable file ({reason})") from None
-    return f"data:{_image_type(field, image, content)};base64,{base64.b64encode(content).decode()}"
 
 
 def _check_data_uri(field: str, uri: str) -> str:

@@ -9,7 +9,6 @@ import pytest
 
 from codegen_async import AgentRun, InvalidArgumentError, PullRequest
 from codegen_async.batch.batch import export_journal
-from codegen_async.batch.inputs import read_tasks
 from codegen_async.batch.items import Outcome, State, Task
 from codegen_async.batch.results import export
 from codegen_async.testing import CodegenServer
@@ -24,105 +23,6 @@ def write(path: Path, content: str) -> Path:
 
 
 # -- in
-
-
-def test_json_lines_are_read_field_by_field(tmp_path: Path) -> None:
-    lines = [
-        '{"prompt": "one"}',
-        "",
-        (
-            '{"prompt": "zwei äöü", "key": "k", "images": ["a.png"], "metadata": {"x": [1, null]}, "repo_id": 7, '
-            '"model": "m", "agent_type": "codegen"}'
-        ),
-        '{"prompt": "three", "model": null}',
-    ]
-    path = write(tmp_path / "in.jsonl", "\n".join(lines))
-    full = Task(
-        prompt="zwei äöü", images=("a.png",), metadata={"x": [1, None]}, repo_id=7, model="m", agent_type="codegen"
-    )
-    assert list(read_tasks(path)) == [
-        ("#in.jsonl:1", Task(prompt="one")),
-        ("k", full),
-        ("#in.jsonl:4", Task(prompt="three")),
-    ]
-
-
-def test_csv_is_read_column_by_column(tmp_path: Path) -> None:
-    content = (
-        "\ufeffkey,prompt,repo_id,images,metadata\r\n"
-        'a,"two\r\nlines, and ""quotes""",7,,\r\n'
-        "\r\n"
-        ',plain,,shot.png,"{""x"": 1}"\r\n'
-        ',last,,"[""a.png"", ""b.png""]",\r\n'
-    )
-    path = write(tmp_path / "in.CSV", content)
-    assert list(read_tasks(path)) == [
-        ("a", Task(prompt='two\r\nlines, and "quotes"', repo_id=7)),
-        ("#in.CSV:5", Task(prompt="plain", images=("shot.png",), metadata={"x": 1})),
-        ("#in.CSV:6", Task(prompt="last", images=("a.png", "b.png"))),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "place"),
-    [
-        ("in.jsonl", '{"prompt": "a"}\n{"prompt": 5}', "in.jsonl, line 2, prompt"),
-        ("in.jsonl", '{"key": "a"}', "in.jsonl, line 1, prompt"),
-        ("in.jsonl", '{"prompt": "a", "promt": "b"}', "in.jsonl, line 1, promt"),
-        ("in.jsonl", '{"prompt": "a", "repo_id": "7"}', "in.jsonl, line 1, repo_id"),
-        ("in.jsonl", '{"prompt": "a", "key": "#1"}', "in.jsonl, line 1, key"),
-        ("in.jsonl", '{"prompt": "a", "images": "a.png"}', "in.jsonl, line 1, images"),
-        ("in.jsonl", '{"prompt": "a", "metadata": []}', "in.jsonl, line 1, metadata"),
-        ("in.jsonl", '{"prompt": "a"}\n\n["a"]', "in.jsonl, line 3, line"),
-        ("in.jsonl", '{"prompt": "a"', "in.jsonl, line 1, line"),
-        ("in.jsonl", '{"prompt": "a"}\n\ufeff{"prompt": "b"}', "in.jsonl, line 2, line"),
-        ("in.jsonl", '{"prompt": "a", "repo_id": ' + "1" * 5000 + "}", "in.jsonl, line 1, line"),
-        ("in.csv", "prompt,repo_id\na," + "1" * 5000 + "\n", "in.csv, line 2, repo_id"),
-        ("in.csv", "prompt,metadata\na," + "1" * 5000 + "\n", "in.csv, line 2, metadata"),
-        ("in.jsonl", "[" * 100_000, "in.jsonl, line 1, line"),
-        ("in.csv", "prompt\n\n \n", "in.csv, line 3, prompt"),
-        ("in.csv", "prompt,repo_id\na,x\n", "in.csv, line 2, repo_id"),
-        ("in.csv", "prompt,metadata\na,{\n", "in.csv, line 2, metadata"),
-        ("in.csv", "prompt,images\na,[\n", "in.csv, line 2, images"),
-        ("in.csv", "prompt,model\na\n", "in.csv, line 2, line"),
-        ("in.csv", "prompt,mdoel\na,b\n", "in.csv, line 1, header"),
-        ("in.csv", "prompt,prompt\na,b\n", "in.csv, line 1, header"),
-        ("in.csv", "key\na\n", "in.csv, line 1, header"),
-        ("in.csv", 'prompt\n"a\n', "in.csv, line 2, line"),
-        ("in.txt", "a\n", "path"),
-    ],
-)
-def test_a_line_that_cannot_be_right_is_named(tmp_path: Path, name: str, content: str, place: str) -> None:
-    path = write(tmp_path / name, content)
-    with pytest.raises(InvalidArgumentError) as caught:
-        list(read_tasks(path))
-    assert caught.value.field == place
-
-
-@pytest.mark.parametrize("name", ["in.csv", "in.jsonl"])
-def test_a_file_that_is_not_utf_8_is_refused(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(b'prompt\n{"prompt": "\xe4"}\n' if name == "in.csv" else b'{"prompt": "\xe4"}\n')
-    with pytest.raises(InvalidArgumentError):
-        list(read_tasks(path))
-
-
-def test_a_mark_at_the_beginning_of_json_lines_is_no_part_of_them(tmp_path: Path) -> None:
-    path = write(tmp_path / "in.jsonl", '\ufeff{"prompt": "a"}\n')
-    assert list(read_tasks(path)) == [("#in.jsonl:1", Task(prompt="a"))]
-
-
-@pytest.mark.parametrize("name", ["\udcff.jsonl", "\udcff.csv", "a\0.jsonl"])
-def test_a_file_whose_name_cannot_be_one_is_refused(tmp_path: Path, name: str) -> None:
-    if "\0" not in name:
-        write(tmp_path / name, '{"prompt": "a"}\n')
-    with pytest.raises(InvalidArgumentError, match="a readable file"):
-        list(read_tasks(tmp_path / name))
-
-
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match="No such file"):
-        list(read_tasks(tmp_path / "in.csv"))
 
 
 @pytest.fixture

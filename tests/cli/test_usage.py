@@ -14,6 +14,7 @@ MANY = "9" * 5000  # digits: more than Python reads
 def _a_place_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("good.jsonl").write_text('{"prompt": "x"}\n')
+    Path("wrong.md").write_text("# Some prose\n")
     Path("bad.jsonl").write_text('{"prompt": "x"}\n{"prompt": ""}\n')
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     monkeypatch.setenv("CODEGEN_ORG_ID", "323")
@@ -56,7 +57,11 @@ def _a_place_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("watch --recent 0", "recent: expected", ""),
         ("batch run", "", "codegen-async batch run --help"),
         ("batch run missing.jsonl", "path: expected a readable file (No such file", ""),
-        ("batch run wrong.txt", "path: expected a .jsonl or .csv file", ""),
+        ("batch run wrong.md", "path: expected a file whose name ends with .jsonl, ", ""),
+        ("batch run --simulat good.jsonl", "Unused Tokens", ""),
+        ("batch run --simulat", "unknown option or file: --simulat", "./-"),
+        ("batch run -", "prompts that come through a pipe have no place", "give --journal PATH"),
+        ("batch run good.jsonl --format nope", "Invalid value", "codegen-async batch run --help"),
         ("batch run bad.jsonl", "bad.jsonl, line 2, prompt: expected a text", ""),
         ("batch run good.jsonl --simulate --journal y", "--simulate keeps no journal", ""),
         ("batch run good.jsonl --max-attempts 0", "max_attempts: expected", ""),

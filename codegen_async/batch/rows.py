@@ -1,0 +1,227 @@
+"""Read rows of fields from text: JSON, tables, or a prompt a line. Pure.
+
+Each row is given with the number of the line on which it begins. What is wrong is reported with its line, and reading
+goes on where it can, so that all of it can be told at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from codegen_async.batch.columns import FIELDS, correction, known, meant
+
+Row = tuple[int, Mapping[str, Any]]
+Report = Callable[[int, str, object, str], None]
+"""Takes a line, the field in it, its value, and what was expected."""
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+_Value = tuple[int, Any]  # and where it begins
+_JSON: Final = json.JSONDecoder(parse_constant=_refuse)
+_BLANK: Final = re.compile(r"\s*")
+_LINE_END: Final = re.compile("\r\n|\r|\n")
+_SEPARATOR: Final = re.compile('"?sep=(.)"?(?:\r\n|\r|\n)', re.IGNORECASE)  # how spreadsheets are told of it
+_DELIMITERS: Final = ",;\t|"
+_DIGITS: Final = re.compile("([0-9]{1,100})(?:[.,]0+)?")  # Python reads no thousands of them; some programs add .0
+
+
+def read_json(text: str, report: Report) -> Iterator[Row]:
+    """Read objects: one a line, one after the other, or in an array. A text instead of an object is a prompt."""
+    text = _LINE_END.sub("\n", text)  # they mean nothing inside JSON
+    start = _skip(text, 0)
+    values = _read_array(text, start, report) if text.startswith("[", start) else _read_stream(text, start, report)
+    line, seen = 1, 0
+    for position, value in values:
+        line += text.count("\n", seen, position)
+        seen = position
+        if isinstance(value, str | dict):
+            yield line, {"prompt": value} if isinstance(value, str) else value
+        else:
+            report(line, "line", _start(text, position), "a JSON object")
+
+
+def _read_stream(text: str, position: int, report: Report) -> Iterator[_Value]:
+    while position < len(text):
+        if (decoded := _decode(text, position, report)) is None:
+            position = _next_line(text, position)
+        else:
+            yield position, decoded[0]
+            position = decoded[1]
+        position = _skip(text, position)
+
+
+def _read_array(text: str, position: int, report: Report) -> Iterator[_Value]:
+    position = _skip(text, position + 1)
+    while not text.startswith("]", position):
+        if (decoded := _decode(text, position, report)) is None:
+            return  # nobody can say where the next one begins
+        yield position, decoded[0]
+        position = _skip(text, decoded[1])
+        if text.startswith(",", position):
+            position = _skip(text, position + 1)
+        elif not text.startswith("]", position):
+            report(_line(text, position), "line", _start(text, position), "a comma or ] after an element of the array")
+            return
+    rest = _skip(text, position + 1)
+    if rest < len(text):
+        report(_line(text, rest), "line", _start(text, rest), "nothing after the array")
+
+
+def _decode(text: str, position: int, report: Report) -> tuple[Any, int] | None:
+    """Return the value that begins there, and where it ends; None after reporting that there is none."""
+    try:
+        return _JSON.raw_decode(text, position)
+    except (ValueError, RecursionError) as error:  # ValueError: also for numbers of thousands of digits
+        report(_line(text, position), "line", _start(text, position), f"JSON ({_reason(error)})")
+        return None
+
+
+def read_lines(text: str, report: Report) -> Iterator[Row]:
+    """Read a prompt from each line that is not blank."""
+    del report  # nothing can be wrong
+    for line, content in enumerate(_LINE_END.split(text), 1):
+        if content.strip():
+            yield line, {"prompt": content.strip()}
+
+
+def read_table(text: str, report: Report) -> Iterator[Row]:
+    """Read rows below a heading. Rows and columns of nothing are left out, and so is an empty cell."""
+    table = _Table.open(text)
+    header: _Header | None = None
+    for line, cells in table.rows(report):
+        if not any(cell.strip() for cell in cells):
+            continue
+        if header is None:
+            header = _Header.read(line, cells, report)
+            if header is None:
+                return
+        elif fields := header.fields(line, cells, report):
+            yield line, fields
+
+
+def has_heading(text: str) -> bool:
+    """Whether text begins as a table of prompts."""
+    return "prompt" in map(known, _Table.open(text).heading)
+
+
+class _Table(NamedTuple):
+    text: str
+    delimiter: str
+    first: int  # line
+    heading: Sequence[str]
+
+    @classmethod
+    def open(cls, text: str) -> _Table:
+        """Find out what separates the cells: that by which there is a prompt, or else the most columns."""
+        if told := _SEPARATOR.match(text):
+            return cls(text[told.end() :], told[1], 2, ()).with_heading()
+        tables = [cls(text, delimiter, 1, ()).with_heading() for delimiter in _DELIMITERS]
+        return max(tables, key=lambda table: ("prompt" in map(known, table.heading), len(table.heading)))
+
+    def with_heading(self) -> _Table:
+        rows = self.rows(_ignore)
+        return self._replace(heading=next((cells for _, cells in rows if any(map(str.strip, cells))), ()))
+
+    def rows(self, report: Report) -> Iterator[tuple[int, Sequence[str]]]:
+        reader = csv.reader(io.StringIO(self.text, newline=""), delimiter=self.delimiter, strict=True)
+        while True:
+            line = reader.line_num + self.first
+            try:
+                cells = next(reader, None)
+            except csv.Error as error:
+                report(line, "line", "", f"CSV ({error})")
+                return
+            if cells is None:
+                return
+            yield line, cells
+
+
+def _ignore(line: int, field: str, value: object, expected: str) -> None:
+    """Report nothing: whoever reads the rows will."""
+
+
+class _Header(NamedTuple):
+    names: Sequence[str]
+
+    @classmethod
+    def read(cls, line: int, cells: Sequence[str], report: Report) -> _Header | None:
+        """Return the heading, without columns of nothing at its end; None if it cannot be right."""
+        names = [known(cell) or cell.strip() for cell in cells]
+        while not names[-1]:
+            names.pop()
+        wrong = [
+            (name, correction(field))
+            for name in names
+            if name not in FIELDS and (field := meant(name, names)) is not None
+        ]
+        wrong += [(name, "each column once") for name in dict.fromkeys(names) if name and names.count(name) > 1]
+        if "prompt" not in names and not wrong:
+            wrong.append((", ".join(names), "a column prompt"))
+        for name, expected in wrong:
+            report(line, "header", name, expected)
+        return None if wrong else cls(names)
+
+    def fields(self, line: int, cells: Sequence[str], report: Report) -> Mapping[str, Any] | None:
+        """Return what the cells of a row say; None if they cannot be right."""
+        count = len(self.names)
+        if len(cells) < count:
+            report(line, "line", f"{len(cells)} cells", f"{count} cells, as the header has")
+            return None
+        names = [*self.names, *[""] * (len(cells) - count)]
+        fields: dict[str, Any] = {}
+        for column, (name, cell) in enumerate(zip(names, cells, strict=True), 1):
+            if not cell.strip():
+                continue
+            if not name:
+                report(line, f"column {column}", cell, f"{count} cells, or a name for this column in the header")
+                return None
+            try:
+                fields[name] = _value(name, cell)
+            except (ValueError, RecursionError) as error:
+                report(line, name, cell, f"JSON ({_reason(error)})")
+                return None
+        return fields
+
+
+def _value(name: str, cell: str) -> Any:
+    text = cell.strip()
+    if name == "repo_id":
+        digits = _DIGITS.fullmatch(text)
+        return int(digits[1]) if digits else cell
+    if name == "metadata" or (name == "images" and text.startswith("[")):
+        return json.loads(text, parse_constant=_refuse)  # the whole of it
+    if name == "images":
+        return [text]
+    return text if name in FIELDS and name != "prompt" else cell
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg}, line {error.lineno}, column {error.colno}"
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
+
+
+def _skip(text: str, position: int) -> int:
+    found = _BLANK.match(text, position)
+    return len(text) if found is None else found.end()
+
+
+def _line(text: str, position: int) -> int:
+    return text.count("\n", 0, position) + 1
+
+
+def _next_line(text: str, position: int) -> int:
+    end = text.find("\n", position)
+    return len(text) if end < 0 else end + 1
+
+
+def _start(text: str, position: int) -> str:
+    return text[position : _next_line(text, position)].strip()[:40]

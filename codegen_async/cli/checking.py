@@ -1,0 +1,101 @@
+"""Tell what a file of prompts comes to before anything is sent."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+
+from codegen_async.batch.inputs import Prompts
+from codegen_async.batch.journal import read_sent
+from codegen_async.cli.errors import CommandError, Exit
+from codegen_async.cli.live import duration
+from codegen_async.cli.options import Display
+from codegen_async.cli.output import Output
+from codegen_async.cli.streams import complain
+from codegen_async.codegen.client import RATES
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file of prompts comes to.
+
+    Attributes:
+        prompts: lines that can be right.
+        keys: how many of them have a key.
+        equal: how many without a key say what an earlier one says; each is made a run of its own.
+        longest: characters of the longest prompt.
+        images: images that are there.
+        image_bytes: their sizes in all.
+        extra: fields that are kept for the results and not sent.
+        creates: runs that are still to be created.
+        seconds: until the last of them can be, at the API's limit.
+        problems: what cannot be right, each with file, line and field.
+    """
+
+    prompts: int
+    keys: int
+    equal: int
+    longest: int
+    images: int
+    image_bytes: int
+    extra: tuple[str, ...]
+    creates: int
+    seconds: float
+    problems: tuple[str, ...]
+
+
+def check(prompts: Prompts, journal: Path | None, display: Display) -> Exit:
+    """Show what a file of prompts comes to, and all that is wrong with it.
+
+    Args:
+        prompts: what it says.
+        journal: what was done of it already, if such a file is there.
+        display: how it is shown.
+
+    Raises:
+        JournalError: the journal cannot be read.
+    """
+    output = Output(display)
+    report = _report(prompts, read_sent(journal) if journal is not None and journal.is_file() else Counter())
+    if output.structured:
+        output.document(report)
+    else:
+        output.table(("WHAT", "FOUND"), _rows(report), whole=True)
+    for problem in report.problems:
+        complain(CommandError(problem))
+    return Exit.USAGE if report.problems else Exit.OK
+
+
+def _report(prompts: Prompts, sent: Counter[bytes]) -> Report:
+    prompts.look_at_images(sent)
+    contents = Counter(line.task.content() for line in prompts.lines)
+    keyless = Counter(line.task.content() for line in prompts.lines if line.key is None)
+    creates = (contents - sent).total()
+    rate = RATES["create"]
+    return Report(
+        prompts=len(prompts.lines),
+        keys=len(prompts.lines) - keyless.total(),
+        equal=keyless.total() - len(keyless),
+        longest=max((len(line.task.prompt) for line in prompts.lines), default=0),
+        images=len(prompts.images),
+        image_bytes=sum(prompts.images.values()),
+        extra=tuple(prompts.extra),
+        creates=creates,
+        seconds=max(0, math.ceil(creates / rate.limit) - 1) * rate.period,
+        problems=tuple(map(str, prompts.problems)),
+    )
+
+
+def _rows(report: Report) -> list[tuple[str, str]]:
+    rate = RATES["create"]
+    last = f"the last after {duration(report.seconds)}, at {rate.limit} in {rate.period:g} s"
+    return [
+        ("prompts", f"{report.prompts}, {report.keys} with keys, the longest of {report.longest} characters"),
+        ("equal", f"{report.equal} without a key that say what an earlier one says; each gets a run"),
+        ("images", f"{report.images}, {report.image_bytes} bytes in all"),
+        ("extra", ", ".join(report.extra) or "none"),
+        ("creates", f"{report.creates}; {last}" if report.creates else "none"),
+        ("problems", str(len(report.problems)) if report.problems else "none"),
+    ]

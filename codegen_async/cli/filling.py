@@ -1,0 +1,89 @@
+"""Read the prompts that a batch is filled with, before anything is sent and any journal is made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from codegen_async.batch.batch import Batch
+from codegen_async.batch.inputs import Prompts, parse_prompts, read_prompts
+from codegen_async.batch.journal import read_sent
+from codegen_async.cli.errors import UsageError, command
+from codegen_async.cli.inputs import STDIN, is_journal, read_bytes
+from codegen_async.cli.output import Output
+from codegen_async.errors import clean
+
+
+class Filling:
+    """Fill a batch with the prompts of a file, or with nothing where the file is a journal, to go on with that.
+
+    Args:
+        file: the file, or - for the standard input.
+        kind: what it is; see `read_prompts`.
+        journal: where the batch is remembered, if that was said.
+        simulated: whether it is remembered nowhere.
+
+    Attributes:
+        journal: where it is remembered; None for nowhere.
+
+    Raises:
+        InvalidArgumentError: the file cannot be read, or it cannot be told what it is.
+        UsageError: a line or an image cannot be right, or there is no place for a journal.
+        JournalError: the journal cannot be read.
+    """
+
+    def __init__(self, file: Path, kind: str | None, journal: Path | None, *, simulated: bool) -> None:
+        self._file = file
+        self._prompts: Prompts | None = None
+        self.journal: Path | None = file
+        if simulated or journal is not None or not is_journal(file):
+            self.journal = None if simulated else _place(file, journal)
+            self._prompts = read_file(file, kind)
+            _check(self._prompts, file, self.journal)
+
+    async def __call__(self, batch: Batch) -> None:
+        """Add the prompts."""
+        if self._prompts is not None:
+            await batch.add_prompts(self._prompts)
+
+    def tell(self, output: Output) -> None:
+        """Say what is not sent."""
+        if self._prompts is not None and self._prompts.extra:
+            output.note(f"kept for the results, not sent: {', '.join(self._prompts.extra)}")
+
+    def again(self, journal: Path, options: Iterable[str]) -> str:
+        """Return the command that goes on with the batch, by its journal alone where the file cannot be read again."""
+        words = (self._file, "--journal", journal) if self._prompts and self._file.is_file() else (journal,)
+        return command("batch", "run", *words, *options)
+
+
+def read_file(file: Path, kind: str | None) -> Prompts:
+    """Return what a file of prompts says, or the standard input. Either is read once.
+
+    Raises:
+        InvalidArgumentError: it cannot be read, or it cannot be told what it is.
+        UsageError: the standard input cannot be read, or the file is more likely a mistyped option.
+    """
+    if str(file).startswith(STDIN) and str(file) != STDIN:
+        raise UsageError(f"unknown option or file: {clean(str(file), 60)}", "name such a file as ./-...")
+    if str(file) != STDIN:
+        return read_prompts(file, kind=kind)
+    return parse_prompts(read_bytes(None), "stdin", Path.cwd(), kind=kind)
+
+
+def _check(prompts: Prompts, file: Path, journal: Path | None) -> None:
+    """Make sure that all lines and all images can be right, but for images that were sent already."""
+    prompts.look_at_images(read_sent(journal) if journal is not None and journal.is_file() else ())
+    if prompts.problems:
+        first, *others = prompts.problems
+        more = f"; {len(others)} more like this: {command('batch', 'check', file)}" if others else ""
+        raise UsageError(str(first), f"nothing was sent{more}")
+
+
+def _place(file: Path, given: Path | None) -> Path:
+    """Return where a batch is remembered: as given, else beside its file."""
+    if given is not None:
+        return given
+    if str(file) == STDIN or file.absolute().parts[1:2] in (("dev",), ("proc",)):
+        raise UsageError("prompts that come through a pipe have no place of their own", "give --journal PATH")
+    return Path(f"{file}.db")
