@@ -25,6 +25,7 @@ from codegen_async.batch.runner import Runner
 from codegen_async.batch.sendings import ENDPOINTS
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import ClientClosedError, InvalidArgumentError
+from codegen_async.events import ItemChanged
 
 
 class Batch(anyio.AsyncContextManagerMixin):
@@ -66,6 +67,8 @@ class Batch(anyio.AsyncContextManagerMixin):
             self._journal = journal
             try:
                 with self._noted(journal):
+                    if self._client.reporter.listening:
+                        await journal.watch(self._tell)
                     yield self
                     await self._save_added()
             finally:
@@ -83,6 +86,9 @@ class Batch(anyio.AsyncContextManagerMixin):
                 listeners.append(sendings.note)
                 listening.callback(listeners.remove, sendings.note)
             yield
+
+    def _tell(self, name: str, state: str) -> None:
+        self._client.reporter.tell(ItemChanged(name, state, str(self.path)))
 
     # -- filling it
 

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 
 import anyio
 
+from codegen_async.batch import changes
+from codegen_async.batch.changes import Change
 from codegen_async.batch.schema import explain, explained
 from codegen_async.errors import JournalError
 
@@ -45,6 +47,7 @@ class Committer:
         self._queue: list[tuple[Work[Any], asyncio.Future[Any]]] = []
         self._busy = False
         self._connection: sqlite3.Connection | None = None
+        self._tell: Callable[[str, str], None] | None = None
 
     async def open(self) -> None:
         """Connect.
@@ -66,6 +69,13 @@ class Committer:
                 await self.write(lambda _: None)
         await self._loop.run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
+
+    async def watch(self, tell: Callable[[str, str], None]) -> None:
+        """Call `tell` with the name and the state of every item, and from now on of each that changes."""
+        items = await self.read(changes.watch)
+        self._tell = tell
+        for name, state in items:
+            tell(name, state)
 
     async def read(self, work: Work[T]) -> T:
         """Return what `work` reads. It sees all writes that were committed before."""
@@ -91,9 +101,9 @@ class Committer:
         self._busy = True
         # Not a task: when a program ends, all tasks are cancelled, and this must not be.
         committed = self._loop.run_in_executor(self._thread, self._commit, [work for work, _ in group])
-        committed.add_done_callback(lambda results: self._end([done for _, done in group], results.result()))
+        committed.add_done_callback(lambda outcome: self._end([done for _, done in group], *outcome.result()))
 
-    def _end(self, group: Sequence[asyncio.Future[Any]], results: Sequence[Any]) -> None:
+    def _end(self, group: Sequence[asyncio.Future[Any]], results: Sequence[Any], changed: Sequence[Change]) -> None:
         for done, result in zip(group, results, strict=True):
             if done.done():
                 continue  # its caller was cancelled
@@ -104,6 +114,9 @@ class Committer:
         self._busy = False
         if self._queue:
             self._begin()
+        if self._tell is not None:
+            for name, state in changed:
+                self._tell(name, state)
 
     # -- on the thread
 
@@ -124,17 +137,18 @@ class Committer:
         with explained(self._path):
             return work(self._opened)
 
-    def _commit(self, group: Sequence[Work[Any]]) -> Sequence[Any]:
+    def _commit(self, group: Sequence[Work[Any]]) -> tuple[Sequence[Any], Sequence[Change]]:
         connection = self._opened
         try:
             connection.execute("BEGIN IMMEDIATE")
             results = [_carry_out(work, connection) for work in group]
+            changed = [] if self._tell is None else changes.take(connection)
             connection.execute("COMMIT")
         except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             with contextlib.suppress(sqlite3.Error):  # SQLite may have done it by itself
                 connection.execute("ROLLBACK")
-            return [explain(self._path, exc) if isinstance(exc, sqlite3.Error) else exc for _ in group]
-        return results
+            return [explain(self._path, exc) if isinstance(exc, sqlite3.Error) else exc for _ in group], ()
+        return results, changed
 
 
 def _carry_out(work: Work[T], connection: sqlite3.Connection) -> T | Exception:

@@ -73,6 +73,10 @@ class Journal:
         self.batch_id = meta["batch"]
         self.echoed = bool(meta.get("echoed"))
 
+    async def watch(self, tell: Callable[[str, str], None]) -> None:
+        """Call `tell` with the name and the state of every item, and from now on of each that changes."""
+        await self._committer.watch(tell)
+
     # -- filling it
 
     async def add(self, tasks: Iterable[tuple[str, Task]]) -> None:

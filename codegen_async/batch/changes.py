@@ -1,0 +1,34 @@
+"""Note in a transaction which items change their state, so that it can be told once it is committed.
+
+Triggers of the connection's own do it, so whatever moves an item is noticed; what is rolled back takes its notes along.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+Change = tuple[str, str]
+"""The name of an item, and its state now."""
+
+_WATCH = """
+PRAGMA temp_store = MEMORY;
+CREATE TEMP TABLE changes (name TEXT, state TEXT);
+CREATE TEMP TRIGGER item_added AFTER INSERT ON main.items
+BEGIN INSERT INTO changes VALUES (new.name, new.state); END;
+CREATE TEMP TRIGGER item_moved AFTER UPDATE OF state ON main.items WHEN new.state IS NOT old.state
+BEGIN INSERT INTO changes VALUES (new.name, new.state); END;
+"""
+
+
+def watch(connection: sqlite3.Connection) -> list[Change]:
+    """Begin to note changes; return where all items stand now, in order."""
+    connection.executescript(_WATCH)
+    return connection.execute("SELECT name, state FROM items ORDER BY seq").fetchall()
+
+
+def take(connection: sqlite3.Connection) -> list[Change]:
+    """Return what has been noted since the last call, in order."""
+    changes = connection.execute("SELECT name, state FROM changes ORDER BY rowid").fetchall()
+    if changes:
+        connection.execute("DELETE FROM changes")
+    return changes
