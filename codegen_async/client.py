@@ -8,7 +8,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Generic, Self, TypeVar
+from typing import Generic, Literal, Self, TypeVar, overload
 
 import anyio
 
@@ -24,7 +24,7 @@ from codegen_async.secret import Secret
 from codegen_async.settings import Timeouts, check_base_url, check_seconds
 from codegen_async.transport import Sender, Transport
 from codegen_async.version import __version__
-from codegen_async.waiting import Remote, Waiting
+from codegen_async.waiting import Grace, Remote, Waiting
 
 R = TypeVar("R", bound=RunLike)
 Id = TypeVar("Id", bound=RunId)
@@ -33,6 +33,7 @@ Id = TypeVar("Id", bound=RunId)
 class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
     """Be the client of one dialect. Arguments are described where users see them, in the dialects' clients."""
 
+    _GRACE = Grace()  # how long the API must deny a run until that is believed
     base_url: str = ""  # a set-up that fails shows in tracebacks, and those print what is there so far
 
     def __init__(
@@ -88,7 +89,9 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         transport = Transport(
             self._sender or self._make_sender(), self._limits, token=self._token, reporter=self.reporter
         )
-        waiting = Waiting(self._remote(transport), self._schedule(), latency=self._latency, is_old=self._is_old)
+        waiting = Waiting(
+            self._remote(transport), self._schedule(), latency=self._latency, grace=self._GRACE, is_old=self._is_old
+        )
         self._link = Link(transport, waiting)
         self.reporter.tell(ClientOpened(self))
         try:
@@ -163,25 +166,56 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         """
         self._limits.seed(endpoint, ages)
 
+    @overload
     async def wait_for_runs(
-        self, runs: Iterable[Id | R], *, timeout: float | None = None, latency: float | None = None
-    ) -> list[R]:
+        self,
+        runs: Iterable[Id | R],
+        *,
+        timeout: float | None = None,
+        latency: float | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> list[R]: ...
+
+    @overload
+    async def wait_for_runs(
+        self,
+        runs: Iterable[Id | R],
+        *,
+        timeout: float | None = None,
+        latency: float | None = None,
+        return_exceptions: bool,
+    ) -> list[R | Exception]: ...
+
+    async def wait_for_runs(
+        self,
+        runs: Iterable[Id | R],
+        *,
+        timeout: float | None = None,
+        latency: float | None = None,
+        return_exceptions: bool = False,
+    ) -> list[R] | list[R | Exception]:
         """Return the final snapshots of runs, in the order given.
 
         A run that failed is a result like any other, and so is one that is paused: it does not move by itself. Look at
-        `run.phase`.
+        `run.phase`. A run that is not found costs the others nothing: all of them are waited for before anything is
+        raised; to have their snapshots nevertheless, ask for exceptions as results, or use `as_completed`.
 
         Args:
             runs: runs or ids.
             timeout: seconds until the wait for all of them gives up. Default: never.
             latency: seconds within which each is looked at again. Default: the client's.
+            return_exceptions: put the error of a run that was not found, or has not ended in time, in its place in the
+                list, as `asyncio.gather` does. Default: raise.
 
         Raises:
             WaitTimeoutError: the time is over; names the first run that has not ended.
-            APIError, ClientClosedError: as `wait_for_run`.
+            NotFoundError: there is no such run; raised when all others have ended.
+            APIError, ClientClosedError: as `wait_for_run`; what ends all waits is raised in any case.
         """
         return await self._linked().waiting.wait_for_runs(
-            self._check_runs(runs), **check_wait(timeout=timeout, latency=latency)
+            self._check_runs(runs),
+            return_exceptions=return_exceptions,
+            **check_wait(timeout=timeout, latency=latency),
         )
 
     def as_completed(
@@ -189,6 +223,8 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
     ) -> AsyncGenerator[R]:
         """Yield the final snapshot of each run as it ends, or of one that is paused; each run once.
 
+        A run that is not found costs the others nothing: they are yielded before its error is raised.
+
         Args:
             runs: runs or ids.
             timeout: seconds until the wait for all of them gives up. Default: never.
@@ -196,6 +232,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
 
         Raises:
             WaitTimeoutError: the time is over; names the first run that has not ended.
+            NotFoundError: there is no such run; raised when all others have ended.
             APIError, ClientClosedError: as `wait_for_run`.
         """
         return self._linked().waiting.as_completed(
@@ -207,6 +244,8 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
     ) -> AsyncGenerator[R]:
         """Yield a first snapshot of each run and one at every change of its phase, until all have ended.
 
+        A run that is not found costs the others nothing: its error is raised when they have ended.
+
         Args:
             runs: runs or ids.
             timeout: seconds until it gives up. Default: never.
@@ -214,6 +253,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
 
         Raises:
             WaitTimeoutError: the time is over; names the first run that has not ended.
+            NotFoundError: there is no such run; raised when all others have ended.
             APIError, ClientClosedError: as `wait_for_run`.
         """
         return self._linked().waiting.watch(self._check_runs(runs), **check_wait(timeout=timeout, latency=latency))

@@ -47,8 +47,18 @@ class RunLike(Protocol):
         ...
 
     @property
+    def status(self) -> str | None:
+        """The server's word, as sent; None where it sent none."""
+        ...
+
+    @property
     def phase(self) -> Phase:
         """Where the run stands."""
+        ...
+
+    @property
+    def web_url(self) -> str | None:
+        """Where a person can look at the run, where the dialect tells."""
         ...
 
     @property

@@ -117,7 +117,7 @@ async def waiting(client: CodegenClient, run: AgentRun) -> None:
         assert_type(seen, AgentRun)
     await client.wait_for_run("17")  # type: ignore[arg-type]
     await client.wait_for_run(17, on_blocked=answer_at_once)  # type: ignore[arg-type]
-    await client.wait_for_runs(17)  # type: ignore[arg-type]
+    await client.wait_for_runs(17)  # type: ignore[call-overload]
 
 
 def models(run: AgentRun, page: AgentRunPage, logs: AgentRunLogs, row: AgentRunLog, pull: PullRequest) -> None:

@@ -9,6 +9,8 @@ import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from codegen_async.arguments import (
     LARGEST_ID,
     LARGEST_PAGE,
@@ -179,7 +181,9 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
         fields = await creating.prepare(
             prompt, images=images, metadata=metadata, repo_id=repo_id, model=model, agent_type=agent_type
         )
-        return await creating.create(fields, key, on_unknown=on_unknown)
+        run = await creating.create(fields, key, on_unknown=on_unknown)
+        self._linked().waiting.seen(run)
+        return run
 
     async def find_run_by_key(self, idempotency_key: str, *, newer_than: int | None = None) -> AgentRun | None:
         """Return the run that was created with this key, or None if it is not among the newest.
@@ -302,11 +306,10 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
         )
         link = self._linked()
         page = await link.transport.call(request, self._decoding.page)
-        if user_id is None:
-            link.waiting.seen_page(ListPoll(skip, limit, source_type), waiting_page(page))
-        else:
-            for run in page.items:  # their places in this list say nothing of those in others
-                link.waiting.seen(run)
+        shown = waiting_page(page)
+        if user_id is not None:  # places in this list say nothing of those in others
+            shown = msgspec.structs.replace(shown, total=None)
+        link.waiting.seen_page(ListPoll(skip, limit, source_type), shown)
         return page
 
     # -- waiting
@@ -337,8 +340,9 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
             WaitTimeoutError: the time is over; has the last snapshot. The run goes on, and can be waited for again.
             RunBlockedError: the run is paused; has the snapshot.
             RunFailedError: it ended badly, and `raise_on_failure` is set.
-            NotFoundError: there is no such run, five seconds after the wait began.
+            NotFoundError: the server says so for a minute (five seconds for an id that was never seen).
             AuthenticationError, PermissionDeniedError: the token is refused; ends all waits.
+            RedirectedError: the base URL is wrong, or a login stands before it; ends all waits, after some seconds.
             ClientClosedError: the client was closed meanwhile.
         """
         final = await self._linked().waiting.wait_for_run(

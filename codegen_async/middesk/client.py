@@ -168,7 +168,10 @@ class MiddeskClient(ThreadCalls, LookCalls):
         if not context:
             raise InvalidArgumentError("business_id", None, "this, context_type and context_id, or thread_id")
         request = requests.create({"type": check_text("type", type), **context})
-        return await self._linked().transport.call(request, decoding.created)
+        link = self._linked()
+        run = await link.transport.call(request, decoding.created)
+        link.waiting.seen(run)
+        return run
 
     # -- answering
 
@@ -290,8 +293,9 @@ class MiddeskClient(ThreadCalls, LookCalls):
                 Has the snapshot, with the interrupts.
             InvalidArgumentError: `on_blocked` returned something else than answers to what was asked.
             RunFailedError: the run ended badly, and `raise_on_failure` is set.
-            NotFoundError: there is no such run, five seconds after the wait began.
+            NotFoundError: the server says so for a minute (five seconds for an id that was never seen).
             AuthenticationError, PermissionDeniedError: the token is refused; ends all waits.
+            RedirectedError: the base URL is wrong, or a login stands before it; ends all waits, after some seconds.
             APIError: an answer was refused, or the steps could not be had.
             ClientClosedError: the client was closed meanwhile.
         """

@@ -24,8 +24,8 @@ from codegen_async.errors import (
     clean,
 )
 from codegen_async.middesk.models import Interrupt, MiddeskRun
-from codegen_async.middesk.recent import Recent
 from codegen_async.models import Phase
+from codegen_async.recent import Recent
 
 _log = logging.getLogger("codegen_async")
 

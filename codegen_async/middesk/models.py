@@ -237,6 +237,11 @@ class MiddeskRun(_Timed, frozen=True, kw_only=True):
         return _PHASES.phase(self.status)
 
     @property
+    def web_url(self) -> None:
+        """Nothing: this API does not tell where a person can look at a run."""
+        return
+
+    @property
     def source_type(self) -> None:
         """Nothing: this API does not tell what started a run in a word."""
         return

@@ -15,7 +15,7 @@ import msgspec
 
 from codegen_async.errors import ConfigurationError, InvalidArgumentError, clean
 from codegen_async.middesk.models import Id, MiddeskRun, WebhookEvent, dec_hook
-from codegen_async.middesk.recent import Recent
+from codegen_async.recent import Recent
 
 SIGNATURE_HEADER = "X-Middesk-Signature-256"
 """The header that carries the signature."""

@@ -48,4 +48,8 @@ class Pace:
         """Note that it was not; from the second time in a row on, it is left alone for 1 s, doubling to 30 s."""
         self._strikes += 1
         if self._strikes > 1:
-            self.paused_until = now + min(_LONGEST_PAUSE, 2.0 ** min(self._strikes - 2, 10))
+            self.pause(now + min(_LONGEST_PAUSE, 2.0 ** min(self._strikes - 2, 10)))
+
+    def pause(self, until: float) -> None:
+        """Leave the endpoint alone until then."""
+        self.paused_until = max(self.paused_until, until)

@@ -37,7 +37,8 @@ class Sighting(msgspec.Struct, frozen=True):
     """What an answer tells of one run, as far as polling cares.
 
     `order` grows with creation (an integer id, else the time of creation) and is None where nothing does; `created`
-    is in epoch seconds of the server's clock. A `doubtful` one tells what only a get can confirm.
+    is in epoch seconds of the server's clock. A `doubtful` one tells what only a get can confirm; a `partial` one where
+    the run stands in the list, and not how it is.
     """
 
     run_id: RunId
@@ -45,3 +46,4 @@ class Sighting(msgspec.Struct, frozen=True):
     created: float | None = None
     source: str | None = None
     doubtful: bool = False
+    partial: bool = False

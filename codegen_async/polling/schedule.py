@@ -65,6 +65,7 @@ class PollSchedule:
         self._agenda = Agenda(self._paces, self._paces[Stream.GET].gap, self._stream_of)
         self._hurried: dict[RunId, None] = {}
         self._flights: dict[int, _Flight] = {}  # by the identity of the poll: equal ones may be under way
+        self._search: Poll | None = None  # the page under way that is to teach where the list stands
         self._ahead = -math.inf  # how far the server's clock is ahead of ours
 
     def __len__(self) -> int:
@@ -143,12 +144,17 @@ class PollSchedule:
     def _need(self, stream: Stream, now: float) -> float:
         if stream is Stream.LIST and not self._lists:
             return math.inf
-        if stream is Stream.LIST and self._listing.searching:
-            return now
+        if stream is Stream.LIST and self._searches:
+            return now if self._search is None else math.inf
         if self._agenda.eager or (self._hurried and stream is Stream.GET):
             return now
         turn = self._agenda.next(stream, now)
         return min(turn.due, turn.late)
+
+    @property
+    def _searches(self) -> bool:
+        """Whether the next page is to teach where the list stands; one at a time, as another would teach the same."""
+        return self._listing.searching or (self._listing.unknown and self._search is not None)
 
     @property
     def _lists(self) -> bool:
@@ -182,6 +188,8 @@ class PollSchedule:
         poll, runs = self._choose_run(now) if stream is Stream.GET else self._choose_page(now)
         hurried = [run.run_id for run in runs if run.run_id in self._hurried] if self._hurried else ()
         self._flights[id(poll)] = _Flight(poll, now, runs, hurried)
+        if not runs:
+            self._search = poll
         for run_id in hurried:
             del self._hurried[run_id]
         self._ask(runs, now)
@@ -239,16 +247,17 @@ class PollSchedule:
         `poll` is the very object that `next` returned, or another one if somebody else asked. A get that answered that
         there is no such run has seen none.
         """
-        flight = self._flights.pop(id(poll), None)
+        flight = self._land(poll)
         asked = now if flight is None else flight.asked
-        for sighting in seen:
+        told = [sighting for sighting in seen if not sighting.partial]
+        for sighting in told:
             self._see(sighting, asked)
         if isinstance(poll, GetPoll):
             self._paces[Stream.GET].praise()
         elif Stream.LIST in self._paces and poll.source == self._listing.source:
             self._read(poll, seen, total, flight, now)
         if flight is not None:
-            self._restore(flight, {sighting.run_id for sighting in seen}, total)
+            self._restore(flight, {sighting.run_id for sighting in told}, len(seen), total)
         for sighting in seen:
             if sighting.doubtful:
                 self.hurry(sighting.run_id, now)
@@ -261,7 +270,7 @@ class PollSchedule:
         believed = self._listing.read(poll.skip, [item.order for item in seen], shown, total, asked)
         if flight is None:
             return
-        plain = {item.run_id for item in seen if not item.doubtful and item.run_id in self._runs}
+        plain = {item.run_id for item in seen if not (item.doubtful or item.partial) and item.run_id in self._runs}
         found = sum(run.run_id in plain for run in flight.runs)
         if believed and self._listing.helped(found, len(flight.runs)):
             self._paces[Stream.LIST].praise()
@@ -272,15 +281,25 @@ class PollSchedule:
         """Take in any other answer that showed a run."""
         self._see(sighting, now)
 
-    def failed(self, poll: Poll, now: float) -> None:
-        """Take in that no answer came: its runs are as stale as before; its endpoint is spared if that goes on."""
+    def failed(self, poll: Poll, now: float, wait: float = 0.0) -> None:
+        """Take in that no answer came: its runs are as stale as before; its endpoint is spared if that goes on.
+
+        `wait` are the seconds for which the server asks to be left alone; that holds for all endpoints.
+        """
         stream = Stream.GET if isinstance(poll, GetPoll) else Stream.LIST
         if stream in self._paces:
             self._paces[stream].blame(now)
-        if flight := self._flights.pop(id(poll), None):
-            self._restore(flight, ())
+        for pace in self._paces.values() if wait else ():
+            pace.pause(now + wait)
+        if flight := self._land(poll):
+            self._restore(flight, (), 0)
 
-    def _restore(self, flight: _Flight, shown: Collection[RunId], total: int | None = None) -> None:
+    def _land(self, poll: Poll) -> _Flight | None:
+        if poll is self._search:
+            self._search = None
+        return self._flights.pop(id(poll), None)
+
+    def _restore(self, flight: _Flight, shown: Collection[RunId], length: int, total: int | None = None) -> None:
         """Take back that the runs which were not shown were asked for; a get will look for them.
 
         If that fails as well, they wait for their next turn: a run that is never shown must not crowd out the others.
@@ -291,7 +310,7 @@ class PollSchedule:
             if run.lost and isinstance(flight.poll, GetPoll):
                 run.lost = False
                 continue
-            run.lost = not self._stands_beside(run, flight.poll, len(shown), total)
+            run.lost = not self._stands_beside(run, flight.poll, length, total)
             run.asked = run.seen
             self._agenda.restored(run)
             self._listing.touch((run,))

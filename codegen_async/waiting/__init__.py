@@ -1,13 +1,24 @@
 """Wait for remote runs. Knows no API.
 
+waits       for callers and clients: all waits share what is below
+driver      when polls are sent, and how many at once
+board       who waits for which run, and what they are told
+watched     what is known of a run somebody waits for
+listeners   what hears of runs: one for each wait
+lasting     what must last before it counts
+remote      what is asked of a dialect
+
 The rules:
 1. All waits of a client share one schedule and one driver. A wait is a listener on a run, not a task with a sleep.
 2. A request is chosen when its slot is held, not before, so the choice rests on the newest knowledge.
-3. A poll that fails delays what it would have shown; it fails nobody. Only the server's final word does: 401 and 403
-   end all waits, 404 ends those of one run (after a grace, as a new run may not be known everywhere yet).
-4. A wait that is cancelled or times out disturbs no other. When nobody waits, nothing runs.
+3. Nothing is final because of one answer. A poll that fails delays what it would have shown. That a run cannot be had
+   must be said for a while, and then ends the waits of that run. 401 and 403 end all waits; so do redirects that last.
+4. What lasts is told: after 30 s in the log, and in the error of whoever has waited long enough.
+5. A wait that is cancelled or times out disturbs no other. When nobody waits, nothing runs.
 """
 
-from codegen_async.waiting.driver import Page, Remote, Waiting
+from codegen_async.waiting.lasting import Grace
+from codegen_async.waiting.remote import Page, Remote
+from codegen_async.waiting.waits import Waiting
 
-__all__ = ["Page", "Remote", "Waiting"]
+__all__ = ["Grace", "Page", "Remote", "Waiting"]

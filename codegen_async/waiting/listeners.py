@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from typing import Generic, TypeVar
 
 from codegen_async.models import RunId, RunLike
 
 R = TypeVar("R", bound=RunLike)
+
+_log = logging.getLogger("codegen_async")
 
 
 class Listener(Generic[R]):
@@ -25,6 +28,10 @@ class Listener(Generic[R]):
 
     def fail(self, run_id: RunId, error: Exception) -> None:
         """Take in that there will be no more snapshots of this run."""
+        raise NotImplementedError
+
+    def abort(self, error: Exception) -> None:
+        """Take in that there will be no more of anything."""
         raise NotImplementedError
 
 
@@ -52,6 +59,10 @@ class Ending(Listener[R]):
             self.future.set_exception(error)
             self.future.exception()  # whoever waits may be cancelled in the same moment; that is no error to report
 
+    def abort(self, error: Exception) -> None:
+        """Take in that there will be no more of anything; see `Listener`."""
+        self.fail(0, error)
+
 
 class Collector(Listener[R]):
     """Collect news of many runs for one consumer."""
@@ -59,23 +70,36 @@ class Collector(Listener[R]):
     def __init__(self, latency: float) -> None:
         super().__init__(latency)
         self.open: dict[RunId, R | None] = {}  # the runs of which more may come, and what is known of them
-        self.news: deque[R | Exception] = deque()
+        self.news: deque[R] = deque()
+        self.failures: dict[RunId, Exception] = {}  # of single runs; the others go on
+        self.end: Exception | None = None  # of them all
         self._waiter: asyncio.Future[None] | None = None
 
     async def arrival(self, until: float | None) -> bool:
-        """Wait for news until a time of the loop's clock; return whether there is any."""
+        """Wait until something comes, or a time of the loop's clock; return whether something has."""
         loop = asyncio.get_running_loop()
         self._waiter = loop.create_future()
         await asyncio.wait((self._waiter,), timeout=None if until is None else max(0.0, until - loop.time()))
-        return bool(self.news)
+        return self._waiter.done()
 
     def fail(self, run_id: RunId, error: Exception) -> None:
-        """Take in that there will be no more; see `Listener`."""
+        """Take in that there will be no more of this run; see `Listener`."""
         self.open.pop(run_id, None)
-        self._add(error)
+        self.failures[run_id] = error
+        if self.open:
+            _log.warning("waiting: this run is given up, the others go on: %s", error)
+        self._wake()
 
-    def _add(self, news: R | Exception) -> None:
+    def abort(self, error: Exception) -> None:
+        """Take in that there will be no more of anything; see `Listener`."""
+        self.end = self.end or error
+        self._wake()
+
+    def _add(self, news: R) -> None:
         self.news.append(news)
+        self._wake()
+
+    def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -27,6 +27,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     phase: Phase = Phase.RUNNING
+    status: str | None = "ANY"
+    web_url: str | None = None
     source_type: str | None = "API"
     created_time: datetime | None = None
     life: int = 0

@@ -276,7 +276,7 @@ async def test_resumes_long_past_are_forgotten() -> None:
         for run_id in range(1000):
             waiting.reopened(run_id)
             await asyncio.sleep(1)
-        assert len(waiting._reopened) <= 11
+        assert len(waiting._board._reopened) <= 11
 
 
 async def test_a_resume_is_a_change_that_is_watched() -> None:

@@ -1,0 +1,175 @@
+"""Who waits for what, and what they are told."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from codegen_async.errors import CodegenAsyncError
+from codegen_async.models import RunId, RunLike
+from codegen_async.polling import PollSchedule, Sighting
+from codegen_async.recent import Recent
+from codegen_async.waiting.listeners import Listener
+from codegen_async.waiting.watched import Watched
+
+R = TypeVar("R", bound=RunLike)
+
+REOPENED = 10.0
+"""Seconds after a resume for which an end (or a block) shown may still be the old one."""
+
+_FAMILIAR = 10_000  # ids of which it is remembered that they were seen
+
+
+class Board(Generic[R]):
+    """Keep the listeners of each watched run, and the schedule up to date with what they want.
+
+    Args:
+        schedule: decides what to ask next, and when.
+        is_old: tells a snapshot from before a resume; see `Waiting`.
+        on_empty: called when nobody waits any more.
+    """
+
+    def __init__(
+        self, schedule: PollSchedule, is_old: Callable[[R], bool] | None, on_empty: Callable[[], None]
+    ) -> None:
+        self._schedule = schedule
+        self._is_old = is_old
+        self._on_empty = on_empty
+        self._watched: dict[RunId, Watched[R]] = {}
+        self._reopened: dict[RunId, float] = {}
+        self._familiar: Recent[RunId, None] = Recent(_FAMILIAR)
+
+    def __len__(self) -> int:
+        return len(self._watched)
+
+    def __contains__(self, run_id: object) -> bool:
+        return run_id in self._watched
+
+    def get(self, run_id: RunId) -> Watched[R] | None:
+        """Return what is known of a watched run, None if nobody waits for it."""
+        return self._watched.get(run_id)
+
+    def add(self, run: RunId | R, listener: Listener[R], now: float) -> bool:
+        """Let a listener hear of a run; return whether it wants more than what is known already."""
+        snapshot = None if isinstance(run, int | str) else run
+        run_id = id_of(run)
+        watched = self._watched.get(run_id)
+        if watched is None:
+            watched = self._watched[run_id] = Watched(known=run_id in self._familiar)
+        watched.known |= snapshot is not None
+        sighting = Sighting(run_id, order=order_of(run_id, None)) if snapshot is None else sighting_of(snapshot)
+        self._schedule.add(sighting, now, latency=listener.latency, seen=snapshot is not None)
+        known = watched.run or snapshot
+        if known is None or self.may_be_old(known, now) or not listener.tell(known):
+            watched.join(listener)
+            return True
+        self._settle(run_id, watched)
+        return False
+
+    def remove(self, run_id: RunId, listener: Listener[R]) -> None:
+        """Let a listener hear no more of a run."""
+        watched = self._watched.get(run_id)
+        if watched is None or listener not in watched.listeners:
+            return
+        watched.leave(listener)
+        self._settle(run_id, watched)
+
+    def _settle(self, run_id: RunId, watched: Watched[R]) -> None:
+        """Ask about the run no more often than those who still wait for it need."""
+        if watched.listeners:
+            self._schedule.relax(run_id, watched.latency)
+        else:
+            self._forget(run_id)
+
+    def _forget(self, run_id: RunId) -> None:
+        if self._watched.pop(run_id).known:
+            self._familiar[run_id] = None
+        self._schedule.discard(run_id)
+        if not self._watched:
+            self._on_empty()
+
+    def met(self, run_id: RunId) -> None:
+        """Remember that there is such a run."""
+        self._familiar[run_id] = None
+
+    def tell(self, run: R, now: float) -> None:
+        """Tell the listeners of a run what it looks like now."""
+        watched = self._watched.get(run.id)
+        if watched is None:
+            return
+        watched.saw()
+        if self.may_be_old(run, now):
+            return
+        watched.run = run
+        leaving = [listener for listener in watched.listeners if listener.tell(run)]
+        for listener in leaving:
+            watched.leave(listener)
+        if leaving:
+            self._settle(run.id, watched)
+
+    def fail(self, run_id: RunId, error: Exception) -> None:
+        """Tell the listeners of a run that there will be no more of it."""
+        watched = self._watched.get(run_id)
+        if watched is None:
+            return
+        self._forget(run_id)
+        self._familiar.pop(run_id, None)
+        for listener in watched.listeners:
+            listener.fail(run_id, own_copy(error))
+
+    def abort(self, error: Exception) -> None:
+        """Tell all listeners that there will be no more of anything."""
+        for run_id, watched in list(self._watched.items()):
+            self._forget(run_id)
+            for listener in watched.listeners:
+                listener.abort(own_copy(error))
+
+    # -- runs that were taken up again
+
+    def reopen(self, run_id: RunId, now: float) -> None:
+        """Take no end of that run for its end for a while: the server may show the old one."""
+        self._reopened = {known: until for known, until in self._reopened.items() if until > now}
+        self._reopened[run_id] = now + REOPENED
+        if watched := self._watched.get(run_id):
+            watched.run = None  # what was known is of its former life
+
+    def was_reopened(self, run_id: RunId, now: float) -> bool:
+        """Return whether that run was resumed so recently that the server may still show its old end."""
+        return now < self._reopened.get(run_id, 0.0)
+
+    def may_be_old(self, run: R, now: float) -> bool:
+        """Return whether a snapshot may be from before a resume."""
+        if self._is_old is not None:
+            return self._is_old(run)
+        return bool(self._reopened) and run.phase.is_still and self.was_reopened(run.id, now)
+
+
+def id_of(run: RunId | RunLike) -> RunId:
+    """Return the id of a run that is given by it, or by a snapshot."""
+    return run if isinstance(run, int | str) else run.id
+
+
+def order_of(run_id: RunId, run: RunLike | None) -> float | None:
+    """Return what grows with creation: an integer id, else the time of creation."""
+    if isinstance(run_id, int):
+        return run_id
+    return None if run is None or run.created_time is None else run.created_time.timestamp()
+
+
+def sighting_of(run: RunLike, *, doubtful: bool = False, partial: bool = False) -> Sighting:
+    """Describe a run for the schedule."""
+    created = run.created_time
+    return Sighting(
+        run.id,
+        order=order_of(run.id, run),
+        created=None if created is None else created.timestamp(),
+        source=run.source_type,
+        doubtful=doubtful,
+        partial=partial,
+    )
+
+
+def own_copy(error: Exception) -> Exception:
+    """Return the error for one more task: each wants a traceback of its own."""
+    return copy.copy(error) if isinstance(error, CodegenAsyncError) else error

@@ -1,0 +1,364 @@
+"""All waits of a client; see the package."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
+from typing import Generic, Literal, TypeVar, overload
+
+from codegen_async.errors import (
+    APIError,
+    AuthenticationError,
+    ClientClosedError,
+    NotFoundError,
+    PermissionDeniedError,
+    RedirectedError,
+    RunBlockedError,
+    StatusError,
+    WaitTimeoutError,
+)
+from codegen_async.models import Phase, RunId, RunLike
+from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Sighting
+from codegen_async.waiting.board import Board, id_of, order_of, sighting_of
+from codegen_async.waiting.driver import Driver, is_about_the_run
+from codegen_async.waiting.lasting import Grace, Standing, Trouble
+from codegen_async.waiting.listeners import Changes, Collector, Ending, Endings
+from codegen_async.waiting.remote import Page, Remote
+from codegen_async.waiting.watched import Watched
+
+R = TypeVar("R", bound=RunLike)
+
+_log = logging.getLogger("codegen_async")
+
+_REDIRECTED = 10.0  # seconds, and
+_REDIRECTS = 3  # answers, from which on a redirect is no passing page about maintenance
+_NOTED = 10  # runs that an error about several names
+
+
+class Waiting(Generic[R]):
+    """Serve all waits of a client from one stream of looks at the server.
+
+    Args:
+        remote: asks the server.
+        schedule: decides what to ask next, and when.
+        latency: seconds within which every watched run is looked at again, unless a wait says otherwise.
+        grace: how long the server must deny a run until that is believed.
+        is_old: tells a snapshot from before a resume that an answer may still show. Default: every end or block shown
+            within ten seconds of a resume may be that.
+    """
+
+    def __init__(
+        self,
+        remote: Remote[R],
+        schedule: PollSchedule,
+        *,
+        latency: float,
+        grace: Grace | None = None,
+        is_old: Callable[[R], bool] | None = None,
+    ) -> None:
+        self._schedule = schedule
+        self._latency = latency
+        self._grace = grace or Grace()
+        self._driver = Driver(remote, schedule, self)
+        self._board = Board(schedule, is_old, self._driver.rest)
+        self._redirected = Standing()
+        self._closed = False
+
+    # -- for callers
+
+    async def wait_for_run(
+        self,
+        run: RunId | R,
+        *,
+        timeout: float | None = None,
+        latency: float | None = None,
+        on_blocked: Callable[[R], Awaitable[object]] | None = None,
+    ) -> R:
+        """Return the final snapshot of a run, when it has one; see the client's method of this name."""
+        budget = timeout
+        while True:
+            started = _now()
+            snapshot = await self._until_still(run, budget, latency)
+            if snapshot.phase is not Phase.BLOCKED:
+                return snapshot
+            if on_blocked is None:
+                raise RunBlockedError(f"run {snapshot.id} needs a person", run_id=snapshot.id, run=snapshot)
+            if budget is not None:
+                budget -= _now() - started  # a person's time does not count
+            await on_blocked(snapshot)
+            self.reopened(snapshot.id)
+            run = snapshot.id
+
+    @overload
+    async def wait_for_runs(
+        self,
+        runs: Iterable[RunId | R],
+        *,
+        timeout: float | None = None,
+        latency: float | None = None,
+        return_exceptions: Literal[False] = False,
+    ) -> list[R]: ...
+
+    @overload
+    async def wait_for_runs(
+        self,
+        runs: Iterable[RunId | R],
+        *,
+        timeout: float | None = None,
+        latency: float | None = None,
+        return_exceptions: bool,
+    ) -> list[R | Exception]: ...
+
+    async def wait_for_runs(
+        self,
+        runs: Iterable[RunId | R],
+        *,
+        timeout: float | None = None,
+        latency: float | None = None,
+        return_exceptions: bool = False,
+    ) -> list[R] | list[R | Exception]:
+        """Return the final snapshots of runs, in the order given."""
+        wanted = list(runs)
+        listener = Endings[R](self._seconds(latency))
+        final: dict[RunId, R] = {}
+        try:
+            async for run in self._collect(listener, wanted, timeout):
+                final[run.id] = run
+        except Exception:
+            if not return_exceptions or not listener.failures:
+                raise
+        if not return_exceptions:
+            return [final[id_of(run)] for run in wanted]
+        ended: dict[RunId, R | Exception] = {**listener.failures, **final}
+        return [ended[id_of(run)] for run in wanted]
+
+    def as_completed(
+        self,
+        runs: Iterable[RunId | R],
+        *,
+        timeout: float | None = None,
+        latency: float | None = None,
+    ) -> AsyncGenerator[R]:
+        """Yield the final snapshot of each run as it ends."""
+        return self._collect(Endings[R](self._seconds(latency)), runs, timeout)
+
+    def watch(
+        self,
+        runs: Iterable[RunId | R],
+        *,
+        timeout: float | None = None,
+        latency: float | None = None,
+    ) -> AsyncGenerator[R]:
+        """Yield the first snapshot of each run and one for every change of its phase, until all have ended."""
+        return self._collect(Changes[R](self._seconds(latency)), runs, timeout)
+
+    # -- for the client
+
+    @property
+    def watched(self) -> int:
+        """How many runs somebody waits for."""
+        return len(self._board)
+
+    def seen(self, run: R) -> None:
+        """Take in a snapshot that a call of the user's own brought."""
+        self._board.met(run.id)
+        self._schedule.sighted(sighting_of(run), _now())
+        self._board.tell(run, _now())
+        self._driver.nudge()
+
+    def seen_page(self, poll: ListPoll, page: Page[R]) -> None:
+        """Take in a list page that a call of the user's own brought."""
+        for run in page.items:
+            self._board.met(run.id)
+        self.listed(poll, page)
+        self._driver.nudge()
+
+    def notify(self, run_id: RunId) -> None:
+        """Look at that run now: something is known to have happened to it."""
+        self._schedule.hurry(run_id, _now())
+        self._driver.nudge()
+
+    def reopened(self, run_id: RunId) -> None:
+        """Take no end of that run for its end for a while: it was resumed, and the server may show the old one."""
+        self._board.reopen(run_id, _now())
+
+    def was_reopened(self, run_id: RunId) -> bool:
+        """Return whether that run was resumed so recently that the server may still show its old end."""
+        return self._board.was_reopened(run_id, _now())
+
+    async def aclose(self) -> None:
+        """End all waits and leave no task behind."""
+        self._closed = True
+        self._board.abort(ClientClosedError("the client was closed while this wait was on"))
+        await self._driver.aclose()
+
+    # -- waits
+
+    async def _until_still(self, run: RunId | R, patience: float | None, latency: float | None) -> R:
+        """Return the run's next snapshot in which it does not move by itself: ended or blocked."""
+        listener = Ending[R](self._seconds(latency), asyncio.get_running_loop().create_future())
+        run_id = id_of(run)
+        self._add(run, listener)
+        try:
+            if patience is None:
+                return await listener.future
+            await asyncio.wait((listener.future,), timeout=max(0.0, patience))
+            if listener.future.done():
+                return listener.future.result()
+            late = self._timed_out(run_id, listener.last)
+        finally:
+            self._board.remove(run_id, listener)
+        raise late
+
+    async def _collect(
+        self, listener: Collector[R], runs: Iterable[RunId | R], patience: float | None
+    ) -> AsyncGenerator[R]:
+        wanted = {id_of(run): run for run in runs}
+        listener.open = dict.fromkeys(wanted)
+        until = None if patience is None else _now() + patience
+        try:
+            for run in wanted.values():
+                self._add(run, listener)
+            while True:
+                while listener.news:
+                    yield listener.news.popleft()
+                if listener.end is not None:
+                    raise listener.end
+                if not listener.open:
+                    break
+                if not await listener.arrival(until):
+                    late = {run_id: self._timed_out(run_id, last) for run_id, last in listener.open.items()}
+                    listener.failures = {**late, **listener.failures}
+                    break
+        finally:
+            for run_id in wanted:
+                self._board.remove(run_id, listener)
+        if listener.failures:
+            raise _first_of(listener.failures)
+
+    def _seconds(self, latency: float | None) -> float:
+        return self._latency if latency is None else latency
+
+    def _add(self, run: RunId | R, listener: Ending[R] | Collector[R]) -> None:
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+        if self._board.add(run, listener, _now()):
+            self._driver.drive()
+
+    def _timed_out(self, run_id: RunId, last: R | None) -> WaitTimeoutError:
+        watched = self._board.get(run_id)
+        trouble = (watched and watched.trouble) or self._driver.trouble
+        state = "was not seen yet" if last is None else f"is still {last.phase}"
+        why = "" if trouble is None else f"; the last answer was: {trouble.reason}"
+        return WaitTimeoutError(f"run {run_id} {state}, and the time given is over{why}", run_id=run_id, run=last)
+
+    # -- what polls bring
+
+    def shown(self, poll: GetPoll, run: R) -> None:
+        """Take in the answer to a get; see `Outcomes`."""
+        self._redirected = Standing()
+        self._schedule.observed(poll, [sighting_of(run)], _now())
+        self._board.tell(run, _now())
+
+    def listed(self, poll: ListPoll, page: Page[R]) -> None:
+        """Take in a page; see `Outcomes`."""
+        self._redirected = Standing()
+        wanted = {row.id for row in page.items if self._says_more(row, page)}
+        whole = {run.id: run for run in page.read() if run.id in wanted} if wanted else {}
+        doubtful = {
+            run_id for run_id in wanted if run_id not in whole or not (page.sure or self._is_no_news(whole[run_id]))
+        }
+        self._schedule.observed(poll, [self._brief(row, doubtful) for row in page.items], _now(), page.total)
+        for row in page.items:
+            if row.id in whole and row.id not in doubtful:
+                self._board.tell(whole[row.id], _now())
+            elif row.id not in wanted and row.status is not None and (watched := self._board.get(row.id)):
+                watched.saw()
+
+    def _says_more(self, row: RunLike, page: Page[R]) -> bool:
+        """Whether a watched run looks different on a page from what is known of it."""
+        watched = self._board.get(row.id)
+        if watched is None or row.status is None:
+            return False
+        known = watched.run
+        if page.whole is None or known is None or row.phase.is_still:
+            return True
+        return row.status != known.status or row.phase is not known.phase
+
+    def _is_no_news(self, run: R) -> bool:
+        """Whether a snapshot that may be incomplete, or older than what is known, tells nothing that matters."""
+        watched = self._board.get(run.id)
+        known = None if watched is None else watched.run
+        changed = known is not None and known.phase is not run.phase
+        return not (changed or run.phase.is_still) or self._board.may_be_old(run, _now())
+
+    def _brief(self, row: RunLike, doubtful: Collection[RunId]) -> Sighting:
+        """Describe a run of a page; of foreign ones only where they stand matters."""
+        if row.id not in self._board:
+            return Sighting(row.id, order=order_of(row.id, row))
+        return sighting_of(row, doubtful=row.id in doubtful, partial=row.status is None)
+
+    def failed(self, poll: Poll, error: APIError) -> None:
+        """Take in that a poll has failed; see `Outcomes`."""
+        if isinstance(error, AuthenticationError | PermissionDeniedError) or self._is_led_away(error):
+            self._board.abort(error)
+            return
+        watched = self._board.get(poll.run_id) if isinstance(poll, GetPoll) else None
+        if isinstance(poll, GetPoll) and watched is not None:
+            self._note(poll, watched, error)
+        if isinstance(error, NotFoundError):
+            self._schedule.observed(poll, [], _now())
+        else:
+            wait = error.retry_after if isinstance(error, StatusError) else None
+            self._schedule.failed(poll, _now(), wait or 0.0)
+
+    def _is_led_away(self, error: APIError) -> bool:
+        """Whether redirects have lasted for so long that they will not pass."""
+        if not isinstance(error, RedirectedError):
+            self._redirected.interrupt()
+            return False
+        self._redirected.again(_now())
+        return self._redirected.lasts(_REDIRECTED, _REDIRECTS)
+
+    def _note(self, poll: GetPoll, watched: Watched[R], error: APIError) -> None:
+        """Note a look at a run that has failed; if it is final, end the waits for that run."""
+        now = _now()
+        watched.trouble = watched.trouble or Trouble()
+        watched.trouble.failed(error, now)
+        if is_about_the_run(error):
+            self._deny(poll.run_id, watched, error)
+        elif watched.denied is not None:
+            watched.denied.interrupt()
+        since, general = watched.trouble.since or now, self._driver.trouble
+        # Where all polls fail, the driver tells it once.
+        if (general is None or since < (general.since or now)) and watched.trouble.tell(now):
+            _log.warning("waiting: no look at run %s for %.0f s; the last one: %s", poll.run_id, now - since, error)
+
+    def _deny(self, run_id: RunId, watched: Watched[R], error: APIError) -> None:
+        """Note that the server says that a run cannot be had; believe it when it has said so for long enough."""
+        absent = isinstance(error, NotFoundError) and not watched.known
+        seconds = self._grace.unseen if absent else self._grace.seen
+        denied = watched.denied = watched.denied or Standing()
+        began = denied.again(_now())
+        if denied.lasts(seconds, self._grace.looks):
+            self._board.fail(run_id, error)
+        elif began or denied.stood >= seconds:  # whatever its latency, it is looked for when the time is over
+            asyncio.get_running_loop().call_later(max(0.0, seconds - denied.stood), self.notify, run_id)
+
+    def broke(self, error: Exception) -> None:
+        """Take in a defect of ours; see `Outcomes`."""
+        self._board.abort(error)
+
+
+def _first_of(failures: Mapping[RunId, Exception]) -> Exception:
+    """Return the first failure, with a note about the others."""
+    first, *others = failures.values()
+    if others:
+        ids = ", ".join(map(str, list(failures)[1 : 1 + _NOTED]))
+        first.add_note(f"{len(others)} more did not end either: {ids}{', ...' if len(others) > _NOTED else ''}")
+    return first
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
