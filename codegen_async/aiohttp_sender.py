@@ -263,7 +263,7 @@ class _Exchange:
             self._body.append(chunk)
             size += len(chunk)
             if size > at_most:
-                return self._response(f"the answer is larger than {at_most} bytes")
+                return self._response(f"the answer is larger than {at_most} bytes", too_large=True)
         return self._response()
 
     def failed(self, failure: BaseException) -> Response | NoAnswerError:
@@ -272,8 +272,9 @@ class _Exchange:
             return self._response(explain(failure))
         return NoAnswerError(explain(failure), sent=self.sent, timed_out=isinstance(failure, TimeoutError))
 
-    def _response(self, problem: str | None = None) -> Response:
-        return Response(status=self._status, headers=self._headers, body=b"".join(self._body), problem=problem)
+    def _response(self, problem: str | None = None, *, too_large: bool = False) -> Response:
+        body = b"".join(self._body)
+        return Response(status=self._status, headers=self._headers, body=body, problem=problem, too_large=too_large)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an exchange cannot be copied")  # aioresponses would try, with the whole event loop

@@ -1,14 +1,28 @@
-"""What an answer means: whether to repeat the request, and which error it is. Pure: no I/O.
+"""What an answer means: whose it is, whether to repeat the request, and which error it is. Pure: no I/O.
 
 What is repeated is written down in `judge`: a GET after everything that may pass; a POST only where the server provably
 did not act, since there is no idempotency key and a repeated create costs its user money.
+
+A refusal counts for what it says only in the API's own form, which the dialect knows. In any other form it was written
+by something on the way (a gateway, a firewall, a page of maintenance), which may have passed the request on:
+
+| status | the API's own | anybody else's, GET | anybody else's, POST |
+|---|---|---|---|
+| 2xx that is no JSON | - | outage, repeated | unknown outcome |
+| 3xx, 407, 511 | - | redirected, refused | redirected, refused: it was not passed on |
+| 401 | refused | refused: the token, whoever looks at it | refused |
+| 413, 414, 431 | refused | refused: too large, seen before anything is done | refused |
+| 408 | - | repeated | unknown outcome: gateways that pass the request on send it too |
+| 421, 425, 429 | repeated | repeated | repeated: they say that nothing was done |
+| other 4xx | refused | outage, repeated | unknown outcome |
+| 5xx, what HTTP does not know | repeated (GET), unknown outcome (POST) | repeated | unknown outcome |
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
-from typing import TypedDict
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict
 
 import msgspec
 
@@ -17,12 +31,14 @@ from codegen_async.errors import (
     AuthenticationError,
     ConnectionFailedError,
     DecodeError,
+    GatewayError,
     InvalidRequestError,
     NotFoundError,
     OutcomeUnknownError,
     PermissionDeniedError,
     QuotaExceededError,
     RateLimitedError,
+    RedirectedError,
     RequestTimeoutError,
     ServerError,
     StatusError,
@@ -34,6 +50,11 @@ from codegen_async.secret import Secret
 TOO_MANY_REQUESTS = 429
 _BODY_SHOWN = 1024  # characters of an unreadable answer that an error keeps
 _REDIRECT = "redirects are not followed, as they would carry the token elsewhere; check the base URL"
+_LOGIN = "something on the way to the API wants a login first"
+_FOREIGN = "it was not the API that answered, but something on the way; if it lasts, check the base URL"
+
+OwnForm = Callable[[int, dict[str, Any]], bool]
+"""Tell whether a refusal is the API's own: takes the status and the JSON object that came with it."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,12 +93,16 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
         headers: what matters of the headers, names in lower case.
         body: the body, as far as it came.
         problem: why the body is not whole; None if it is.
+        too_large: whether that is for its size, which another attempt would not mend.
+        own: whether it is the API's own, as far as its form tells.
     """
 
     status: int
     headers: Mapping[str, str] = {}
     body: bytes = b""
     problem: str | None = None
+    too_large: bool = False
+    own: bool = True
 
     @property
     def retry_after(self) -> float | None:
@@ -110,10 +135,12 @@ class Unreadable(msgspec.Struct, frozen=True):
     Attributes:
         problem: what is wrong with it.
         passing: whether another attempt may bring a better one.
+        of_the_road: whether it says something of what is between here and the API: cut short, or no JSON.
     """
 
     problem: str
     passing: bool = True
+    of_the_road: bool = False
 
 
 class Verdict(enum.Enum):
@@ -125,9 +152,11 @@ class Verdict(enum.Enum):
     UNKNOWN = "unknown"
 
 
-# 421 and 425 say that the server did not act, 429 that it was not asked; 408 is misused by gateways that did pass the
-# request on. Statuses that are not listed are judged by their class; 5xx, and what HTTP does not know, says nothing.
-_GET_STATUSES: dict[int, Verdict] = dict.fromkeys((408, 421, 425, 429), Verdict.RETRY)
+# The first table of the module. Statuses that are not listed are judged by their class.
+_GET_STATUSES: dict[int, Verdict] = {
+    **dict.fromkeys((401, 407, 413, 414, 431, 511), Verdict.REFUSED),
+    **dict.fromkeys((408, 421, 425, 429), Verdict.RETRY),
+}
 _POST_STATUSES = {**_GET_STATUSES, 408: Verdict.UNKNOWN}
 _CLASSES = {2: Verdict.DONE, 3: Verdict.REFUSED, 4: Verdict.REFUSED}
 
@@ -141,7 +170,28 @@ def judge(request: Request, outcome: Response | NoAnswerError | Unreadable) -> V
             return Verdict.UNKNOWN
         return Verdict.RETRY if outcome.passing else Verdict.REFUSED
     statuses, otherwise = (_GET_STATUSES, Verdict.RETRY) if request.repeatable else (_POST_STATUSES, Verdict.UNKNOWN)
-    return statuses.get(outcome.status) or _CLASSES.get(outcome.status // 100, otherwise)
+    known = statuses.get(outcome.status)
+    if known is not None or not outcome.own:
+        return known or otherwise
+    return _CLASSES.get(outcome.status // 100, otherwise)
+
+
+def attributed(response: Response, is_own: OwnForm) -> Response:
+    """Return the answer with what its form tells of whose it is; only of a refusal (4xx) that is asked."""
+    if response.status // 100 != 4:  # noqa: PLR2004 - 4xx
+        return response
+    return msgspec.structs.replace(response, own=is_own(response.status, _json_object(response.body)))
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object that a body is; an empty one if it is something else."""
+    try:
+        return _decode_object(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
+
+
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class ErrorMaker:
@@ -168,11 +218,15 @@ class ErrorMaker:
     def status(self, response: Response) -> APIError:
         """Return the error for an answer other than success."""
         complaint = _Complaints.read(self._token.scrub_bytes(response.body))
-        message = f"{response.status} {_REDIRECT if response.status // 100 == 3 else complaint.text}"  # noqa: PLR2004 - 3xx
+        kind = _kind(response)
+        message = f"{response.status} {_explained(response, kind) or complaint.text}"
+        if kind is GatewayError:
+            message = f"{self._safe(message)} ({_FOREIGN})"
         if judge(self._request, response) is Verdict.UNKNOWN:
             return self._unknown(message, response)
-        kind = _STATUS_ERRORS.get(response.status) or (ServerError if response.status >= 500 else StatusError)  # noqa: PLR2004 - 5xx
         error = kind(self._safe(message), **self._facts(response))
+        if isinstance(error, GatewayError):
+            error.body = self._shown(response)
         if isinstance(error, InvalidRequestError):
             error.fields = tuple(map(self._safe, complaint.fields))
         error.retry_after = response.retry_after
@@ -181,13 +235,19 @@ class ErrorMaker:
     def unreadable(self, response: Response, why: Unreadable) -> APIError:
         """Return the error for a success that cannot be read."""
         if not self._request.repeatable:
-            error = self._unknown(f"the server reported success, but: {why.problem}", response)
-            error.likely_done = True
-            return error
-        decode_error = DecodeError(self._safe(why.problem), **self._facts(response))
+            likely_done = not why.of_the_road or _may_be_the_apis(response.body)
+            who = "the server" if likely_done else "something on the way"
+            unknown = self._unknown(f"{who} reported success, but: {why.problem}", response)
+            unknown.likely_done = likely_done
+            return unknown
+        kind = GatewayError if why.of_the_road else DecodeError
+        error = kind(self._safe(why.problem), **self._facts(response))
+        error.body = self._shown(response)
+        return error
+
+    def _shown(self, response: Response) -> str:
         body = self._token.scrub_bytes(response.body)  # before it is cut: half a token is too much
-        decode_error.body = clean(body[:_BODY_SHOWN].decode("utf-8", "replace"), _BODY_SHOWN)
-        return decode_error
+        return clean(body[:_BODY_SHOWN].decode("utf-8", "replace"), _BODY_SHOWN)
 
     def _unknown(self, reason: str, response: Response | None) -> OutcomeUnknownError:
         return OutcomeUnknownError(
@@ -227,6 +287,29 @@ _STATUS_ERRORS: dict[int, type[StatusError]] = {
     422: InvalidRequestError,
     429: RateLimitedError,
 }
+
+
+def _may_be_the_apis(body: bytes) -> bool:
+    """Whether a success that is no JSON may be what is left of the API's: nothing, or the beginning of an object."""
+    return body.strip()[:1] in (b"", b"{")
+
+
+def _kind(response: Response) -> type[StatusError]:
+    if response.status // 100 == 3 or response.status in _LOGINS:  # noqa: PLR2004 - 3xx
+        return RedirectedError
+    if not response.own and response.status not in _GET_STATUSES:
+        return GatewayError
+    return _STATUS_ERRORS.get(response.status) or (ServerError if response.status >= 500 else StatusError)  # noqa: PLR2004 - 5xx
+
+
+def _explained(response: Response, kind: type[StatusError]) -> str | None:
+    """Return what to say in place of the answer's own words."""
+    if kind is not RedirectedError:
+        return None
+    return _LOGIN if response.status in _LOGINS else _REDIRECT
+
+
+_LOGINS = (407, 511)
 
 
 class _Complaint(msgspec.Struct):

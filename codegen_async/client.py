@@ -12,6 +12,7 @@ from typing import Generic, Literal, Self, TypeVar, overload
 
 import anyio
 
+from codegen_async.answers import OwnForm
 from codegen_async.arguments import check_wait
 from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, shown
 from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
@@ -48,6 +49,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         max_body: int,
         sender: Sender | None,
         observe: Observer | None,
+        is_own: OwnForm,
         is_old: Callable[[R], bool] | None = None,
     ) -> None:
         self.base_url = check_base_url(base_url)
@@ -68,6 +70,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         self._sender = sender
         self.reporter: Reporter = Reporter(observe, self.base_url)
         """Tells the observer what happens; for those who keep a journal."""
+        self._is_own = is_own
         self._is_old = is_old
         self._link: Link[R] | None = None
 
@@ -87,7 +90,11 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         show_log_if_asked()
         transport = Transport(
-            self._sender or self._make_sender(), self._limits, token=self._token, reporter=self.reporter
+            self._sender or self._make_sender(),
+            self._limits,
+            token=self._token,
+            is_own=self._is_own,
+            reporter=self.reporter,
         )
         waiting = Waiting(
             self._remote(transport), self._schedule(), latency=self._latency, grace=self._GRACE, is_old=self._is_old

@@ -13,7 +13,9 @@
     |  |  |- PermissionDeniedError   403: the token has no access
     |  |  |- NotFoundError           404: no such run (or, on create, no repository)
     |  |  |- RateLimitedError        429: still refused after the attempts made
+    |  |  |- RedirectedError         3xx, 407, 511: something on the way wants to be asked elsewhere, or a login first
     |  |  `- ServerError             5xx
+    |  |     `- GatewayError         something on the way answered, not the API; `body` is its first KB
     |  |- DecodeError                the answer is not what the vendor's page promises; `body` is its first KB
     |  |- ConnectionFailedError      no answer: refused, reset, unresolvable, broken HTTP
     |  |- RequestTimeoutError        no answer in time (also a TimeoutError)
@@ -146,9 +148,11 @@ class StatusError(APIError):
 
     Attributes:
         retry_after: seconds until the server says it will listen again, None where it did not say.
+        code: the server's own word or number for what went wrong, None where it gave none.
     """
 
     retry_after: float | None = None
+    code: str | None = None
 
 
 class InvalidRequestError(StatusError):
@@ -181,8 +185,24 @@ class RateLimitedError(StatusError):
     """Say that the server still refused for its rate limit after the attempts made (429)."""
 
 
+class RedirectedError(StatusError):
+    """Say that something on the way leads elsewhere or wants a login first (3xx, 407, 511). No patience mends it."""
+
+
 class ServerError(StatusError):
     """Say that the server failed (5xx)."""
+
+
+class GatewayError(ServerError):
+    """Say that something on the way answered in place of the API: a refusal, or a success, in a form that is not its.
+
+    That is an outage: it says nothing about the run or the request.
+
+    Attributes:
+        body: the first KB of the answer, cleaned of control characters.
+    """
+
+    body: str = ""
 
 
 class DecodeError(APIError):

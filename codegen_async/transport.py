@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 import anyio
 import msgspec
@@ -16,10 +16,12 @@ from codegen_async.answers import (
     TOO_MANY_REQUESTS,
     ErrorMaker,
     NoAnswerError,
+    OwnForm,
     Request,
     Response,
     Unreadable,
     Verdict,
+    attributed,
     judge,
 )
 from codegen_async.attempts import Attempts
@@ -92,6 +94,7 @@ class Transport:
         sender: what talks to the server.
         limits: the limiter of each endpoint.
         token: scrubbed from texts that the server sends back.
+        is_own: tells the API's own refusals from those of gateways. Default: all are its own.
         attempts: how often a call is tried in all. Default 4.
         backoff: the delays between attempts.
         reporter: hears of every attempt. Default: nobody does.
@@ -103,11 +106,13 @@ class Transport:
         limits: Limits,
         *,
         token: Secret,
+        is_own: OwnForm | None = None,
         attempts: int = 4,
         backoff: Backoff | None = None,
         reporter: Reporter | None = None,
     ) -> None:
         self.limits = limits
+        self._is_own = is_own or _anybodys
         self._sender = sender
         self._token = token
         self._attempts = attempts
@@ -194,7 +199,7 @@ class Transport:
             async with self._sender.stream(request, slots.take, silence=silence) as answer:
                 if isinstance(answer, Response):
                     self._heed(request, slots, answer)
-                    refusal = make_error.status(answer)
+                    refusal = make_error.status(attributed(answer, self._is_own))
                     slots.over(answer, type(refusal))
                     raise refusal
                 slots.over(_BEGUN)
@@ -223,7 +228,7 @@ class Transport:
                 raise
             else:
                 self._heed(request, slots, response)
-                return response
+                return attributed(response, self._is_own)
 
     def _check_patience(self, endpoint: str, priority: Priority, patience: float) -> None:
         wait = self.limits.expected_wait(endpoint, priority)
@@ -237,7 +242,7 @@ class Transport:
 
     def _read(self, response: Response, decode: Callable[[bytes], T]) -> T | Unreadable:
         if response.problem is not None:
-            return Unreadable(response.problem)
+            return Unreadable(response.problem, passing=not response.too_large, of_the_road=not response.too_large)
         try:
             return decode(response.body)
         except ForeignAnswerError as exc:
@@ -246,7 +251,7 @@ class Transport:
         except msgspec.ValidationError as exc:
             return Unreadable(str(exc), passing=False)  # whole, and yet not what was promised: it would come again
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-            return Unreadable(f"not JSON: {exc}")
+            return Unreadable(f"not JSON: {exc}", of_the_road=True)
 
     def _delay(self, outcome: Response | NoAnswerError, attempt: int) -> float:
         if isinstance(outcome, NoAnswerError):
@@ -254,6 +259,10 @@ class Transport:
         if outcome.status == TOO_MANY_REQUESTS:
             return 0.0  # the limiter's gate is closed for as long as it takes
         return self._backoff.delay(attempt, retry_after=outcome.retry_after)
+
+
+def _anybodys(_status: int, _said: dict[str, Any]) -> bool:
+    return True
 
 
 class _Slots:

@@ -40,6 +40,7 @@ from codegen_async.errors import (
     PermissionDeniedError,
     QuotaExceededError,
     RateLimitedError,
+    RedirectedError,
     RequestTimeoutError,
     RunBlockedError,
     StatusError,
@@ -53,8 +54,7 @@ T = TypeVar("T")
 _log = logging.getLogger("codegen_async")
 
 _UNSENT = (ConnectionFailedError, RequestTimeoutError, RateLimitedError)
-_REFUSED = (AuthenticationError, PermissionDeniedError)
-_REDIRECT = 3
+_REFUSED = (AuthenticationError, PermissionDeniedError, RedirectedError)
 
 _OUTAGE = Backoff(first=1.0, ceiling=30.0)
 
@@ -248,8 +248,7 @@ class Runner:
             await self._created(item, run)
 
     async def _refused(self, item: Item, error: InvalidArgumentError | StatusError) -> None:
-        redirected = isinstance(error, StatusError) and (error.status or 0) // 100 == _REDIRECT
-        if redirected or isinstance(error, _REFUSED):  # it is not about this item
+        if isinstance(error, _REFUSED):  # it is not about this item
             await self._put_back(item, last=False)
             raise error
         await self._journal.rejected(item.seq, str(error))

@@ -23,7 +23,7 @@ from codegen_async.client import replaced
 from codegen_async.codegen.account import AccountCalls
 from codegen_async.codegen.calls import is_last
 from codegen_async.codegen.creating import Creating, OnUnknown, check_key
-from codegen_async.codegen.decoding import Decoding
+from codegen_async.codegen.decoding import Decoding, is_own
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.logs import LogCalls
 from codegen_async.codegen.models import AgentRun, AgentRunPage
@@ -131,6 +131,7 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
             max_body=max_body,
             sender=sender,
             observe=observe,
+            is_own=is_own,
         )
 
     def __repr__(self) -> str:

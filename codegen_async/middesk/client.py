@@ -125,6 +125,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
             max_body=max_body,
             sender=sender,
             observe=observe,
+            is_own=decoding.is_own,
             is_old=self._book.is_old,
         )
         _check_host(self.base_url, secret)

@@ -39,6 +39,13 @@ _feedback = msgspec.json.Decoder(RunFeedback)
 _head = msgspec.json.Decoder(_Head)
 
 
+def is_own(_status: int, said: dict[str, Any]) -> bool:
+    """Whether a refusal is the API's own: a list of `errors`, each with its `message`."""
+    errors = said.get("errors")
+    complaints = cast("list[object]", errors) if isinstance(errors, list) else []
+    return any(isinstance(one, dict) and "message" in one for one in complaints)
+
+
 def created(body: bytes) -> MiddeskRun:
     """Read the answer to a create."""
     return _run.decode(body)

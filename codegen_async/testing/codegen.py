@@ -3,7 +3,8 @@
 import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from http import HTTPStatus
+from typing import Any
 
 from aiohttp import hdrs, web
 
@@ -158,10 +159,10 @@ class CodegenServer(SimulatedServer):
     def _date(self) -> datetime:
         return self.world.datetime(self.now())
 
-    def _refusal(self, status: Literal[401, 429]) -> Refusal:
+    def _refusal(self, status: int) -> Refusal:
         if status == 401:  # noqa: PLR2004 - an HTTP status
             return Refusal(401, {"detail": "Invalid or missing API token"})
-        return _refuse(429, _TOO_MANY)
+        return _refuse(status, _TOO_MANY if status == 429 else f"{HTTPStatus(status).phrase}.")  # noqa: PLR2004 - as above
 
     def _problem(self, status: int, reason: str) -> Mapping[str, Any]:  # noqa: ARG002 - the reason says it
         return {"detail": reason}

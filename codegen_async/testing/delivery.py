@@ -141,6 +141,7 @@ _DELIVERIES: dict[Fault, _Delivery] = {
     Fault.DROP_AFTER: _drop,
     Fault.ERROR_BEFORE: _fail,
     Fault.ERROR_AFTER: _fail,
+    Fault.REFUSED: _answer,
     Fault.RATE_LIMITED: _answer,
     Fault.SLOW_HEADERS: _delay,
     Fault.SLOW_BODY: _trickle,

@@ -26,6 +26,8 @@ class Fault(Enum):
     """Answer `status` in plain text, as a gateway does; nothing was done."""
     ERROR_AFTER = auto()
     """The work is done, but the answer is `status` in plain text."""
+    REFUSED = auto()
+    """Answer `status` in the vendor's own form; nothing was done."""
     RATE_LIMITED = auto()
     """Answer 429, with `Retry-After` if `retry_after` is given; nothing was done."""
     SLOW_HEADERS = auto()
@@ -88,7 +90,7 @@ class Faults:
         It strikes requests of `endpoint` (default: of any), leaves the first `after` of them alone, then
         strikes each with `probability` (from the seed) until it has struck `times` (None: for ever).
 
-        `status` belongs to the ERROR faults; `retry_after` to RATE_LIMITED, sent as it is given (default:
+        `status` belongs to the ERROR faults and REFUSED; `retry_after` to RATE_LIMITED, sent as it is given (default:
         no such header); `seconds`, on the loop's clock, to the SLOW ones.
         """
         injection = Injection(fault=fault, status=status, retry_after=retry_after, seconds=seconds)

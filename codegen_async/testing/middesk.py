@@ -10,7 +10,8 @@ import re
 from base64 import b64encode
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
-from typing import Any, Literal, cast
+from http import HTTPStatus
+from typing import Any, cast
 from uuid import UUID
 
 from aiohttp import hdrs, web
@@ -158,8 +159,8 @@ class MiddeskServer(SimulatedServer):
     def _date(self) -> datetime:
         return self.world.datetime(self.now())
 
-    def _refusal(self, status: Literal[401, 429]) -> Refusal:
-        return _refuse(status, "Invalid API key" if status == 401 else "Too many requests")  # noqa: PLR2004 - HTTP
+    def _refusal(self, status: int) -> Refusal:
+        return _refuse(status, "Invalid API key" if status == 401 else HTTPStatus(status).phrase)  # noqa: PLR2004 - HTTP
 
     def _problem(self, status: int, reason: str) -> Mapping[str, Any]:  # noqa: ARG002 - the reason says it
         return {"errors": [{"message": reason}]}

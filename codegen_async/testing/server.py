@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from email.utils import format_datetime
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler as Next
@@ -146,8 +146,8 @@ class SimulatedServer(ABC):
         """Return the date that the server's clock shows, in UTC."""
 
     @abstractmethod
-    def _refusal(self, status: Literal[401, 429]) -> Refusal:
-        """Return the answer to a wrong token or to too many requests."""
+    def _refusal(self, status: int) -> Refusal:
+        """Return the answer to a wrong token (401), to too many requests (429), or another refusal in the same form."""
 
     @abstractmethod
     def _problem(self, status: int, reason: str) -> Mapping[str, Any]:
@@ -231,6 +231,8 @@ class SimulatedServer(ABC):
     ) -> Mapping[str, Any]:
         if injection is not None and injection.fault is Fault.RATE_LIMITED:
             raise self._too_many(injection.retry_after)
+        if injection is not None and injection.fault is Fault.REFUSED:
+            raise self._refusal(injection.status)
         undone = injection is not None and injection.fault in _UNDONE
         return {} if undone else handler(request, body)
 

@@ -20,6 +20,7 @@ from codegen_async import (
     NotFoundError,
     PermissionDeniedError,
     QuotaExceededError,
+    RedirectedError,
     StatusError,
 )
 from codegen_async.codegen.creating import IDEMPOTENCY_KEY, OnUnknown
@@ -74,16 +75,31 @@ ROWS = {
     "2xx with a cut body": Row(fault=Fault.TRUNCATED_BODY, runs=1, sent=1),
     "2xx with broken JSON": Row(fault=Fault.BROKEN_JSON, runs=1, sent=1),
     "2xx with broken JSON, retry wanted": Row(fault=Fault.BROKEN_JSON, runs=1, sent=1, on_unknown="retry"),
-    "301 is not followed": Row(fault=Fault.ERROR_BEFORE, runs=0, sent=1, options={"status": 301}, raises=StatusError),
-    "400 is final": Row(fault=Fault.ERROR_BEFORE, runs=0, sent=1, options={"status": 400}, raises=InvalidRequestError),
-    "401 is final": Row(fault=Fault.ERROR_BEFORE, runs=0, sent=1, options={"status": 401}, raises=AuthenticationError),
-    "402 is final": Row(fault=Fault.ERROR_BEFORE, runs=0, sent=1, options={"status": 402}, raises=QuotaExceededError),
-    "403 is final": Row(
-        fault=Fault.ERROR_BEFORE, runs=0, sent=1, options={"status": 403}, raises=PermissionDeniedError
+    "301 is not followed": Row(
+        fault=Fault.ERROR_BEFORE, runs=0, sent=1, options={"status": 301}, raises=RedirectedError
     ),
-    "404 is final": Row(fault=Fault.ERROR_BEFORE, runs=0, sent=1, options={"status": 404}, raises=NotFoundError),
+    "400 is final": Row(fault=Fault.REFUSED, runs=0, sent=1, options={"status": 400}, raises=InvalidRequestError),
+    "401 is final": Row(fault=Fault.ERROR_BEFORE, runs=0, sent=1, options={"status": 401}, raises=AuthenticationError),
+    "402 is final": Row(fault=Fault.REFUSED, runs=0, sent=1, options={"status": 402}, raises=QuotaExceededError),
+    "403 is final": Row(fault=Fault.REFUSED, runs=0, sent=1, options={"status": 403}, raises=PermissionDeniedError),
+    "404 is final": Row(fault=Fault.REFUSED, runs=0, sent=1, options={"status": 404}, raises=NotFoundError),
+    **{
+        f"{status} of a gateway": Row(
+            fault=Fault.ERROR_BEFORE, runs=0, sent=1, options={"status": status}, raises=CreateOutcomeUnknownError
+        )
+        for status in (400, 403, 404, 405, 409, 422, 499)
+    },
+    **{
+        f"{status} of a gateway though it was done": Row(
+            fault=Fault.ERROR_AFTER, runs=1, sent=1, options={"status": status}
+        )
+        for status in (400, 403, 404, 405, 409, 422, 499)
+    },
+    "404 of a gateway, retry wanted": Row(
+        fault=Fault.ERROR_BEFORE, runs=1, sent=2, options={"status": 404}, on_unknown="retry"
+    ),
     "413 is final": Row(fault=Fault.ERROR_BEFORE, runs=0, sent=1, options={"status": 413}, raises=StatusError),
-    "422 is final": Row(fault=Fault.ERROR_BEFORE, runs=0, sent=1, options={"status": 422}, raises=InvalidRequestError),
+    "422 is final": Row(fault=Fault.REFUSED, runs=0, sent=1, options={"status": 422}, raises=InvalidRequestError),
 }
 
 

@@ -180,7 +180,7 @@ async def test_a_resume_is_news_for_those_who_watch(codegen_server: CodegenServe
 
 async def test_a_refused_resume_leaves_the_old_end_the_end(codegen_server: CodegenServer) -> None:
     run = codegen_server.world.create("x", script=[(0.0, "ERROR")])
-    codegen_server.faults.add(Fault.ERROR_BEFORE, endpoint="resume", status=400)
+    codegen_server.faults.add(Fault.REFUSED, endpoint="resume", status=400)
     async with client_of(codegen_server) as client:
         with pytest.raises(InvalidRequestError):
             await client.resume_run(run.id, "again")

@@ -428,7 +428,7 @@ async def test_a_resume_that_never_arrived_is_told_when_the_run_does_not_go_on(m
 
 
 async def test_a_refused_answer_ends_the_wait_and_can_be_given_again(middesk_server: MiddeskServer) -> None:
-    middesk_server.faults.add(Fault.ERROR_BEFORE, endpoint="resume", status=422)
+    middesk_server.faults.add(Fault.REFUSED, endpoint="resume", status=422)
     run = middesk_server.world.create(script=[(30.0, ask("a", "b")), (10.0, "completed")])
     person = Person()
     async with client_of(middesk_server) as client:
@@ -441,7 +441,7 @@ async def test_a_refused_answer_ends_the_wait_and_can_be_given_again(middesk_ser
 
 
 async def test_of_several_answers_those_before_a_refused_one_are_given(middesk_server: MiddeskServer) -> None:
-    middesk_server.faults.add(Fault.ERROR_BEFORE, endpoint="resume", status=422, after=1)
+    middesk_server.faults.add(Fault.REFUSED, endpoint="resume", status=422, after=1)
     run = middesk_server.world.create(script=[(30.0, ask("a", "b", "c")), (10.0, "completed")])
     person = Person()
     async with client_of(middesk_server) as client:

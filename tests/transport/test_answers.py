@@ -17,6 +17,7 @@ from codegen_async.errors import (
     PermissionDeniedError,
     QuotaExceededError,
     RateLimitedError,
+    RedirectedError,
     RequestTimeoutError,
     ServerError,
     StatusError,
@@ -54,6 +55,7 @@ def error(status: int, body: object = b"", *, request: Request = GET, **headers:
         ((400, 401, 402, 403, 404, 405, 409, 413, 422, 451, 499), REFUSED, REFUSED),
         ((408,), RETRY, UNKNOWN),  # gateways that have passed the request on send it as well
         ((421, 425, 429), RETRY, RETRY),
+        ((407, 511), REFUSED, REFUSED),  # a login is wanted before anything is passed on
         ((500, 501, 502, 503, 504, 520, 522, 524, 530, 599), RETRY, UNKNOWN),
         ((100, 101, 103, 600, 700, 999), RETRY, UNKNOWN),  # no HTTP status that ends a request
     ],
@@ -87,7 +89,7 @@ def test_without_a_readable_answer_a_post_is_repeated_only_if_nothing_was_sent(
 
 STATUS_ERRORS = [
     (101, StatusError),
-    (301, StatusError),
+    (301, RedirectedError),
     (400, InvalidRequestError),
     (401, AuthenticationError),
     (402, QuotaExceededError),
@@ -98,7 +100,9 @@ STATUS_ERRORS = [
     (413, StatusError),
     (422, InvalidRequestError),
     (429, RateLimitedError),
+    (407, RedirectedError),
     (500, ServerError),
+    (511, RedirectedError),
     (503, ServerError),
     (599, ServerError),
     (999, ServerError),
@@ -121,7 +125,7 @@ def test_a_post_has_the_same_errors_but_where_the_outcome_is_unknown(status: int
     unknown = judge(POST, answer(status)) is UNKNOWN
     assert type(failure) is (OutcomeUnknownError if unknown else kind)
     assert failure.status == status
-    assert f"{status} No." in str(failure) or status // 100 == 3
+    assert f"{status} No." in str(failure) or isinstance(failure, RedirectedError)
     if isinstance(failure, OutcomeUnknownError):
         assert not failure.likely_done
 

@@ -22,6 +22,7 @@ from codegen_async.errors import (
     PermissionDeniedError,
     QuotaExceededError,
     RateLimitedError,
+    RedirectedError,
     ServerError,
     StatusError,
 )
@@ -65,7 +66,7 @@ ENDPOINTS = {
 
 # The bodies of the vendor's pages.
 STATUSES: dict[int, tuple[type[APIError], Any, str]] = {
-    307: (StatusError, "", "redirects are not followed"),
+    307: (RedirectedError, "", "redirects are not followed"),
     400: (InvalidRequestError, {"detail": "There was an error parsing the body"}, "parsing the body"),
     401: (AuthenticationError, {"detail": "Invalid or missing API token"}, "Invalid or missing API token"),
     402: (QuotaExceededError, {"message": "Alloted agent runs", "status_code": 402}, "Alloted agent runs"),
