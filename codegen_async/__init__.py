@@ -34,6 +34,8 @@ if TYPE_CHECKING:
         PullRequest,
         SourceType,
     )
+    from codegen_async.codegen.prompts import CreateOptions, PromptResult
+    from codegen_async.codegen.webhooks import RunWebhook
     from codegen_async.errors import (
         APIError,
         AuthenticationError,
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
         MiddeskRun,
         MiddeskRunPage,
         MiddeskThread,
+        MiddeskThreadPage,
         Output,
         Rating,
         Requester,
@@ -100,6 +103,7 @@ __all__ = [
     "CodegenClient",
     "ConfigurationError",
     "ConnectionFailedError",
+    "CreateOptions",
     "CreateOutcomeUnknownError",
     "DecodeError",
     "GatewayError",
@@ -114,6 +118,7 @@ __all__ = [
     "MiddeskRun",
     "MiddeskRunPage",
     "MiddeskThread",
+    "MiddeskThreadPage",
     "ModelCatalog",
     "ModelOption",
     "ModelProvider",
@@ -127,6 +132,7 @@ __all__ = [
     "PermissionDeniedError",
     "Phase",
     "Priority",
+    "PromptResult",
     "PullRequest",
     "QuotaExceededError",
     "Rate",
@@ -143,6 +149,7 @@ __all__ = [
     "RunFeedback",
     "RunId",
     "RunLike",
+    "RunWebhook",
     "ServerError",
     "SourceType",
     "State",
@@ -169,6 +176,8 @@ _HOMES = (
     "codegen.models",
     "codegen.account_models",
     "codegen.creating",
+    "codegen.webhooks",
+    "codegen.prompts",
     "codegen.client",
     "middesk.models",
     "middesk.interrupts",

@@ -27,9 +27,11 @@ from codegen_async.codegen.decoding import Decoding, is_own
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.logs import LogCalls
 from codegen_async.codegen.models import AgentRun, AgentRunPage
+from codegen_async.codegen.prompts import PromptCalls
 from codegen_async.codegen.remote import CodegenRemote, waiting_page
 from codegen_async.codegen.requests import Requests
 from codegen_async.codegen.stopping import StopCalls
+from codegen_async.codegen.webhooks import RunWebhook, check_webhooks
 from codegen_async.errors import (
     ConfigurationError,
     InvalidArgumentError,
@@ -59,7 +61,7 @@ RATES: Mapping[str, Rate] = {
 """The limits of the vendor's pages, by endpoint."""
 
 
-class CodegenClient(LogCalls, StopCalls, AccountCalls):
+class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
     """Start Codegen agent runs, look at them and wait for them, within the API's rate limits.
 
     Use it as `async with CodegenClient() as client:`. All methods may be called concurrently. The limits hold if there
@@ -139,7 +141,7 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
 
     # -- one run
 
-    async def create_run(
+    async def create_run(  # pyright: ignore[reportIncompatibleMethodOverride] - its options, one by one
         self,
         prompt: str,
         *,
@@ -148,6 +150,7 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
         repo_id: int | None = None,
         model: str | None = None,
         agent_type: str | None = None,
+        webhooks: Iterable[RunWebhook] = (),
         idempotency_key: str | None = None,
         on_unknown: OnUnknown = "raise",
     ) -> AgentRun:
@@ -163,6 +166,8 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
             repo_id: the repository to work on. Default: the server's choice.
             model: the model to use. Default: the organization's.
             agent_type: `codegen` or `claude_code`, see `AgentType`. Default: the organization's.
+            webhooks: where the vendor is to report on this run instead of where the organization has it report. What it
+                sends is not documented; `notify` makes use of it whatever it says.
             idempotency_key: what tells this create from all others, 1..128 visible ASCII characters; give your own to
                 find the run even if this program dies. Default: a new random one.
             on_unknown: `raise` (default) or `retry`: whether to send the same key again where no run was found. Even
@@ -180,7 +185,13 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
             raise InvalidArgumentError("on_unknown", on_unknown, "'raise' or 'retry'")
         creating = self.creating
         fields = await creating.prepare(
-            prompt, images=images, metadata=metadata, repo_id=repo_id, model=model, agent_type=agent_type
+            prompt,
+            images=images,
+            metadata=metadata,
+            repo_id=repo_id,
+            model=model,
+            agent_type=agent_type,
+            webhooks=webhooks,
         )
         run = await creating.create(fields, key, on_unknown=on_unknown)
         self._linked().waiting.seen(run)
@@ -206,7 +217,15 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
         self._linked()
         return self._creating
 
-    async def resume_run(self, run_id: int, prompt: str, *, images: Iterable[str | os.PathLike[str]] = ()) -> AgentRun:
+    async def resume_run(
+        self,
+        run_id: int,
+        prompt: str,
+        *,
+        images: Iterable[str | os.PathLike[str]] = (),
+        model: str | None = None,
+        webhooks: Iterable[RunWebhook] = (),
+    ) -> AgentRun:
         """Take up a paused or ended run with a new prompt, and return its snapshot.
 
         The end it had before is not taken for its new end by waits that begin afterwards: for 10 s after the resume
@@ -216,6 +235,8 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
             run_id: the run.
             prompt: what the agent is to do next.
             images: as in `create_run`.
+            model: the model to go on with. Default: as the server chooses.
+            webhooks: as in `create_run`.
 
         Raises:
             InvalidArgumentError: an argument cannot be right; nothing was sent.
@@ -226,6 +247,8 @@ class CodegenClient(LogCalls, StopCalls, AccountCalls):
         fields = {
             "agent_run_id": check_id("run_id", run_id),
             "prompt": check_text("prompt", prompt),
+            "model": None if model is None else check_text("model", model),
+            "webhooks": check_webhooks(webhooks) or None,
             "images": await read_images(images) or None,
         }
         link = self._linked()

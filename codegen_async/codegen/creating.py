@@ -22,6 +22,7 @@ from codegen_async.codegen.decoding import Decoding
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.models import AgentRun, AgentRunPage
 from codegen_async.codegen.requests import Requests
+from codegen_async.codegen.webhooks import RunWebhook, check_webhooks
 from codegen_async.errors import (
     APIError,
     ClientClosedError,
@@ -82,10 +83,13 @@ class Creating:
         repo_id: int | None = None,
         model: str | None = None,
         agent_type: str | None = None,
+        webhooks: Iterable[RunWebhook] = (),
     ) -> dict[str, Any]:
         """Return the fields of a create, checked; see `CodegenClient.create_run`."""
         fields = check_fields(prompt, metadata=metadata, repo_id=repo_id, model=model, agent_type=agent_type)
-        return {**fields, "metadata": fields["metadata"] or {}, "images": await read_images(images) or None}
+        hooks = check_webhooks(webhooks) or None
+        read = await read_images(images) or None
+        return {**fields, "metadata": fields["metadata"] or {}, "images": read, "webhooks": hooks}
 
     async def create(self, fields: Mapping[str, Any], key: str, *, on_unknown: OnUnknown) -> AgentRun:
         """Create a run once; see `CodegenClient.create_run`."""

@@ -12,6 +12,7 @@ from codegen_async.middesk.models import (
     MiddeskRun,
     MiddeskRunPage,
     MiddeskThread,
+    MiddeskThreadPage,
     RunFeedback,
     Snapshot,
     StreamEvent,
@@ -34,6 +35,8 @@ class _Head(msgspec.Struct):
 
 _run = msgspec.json.Decoder(MiddeskRun, dec_hook=dec_hook)
 _thread = msgspec.json.Decoder(MiddeskThread, dec_hook=dec_hook)
+_thread_pages = PageDecoder("middesk", MiddeskThreadPage, "data", MiddeskThread, dec_hook)
+_agent = msgspec.json.Decoder(MiddeskAgent)
 _agents = msgspec.json.Decoder(_Agents)
 _feedback = msgspec.json.Decoder(RunFeedback)
 _head = msgspec.json.Decoder(_Head)
@@ -94,6 +97,22 @@ def thread(thread_id: str) -> Callable[[bytes], MiddeskThread]:
         return shown
 
     return decode
+
+
+def agent(agent_id: str) -> Callable[[bytes], MiddeskAgent]:
+    """Return a reader of that agent."""
+
+    def decode(body: bytes) -> MiddeskAgent:
+        shown = _agent.decode(body)
+        check_about(shown.id, agent_id, "agent")
+        return shown
+
+    return decode
+
+
+def threads(body: bytes) -> MiddeskThreadPage:
+    """Read a page of threads."""
+    return _thread_pages.decode(body)
 
 
 def agents(body: bytes) -> tuple[MiddeskAgent, ...]:

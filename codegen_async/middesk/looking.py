@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from codegen_async.arguments import LARGEST_ID, check_int, check_seconds_given, check_segment
+from codegen_async.arguments import check_seconds_given, check_segment
 from codegen_async.client import RunClient
 from codegen_async.errors import DecodeError
 from codegen_async.middesk import decoding, requests
 from codegen_async.middesk.models import MiddeskRun, MiddeskRunPage, StreamEvent
+from codegen_async.middesk.paging import check_place, walk
 from codegen_async.middesk.sse import EventParser, EventTooLargeError
 from codegen_async.polling import ListPoll
 from codegen_async.waiting import Page
 from codegen_async.wire import PageDecoder
-
-_PAGES_WITHOUT_NEWS = 2
 
 
 class LookCalls(RunClient[MiddeskRun, str]):
@@ -40,7 +39,7 @@ class LookCalls(RunClient[MiddeskRun, str]):
         link.waiting.seen(run)
         return run
 
-    async def list_runs(self, *, page_size: int | None = None) -> AsyncGenerator[MiddeskRun]:
+    def list_runs(self, *, page_size: int | None = None) -> AsyncGenerator[MiddeskRun]:
         """Yield the account's runs, page after page, each once ("List agent runs").
 
         The order is the server's; none is documented. Nor is the number of the first page: the first request names
@@ -53,20 +52,7 @@ class LookCalls(RunClient[MiddeskRun, str]):
             InvalidArgumentError: the page size cannot be right.
             APIError: a page could not be had.
         """
-        per_page = None if page_size is None else check_int("page_size", page_size, 1, LARGEST_ID)
-        seen: set[str] = set()
-        number: int | None = None
-        without_news = 0
-        while without_news <= _PAGES_WITHOUT_NEWS:
-            page = await self.list_runs_page(page=number, per_page=per_page)
-            news = [run for run in page.data if run.id not in seen]
-            seen.update(run.id for run in news)
-            for run in news:
-                yield run
-            if not page.has_more or not (page.data or page.unreadable):
-                return
-            without_news = 0 if news else without_news + 1
-            number = (number or 0) + 1
+        return walk(self.list_runs_page, page_size)
 
     async def list_runs_page(self, *, page: int | None = None, per_page: int | None = None) -> MiddeskRunPage:
         """Return one page of the account's runs ("List agent runs").
@@ -79,10 +65,7 @@ class LookCalls(RunClient[MiddeskRun, str]):
             InvalidArgumentError: an argument cannot be right.
             APIError: the page could not be had.
         """
-        request = requests.page(
-            None if page is None else check_int("page", page, 0, LARGEST_ID),
-            None if per_page is None else check_int("per_page", per_page, 1, LARGEST_ID),
-        )
+        request = requests.page(*check_place(page, per_page))
         link = self._linked()
         shown = await link.transport.call(request, self._pages.decode)
         link.waiting.seen_page(ListPoll(0, 1, None), Page(shown.data, None, sure=False))

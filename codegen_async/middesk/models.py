@@ -307,6 +307,22 @@ class MiddeskThread(_Timed, frozen=True, kw_only=True):
     steps: tuple[Step, ...] | msgspec.UnsetType | None = msgspec.UNSET
 
 
+class MiddeskThreadPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold one page of threads; no order is documented.
+
+    Attributes:
+        data: the threads that could be read.
+        has_more: whether there are more pages.
+        total_count: threads on all pages.
+        unreadable: threads of this page that could not be read; 0 unless the server sends something undocumented.
+    """
+
+    data: tuple[MiddeskThread, ...] = ()
+    has_more: bool = False
+    total_count: int | None = None
+    unreadable: int = 0
+
+
 class MiddeskAgent(_Timed, frozen=True, kw_only=True):
     """Hold an agent that the account may use.
 

@@ -59,6 +59,16 @@ def create_thread(fields: Mapping[str, Any]) -> Request:
     return _post(_THREADS, json_body(fields))
 
 
+def threads(number: int | None, per_page: int | None, business_id: str | None) -> Request:
+    """Read a page of threads ("List agent threads")."""
+    return _get(_THREADS, page=number, per_page=per_page, business_id=business_id)
+
+
+def agent(agent_id: str) -> Request:
+    """Read an agent ("Retrieve an agent")."""
+    return _get("/v1/agents/{agent_id}", {"agent_id": agent_id})
+
+
 def agents() -> Request:
     """Read which agents there are ("List agents")."""
     return _get("/v1/agents")

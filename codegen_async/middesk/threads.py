@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from functools import partial
+
 from codegen_async.arguments import check_segment, check_text
 from codegen_async.client import RunClient
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.middesk import decoding, requests
-from codegen_async.middesk.models import MiddeskAgent, MiddeskRun, MiddeskThread
+from codegen_async.middesk.models import MiddeskAgent, MiddeskRun, MiddeskThread, MiddeskThreadPage
+from codegen_async.middesk.paging import check_place, walk
 
 
 class ThreadCalls(RunClient[MiddeskRun, str]):
@@ -19,6 +23,17 @@ class ThreadCalls(RunClient[MiddeskRun, str]):
             APIError: they could not be had.
         """
         return await self._linked().transport.call(requests.agents(), decoding.agents)
+
+    async def get_agent(self, agent_id: str) -> MiddeskAgent:
+        """Return an agent that the account may use ("Retrieve an agent").
+
+        Raises:
+            InvalidArgumentError: the id cannot be one.
+            NotFoundError: there is no such agent.
+            APIError: any other failure.
+        """
+        request = requests.agent(check_segment("agent_id", agent_id))
+        return await self._linked().transport.call(request, decoding.agent(agent_id))
 
     async def create_thread(
         self,
@@ -58,6 +73,41 @@ class ThreadCalls(RunClient[MiddeskRun, str]):
         """
         request = requests.thread(check_segment("thread_id", thread_id))
         return await self._linked().transport.call(request, decoding.thread(thread_id))
+
+    def list_threads(
+        self, *, business_id: str | None = None, page_size: int | None = None
+    ) -> AsyncGenerator[MiddeskThread]:
+        """Yield the account's threads, page after page, each once ("List agent threads").
+
+        The order is the server's, and pages are numbered as those of `list_runs`.
+
+        Args:
+            business_id: only threads about this business.
+            page_size: threads asked for at a time. Default: the server's, which is not documented.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            APIError: a page could not be had.
+        """
+        return walk(partial(self.list_threads_page, business_id=business_id), page_size)
+
+    async def list_threads_page(
+        self, *, business_id: str | None = None, page: int | None = None, per_page: int | None = None
+    ) -> MiddeskThreadPage:
+        """Return one page of the account's threads ("List agent threads").
+
+        Args:
+            business_id: only threads about this business.
+            page: its number; that of the first is not documented. Default: the first.
+            per_page: threads on a page; the most allowed is not documented. Default: the server's.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            APIError: the page could not be had.
+        """
+        business = None if business_id is None else check_text("business_id", business_id)
+        request = requests.threads(*check_place(page, per_page), business)
+        return await self._linked().transport.call(request, decoding.threads)
 
 
 def check_context(business_id: object, context_type: object, context_id: object) -> dict[str, str]:

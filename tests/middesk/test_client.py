@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -318,6 +319,31 @@ async def test_a_run_is_created_for_a_business_another_context_or_a_thread(midde
     assert runs[2].thread_id == thread.id
     assert {run.phase for run in runs} == {Phase.RUNNING}
     assert [request.status for request in middesk_server.requests] == [201, 200, 201, 201, 201]
+
+
+@virtual
+async def test_threads_are_listed_each_once_and_by_business(middesk_server: MiddeskServer) -> None:
+    async with client_of(middesk_server) as client:
+        made = [await client.create_thread(AGENT, business_id=BUSINESS) for _ in range(7)]
+        other = await client.create_thread(AGENT, business_id=BUSINESS.replace("0", "1"))
+        listed = [thread.id async for thread in client.list_threads(page_size=3)]
+        mine = [thread.id async for thread in client.list_threads(business_id=BUSINESS, page_size=2)]
+        page = await client.list_threads_page(page=2, per_page=3)
+    assert sorted(listed) == sorted(thread.id for thread in (*made, other))
+    assert sorted(mine) == sorted(thread.id for thread in made)
+    assert (len(page.data), page.has_more, page.total_count) == (3, True, 8)
+
+
+@virtual
+async def test_an_agent_is_found_by_its_id_and_no_other_way(middesk_server: MiddeskServer) -> None:
+    async with client_of(middesk_server) as client:
+        (first, second) = await client.list_agents()
+        assert await client.get_agent(second.id) == second
+        with pytest.raises(NotFoundError, match="Agent not found"):
+            await client.get_agent(str(first.type))
+        with pytest.raises(InvalidArgumentError, match="agent_id"):
+            await client.get_agent("../runs")
+    assert UUID(first.id) != UUID(second.id)
 
 
 @virtual
