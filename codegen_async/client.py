@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Generic, Literal, Self, TypeVar, overload
 
 import anyio
 
 from codegen_async.answers import OwnForm
 from codegen_async.arguments import check_wait
-from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, shown
+from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, clean, shown
 from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.logs import show_log_if_asked
@@ -22,6 +24,7 @@ from codegen_async.models import RunId, RunLike
 from codegen_async.numeric import is_number
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
+from codegen_async.sendings import Sendings, map_memory
 from codegen_async.settings import Timeouts, check_base_url, check_seconds
 from codegen_async.transport import Sender, Transport
 from codegen_async.version import __version__
@@ -31,7 +34,7 @@ R = TypeVar("R", bound=RunLike)
 Id = TypeVar("Id", bound=RunId)
 
 
-class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
+class RunClient(ABC, Generic[R, Id]):
     """Be the client of one dialect. Arguments are described where users see them, in the dialects' clients."""
 
     _GRACE = Grace()  # how long the API must deny a run until that is believed
@@ -50,6 +53,7 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         sender: Sender | None,
         observe: Observer | None,
         is_own: OwnForm,
+        memory: str | os.PathLike[str] | None = None,
         is_old: Callable[[R], bool] | None = None,
     ) -> None:
         self.base_url = check_base_url(base_url)
@@ -61,9 +65,12 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         if not isinstance(timeouts, Timeouts | None):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
             raise ConfigurationError(f"timeouts: expected Timeouts, got {shown(timeouts)}")
         self._token = token
-        self.number: int = 1 + int.from_bytes(os.urandom(7), "big")
-        """Tells this client from all others, also from those of other processes."""
         self._limits = limits
+        if not isinstance(memory, str | os.PathLike | None):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+            raise ConfigurationError(f"memory: expected the path of a file, got {shown(memory)}")
+        self._memory = None if memory is None else Path(memory)
+        self._clock: Callable[[], float] = time.time  # another one is for tests
+        self._sendings = Sendings(limits, self.base_url)
         self._latency = check_seconds("latency", latency)
         self._share = share
         self._timeouts = timeouts or Timeouts()
@@ -86,9 +93,22 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
     def _check_run(self, run: Id | R) -> Id | R:
         """Return a run or an id if it can be one of this dialect, else raise InvalidArgumentError."""
 
-    @asynccontextmanager
-    async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
+    async def open(self) -> Self:
+        """Open the client where no block fits (a notebook, the start of a framework), and return it.
+
+        A client that was closed may be opened again, also on another loop: it still knows what it has sent.
+
+        Raises:
+            RuntimeError: it is open, or no asyncio loop is running.
+            ConfigurationError: the memory cannot be used.
+        """
         show_log_if_asked()
+        self._check_loop()
+        memory = None if self._memory is None else await asyncio.to_thread(_mapped, self._memory)
+        self._check_loop()
+        if self._sendings.process != os.getpid():  # what was drawn before a fork would be the same in all children
+            self._sendings = Sendings(self._limits, self.base_url)
+        self._limits.follow()
         transport = Transport(
             self._sender or self._make_sender(),
             self._limits,
@@ -99,18 +119,40 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
         waiting = Waiting(
             self._remote(transport), self._schedule(), latency=self._latency, grace=self._GRACE, is_old=self._is_old
         )
-        self._link = Link(transport, waiting)
+        forget = None if memory is None else self._sendings.attach(memory, self._clock)
+        self._link = Link(transport, waiting, forget)
         self.reporter.tell(ClientOpened(self))
+        return self
+
+    def _check_loop(self) -> None:
         try:
-            yield self
-        finally:
-            self._link = None
-            self.reporter.tell(ClientClosed(self))
-            with anyio.CancelScope(shield=True):  # also a cancelled program closes its sockets
-                try:
-                    await waiting.aclose()
-                finally:
-                    await transport.aclose()
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise RuntimeError(
+                "the client needs a running asyncio event loop (uvloop's is one); a program on trio can have one in a"
+                " thread of its own, or through trio-asyncio"
+            ) from None
+        if self._link is not None and not self._link.is_over():
+            raise RuntimeError(f"this {type(self).__name__} is open already; open it once, and share it")
+
+    async def aclose(self) -> None:
+        """Close the client: waits end with ClientClosedError, connections are closed. Does nothing if it is closed."""
+        if self._link is None or self._link.is_over():
+            return
+        link, self._link = self._linked(), None
+        self.reporter.tell(ClientClosed(self))
+        with anyio.CancelScope(shield=True):  # also a cancelled program closes its sockets
+            try:
+                await link.waiting.aclose()
+            finally:
+                await link.transport.aclose()
+                link.forget()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     def _make_sender(self) -> Sender:
         from codegen_async.aiohttp_sender import AiohttpSender  # noqa: PLC0415 - importing aiohttp takes 0.2 s of CPU
@@ -126,7 +168,9 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
     def _linked(self) -> Link[R]:
         if self._link is None:
             name = type(self).__name__
-            raise ClientClosedError(f"use the client inside its block: async with {name}() as client: ...")
+            raise ClientClosedError(
+                f"use the client inside its block: async with {name}() as client: ...; or await its open() first"
+            )
         if self._link.is_foreign():
             raise RuntimeError(
                 "this client belongs to another event loop; make one per loop, or hand the call over with"
@@ -141,6 +185,11 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
             ClientClosedError: it is not.
         """
         self._linked()
+
+    @property
+    def number(self) -> int:
+        """What tells this client from all others, also from its copies in other processes; drawn when it is opened."""
+        return self._sendings.number
 
     @property
     def limits(self) -> dict[str, LimiterState]:
@@ -172,6 +221,16 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
             ages: for each, the seconds since.
         """
         self._limits.seed(endpoint, ages)
+
+    @contextmanager
+    def remembering(self, memory: memoryview, clock: Callable[[], float]) -> Generator[None]:
+        """Count what a memory tells was sent before, and note in it what is sent in the block; for keepers of one."""
+        self._linked()
+        forget = self._sendings.attach(memory, clock)
+        try:
+            yield
+        finally:
+            forget()
 
     @overload
     async def wait_for_runs(
@@ -274,9 +333,11 @@ class RunClient(anyio.AsyncContextManagerMixin, ABC, Generic[R, Id]):
 class Link(Generic[R]):
     """What there is only while a client is open."""
 
-    def __init__(self, transport: Transport, waiting: Waiting[R]) -> None:
+    def __init__(self, transport: Transport, waiting: Waiting[R], forget: Callable[[], None] | None) -> None:
         self.transport = transport
         self.waiting = waiting
+        self.forget: Callable[[], None] = forget or (lambda: None)
+        """Ends the use of the client's memory."""
         self._loop = asyncio.get_running_loop()
 
     def is_foreign(self) -> bool:
@@ -285,6 +346,18 @@ class Link(Generic[R]):
             return asyncio.get_running_loop() is not self._loop
         except RuntimeError:  # none is running here
             return False
+
+    def is_over(self) -> bool:
+        """Whether the event loop of the client was closed, and with it all that the client had opened."""
+        return self._loop.is_closed()
+
+
+def _mapped(memory: Path) -> memoryview:
+    try:
+        return map_memory(memory)
+    except (OSError, ValueError) as exc:
+        problem = clean(getattr(exc, "strerror", None) or str(exc))
+        raise ConfigurationError(f"memory: {clean(str(memory))}: {problem}") from None
 
 
 def replaced(rates: Mapping[str, Rate], by: Mapping[str, Rate] | None) -> dict[str, Rate]:

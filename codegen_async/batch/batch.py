@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +21,6 @@ from codegen_async.batch.inputs import Prompts, read_prompts
 from codegen_async.batch.items import Outcome, State, Task, check_name
 from codegen_async.batch.journal import Journal, driving, read_counts, read_outcomes
 from codegen_async.batch.runner import Runner
-from codegen_async.batch.sendings import ENDPOINTS
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import ClientClosedError, InvalidArgumentError
 from codegen_async.events import ItemChanged
@@ -60,32 +58,34 @@ class Batch(anyio.AsyncContextManagerMixin):
         self._added: dict[str, Task] = {}
         self._keyless = 0
 
+    async def open(self) -> Self:
+        """Open the batch where no block fits, and return it; end it with `aclose`.
+
+        Raises:
+            JournalError, ClientClosedError: as on entering a block.
+        """
+        await self.__aenter__()
+        return self
+
+    async def aclose(self) -> None:
+        """Write down what was added, end a run that is on, and let others have the journal."""
+        if self._journal is not None:
+            await self.__aexit__(None, None, None)
+
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         self._client.check_open()
         async with driving(self.path, self._clock) as journal:
             self._journal = journal
             try:
-                with self._noted(journal):
+                with self._client.remembering(journal.memory, self._clock):
                     if self._client.reporter.listening:
                         await journal.watch(self._tell)
                     yield self
                     await self._save_added()
             finally:
-                await self._end_driver()
                 self._journal = None
-
-    @contextlib.contextmanager
-    def _noted(self, journal: Journal) -> Generator[None]:
-        """Tell the limiters what was sent before, and note what is sent now: a restart spends no second burst."""
-        with contextlib.ExitStack() as listening:
-            for endpoint in ENDPOINTS:
-                sendings = journal.sendings(endpoint, self._client.number)
-                self._client.seed(endpoint, sendings.ages())
-                listeners = self._client.limiter(endpoint).on_sent
-                listeners.append(sendings.note)
-                listening.callback(listeners.remove, sendings.note)
-            yield
+                await self._end_driver()
 
     def _tell(self, name: str, state: str) -> None:
         self._client.reporter.tell(ItemChanged(name, state, str(self.path)))

@@ -15,7 +15,6 @@ import anyio
 from codegen_async.batch import changes
 from codegen_async.batch.changes import Change
 from codegen_async.batch.schema import explain, explained
-from codegen_async.errors import JournalError
 
 T = TypeVar("T")
 
@@ -58,17 +57,28 @@ class Committer:
         try:
             await self._loop.run_in_executor(self._thread, self._open)
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self.aclose()  # after a cancellation it may be open all the same
+            await self.aclose()  # after a cancellation it may be open all the same
             raise
 
     async def aclose(self) -> None:
-        """Disconnect, once all writes are committed; also those whose callers were cancelled."""
-        while self._busy:
-            with contextlib.suppress(JournalError):  # whoever wrote has been told
-                await self.write(lambda _: None)
-        await self._loop.run_in_executor(self._thread, self._close)
+        """Disconnect, once all writes are committed; also those whose callers were cancelled.
+
+        A cancellation is raised when that is done, however many come: what stays open stays locked.
+        """
+        if self._queue:
+            self._begin()  # behind what is under way: there is one thread
+        closed = self._loop.run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
+        cancelled: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):
+            while not closed.done():
+                try:
+                    await asyncio.wait((closed,))
+                except asyncio.CancelledError as exc:
+                    cancelled = exc
+        if cancelled is not None:
+            raise cancelled
+        closed.result()
 
     async def watch(self, tell: Callable[[str, str], None]) -> None:
         """Call `tell` with the name and the state of every item, and from now on of each that changes."""

@@ -16,14 +16,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import anyio
 import msgspec
 
 from codegen_async.batch.commits import Committer
 from codegen_async.batch.items import Item, Outcome, State, Task, decode_task, idempotency_key
 from codegen_async.batch.lease import Lease
 from codegen_async.batch.schema import Identity, check_place, explained, open_journal, open_to_read
-from codegen_async.batch.sendings import Sendings
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.models import Phase
@@ -64,7 +62,8 @@ class Journal:
         """Whether it is proven that the server gives back metadata, so that runs can be found by their keys."""
         self._committer = committer
         self._clock = clock
-        self._memory = memory
+        self.memory: memoryview = memory
+        """Of sendings, see `codegen_async.sendings`."""
         self._identity = identity
 
     async def load(self) -> None:
@@ -233,10 +232,6 @@ class Journal:
 
         return await self._committer.write(work)
 
-    def sendings(self, endpoint: str, sender: int) -> Sendings:
-        """Return what is known of when an endpoint was asked; see `Sendings`."""
-        return Sendings(self._memory, endpoint, self._clock, sender)
-
     # -- reading it
 
     async def has_planned(self) -> bool:
@@ -341,6 +336,7 @@ async def driving(path: Path, clock: Callable[[], float]) -> AsyncGenerator[Jour
         lease = Lease(path.resolve())  # a journal has one lock, whatever it is called
         try:
             connection = open_journal(path)
+            lease.guard()
             opened.append((lease, Identity(path)))
         except BaseException:
             lease.release()
@@ -359,8 +355,7 @@ async def driving(path: Path, clock: Callable[[], float]) -> AsyncGenerator[Jour
         await journal.load()
         yield journal
     finally:
-        with anyio.CancelScope(shield=True):
-            await committer.aclose()
+        await committer.aclose()
 
 
 def read_counts(path: Path) -> dict[State, int]:

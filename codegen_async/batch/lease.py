@@ -1,25 +1,36 @@
 """Let one process at a time drive a journal: a lock that the system takes back when the process dies.
 
 The locked file begins with the number of that process. Behind it is memory that the next one finds as it was left.
+
+The lock belongs to the open file, and a fork shares open files: a child would keep the lock of a parent that is gone.
+So children close what is locked as soon as they exist, and the memory, which keeps its file open, is mapped through
+another opening.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
-import mmap
 import os
+import struct
+import threading
+import weakref
 from pathlib import Path
 
 from codegen_async.errors import JournalError
+from codegen_async.private import open_private
+from codegen_async.sendings import map_memory
 
-PRIVATE = 0o600
-"""Mode of every file that may hold prompts or results."""
+_NAME = 32  # bytes at the beginning of the file, for the number of the process
 
-MEMORY = 3 * 2**15
-"""Bytes of memory behind a journal."""
+# On Linux the journal itself is locked too, so that its lock file may be removed: one byte beyond what SQLite locks, by
+# a lock that belongs to the open file as that of `flock` does.
+_OWN_LOCK = getattr(fcntl, "F_OFD_SETLK", None)
+_OWN_BYTE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 2**62, 1, 0)
 
-_HEAD = 64
+_leases: weakref.WeakSet[Lease] = weakref.WeakSet()
+_forking = threading.Lock()  # a fork must not see a file that is locked already and is not known yet
 
 
 class Lease:
@@ -28,45 +39,125 @@ class Lease:
     The file `<journal>-lock` stays where it is: removing it could let two processes lock two files of that name.
 
     Attributes:
-        memory: `MEMORY` bytes that outlive this process; zero where none has written yet.
+        memory: of sendings (`codegen_async.sendings`); outlives this process.
 
     Raises:
         JournalError: another process holds it (or another batch of this one), or the file cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files: list[int] = []
+        _leases.add(self)
         try:
-            self._file = os.open(f"{path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE)
-        except OSError as exc:
-            problem = f"its lock file cannot be made ({exc.strerror}); give a directory in which files can be written"
-            raise JournalError(str(path), problem) from None
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = os.pread(self._file, _HEAD, 0).strip(b"\0").decode("ascii", "replace") or "unknown"
-            os.close(self._file)
-            raise JournalError(str(path), f"is being run by process {holder}; one at a time") from None
-        try:
+            with _forking:
+                self._lock()
+            self.guard()
+            self.memory: memoryview = map_memory(self._lock_path)
+            self._check_name()
             self._name_holder(str(os.getpid()))
-            self.memory: memoryview = self._map()
-        except OSError as exc:
-            os.close(self._file)
-            problem = f"its lock file cannot be written to ({exc.strerror}); free some space on the disk"
-            raise JournalError(str(path), problem) from None
+        except BaseException as exc:
+            self._close()
+            if isinstance(exc, OSError):
+                raise JournalError(str(path), f"its lock file {_explained(exc)}") from None
+            raise
 
-    def _map(self) -> memoryview:
-        size = os.fstat(self._file).st_size
-        if size < _HEAD + MEMORY:
-            # Written, not just made longer: a mapped page that has no room on the disk would kill the process.
-            os.pwrite(self._file, bytes(_HEAD + MEMORY - size), size)
-        return memoryview(mmap.mmap(self._file, _HEAD + MEMORY))[_HEAD:]
+    @property
+    def _lock_path(self) -> Path:
+        return Path(f"{self._path}-lock")
+
+    def _lock(self) -> None:
+        self._files.append(open_private(self._lock_path))
+        try:
+            fcntl.flock(self._files[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            if exc.errno != errno.EWOULDBLOCK:
+                raise _NoLocksError(exc.errno, exc.strerror) from None
+            raise JournalError(str(self._path), f"is being run by {self._holder()}; one at a time") from None
+
+    def _holder(self) -> str:
+        name = os.pread(self._files[0], _NAME, 0).strip(b"\0").decode("ascii", "replace")
+        if not name.isdecimal():
+            return "another process"
+        return f"process {name}, which {_whereabouts(int(name))}"
+
+    def guard(self) -> None:
+        """Lock the journal too, where the system can do that and there is one; done once it is made.
+
+        Raises:
+            JournalError: another process drives it, though nobody holds the lock file.
+        """
+        if _OWN_LOCK is None or len(self._files) > 1:
+            return
+        with _forking:
+            try:
+                self._files.append(os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+            except OSError:
+                return  # none yet, or one that cannot be used: whoever opens it tells
+            try:
+                fcntl.fcntl(self._files[1], _OWN_LOCK, _OWN_BYTE)
+            except OSError as exc:
+                if exc.errno in (errno.EACCES, errno.EAGAIN):
+                    problem = "is being run by another process, though its lock file was removed; one at a time"
+                    raise JournalError(str(self._path), problem) from None
+                # Not every file system has these; the lock file is the one that has to be.
+
+    def _check_name(self) -> None:
+        """Make sure that nobody has removed the lock file between its opening and its locking."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(self._files[0]), self._lock_path.lstat()):
+                return
+        raise JournalError(str(self._path), "its lock file was removed just now; try again")
 
     def release(self) -> None:
         """Let others have it."""
-        with contextlib.suppress(OSError):  # the name is for the message only
-            self._name_holder("")
-        fcntl.flock(self._file, fcntl.LOCK_UN)  # the memory keeps the file open for as long as somebody holds it
-        os.close(self._file)
+        if self._files:  # else this is a child of the process that holds it
+            with contextlib.suppress(OSError):  # the name is for the message only
+                self._name_holder("")
+        self._close()
+
+    def _close(self) -> None:
+        while self._files:
+            with contextlib.suppress(OSError):  # a fork may have come between this line and the next
+                os.close(self._files[-1])
+            self._files.pop()
 
     def _name_holder(self, name: str) -> None:
-        os.pwrite(self._file, name.encode().ljust(_HEAD, b"\0"), 0)
+        os.pwrite(self._files[0], name.encode().ljust(_NAME, b"\0"), 0)
+
+    def forget(self) -> None:
+        """Close, in a child, what its parent has locked."""
+        self._close()
+
+
+class _NoLocksError(OSError):
+    """Say that the file system does not lock."""
+
+
+def _explained(problem: OSError) -> str:
+    if isinstance(problem, _NoLocksError):
+        return f"cannot be locked ({problem.strerror}); keep the journal on a local file system"
+    if problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"cannot be written to ({problem.strerror}); free some space on the disk"
+    if problem.errno in (errno.EACCES, errno.ENOENT, errno.EROFS, errno.ENOTDIR):
+        return f"cannot be made ({problem.strerror}); give a directory in which files can be written"
+    return str(problem.strerror)
+
+
+def _whereabouts(process: int) -> str:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return "is gone: one that it has started holds the lock, or it ran in another container"
+    except (OSError, OverflowError):
+        pass  # it is there, and somebody else's
+    return "is running"
+
+
+def _in_child() -> None:
+    _forking.release()
+    for lease in list(_leases):
+        lease.forget()
+
+
+os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_in_child)

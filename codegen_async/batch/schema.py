@@ -11,8 +11,8 @@ from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import quote
 
-from codegen_async.batch.lease import PRIVATE
 from codegen_async.errors import JournalError
+from codegen_async.private import PRIVATE
 
 APPLICATION_ID = 0x43_47_41_4A  # "CGAJ"
 _MAGIC = b"SQLite format 3\0"

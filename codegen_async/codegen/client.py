@@ -89,6 +89,8 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             a request that it has given up on.
         observe: called with what the client does, after the fact and on its loop: see `codegen_async.events`. What it
             raises is logged once. Default: nobody is told.
+        memory: a file in which it is remembered when requests were sent, so that a restart spends no second burst; made
+            if there is none. One file for each token, on a local file system. Default: nothing is remembered.
         sender: what talks to the server instead of aiohttp, for tests. The client closes it.
 
     Raises:
@@ -112,6 +114,7 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
         max_body: int = 32 * 2**20,
         settle: float = 60.0,
         observe: Observer | None = None,
+        memory: str | os.PathLike[str] | None = None,
         sender: Sender | None = None,
     ) -> None:
         try:
@@ -131,6 +134,7 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             share=share,
             timeouts=timeouts,
             max_body=max_body,
+            memory=memory,
             sender=sender,
             observe=observe,
             is_own=is_own,

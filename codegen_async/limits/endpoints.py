@@ -27,6 +27,16 @@ class Limits:
         for name, limiter in named.items():
             limiter.on_queued.append(Announcer(name, limiter))
 
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Whatever has a limiter, the ceiling aside."""
+        return tuple(self._limiters)
+
+    def follow(self) -> None:
+        """Go on with the loop that runs now, where the one before is over; what still cools goes along."""
+        self._limiters = {endpoint: limiter.followed() for endpoint, limiter in self._limiters.items()}
+        self._ceiling = None if self._ceiling is None else self._ceiling.followed()
+
     def __getitem__(self, endpoint: str) -> WindowLimiter:
         """Return the limiter of an endpoint."""
         return self._limiters[endpoint]

@@ -25,6 +25,11 @@ class Gate:
         self._length = 0.0
         self._repeats = 0
 
+    def shift(self, seconds: float) -> None:
+        """Go on with a clock that shows so much more."""
+        self.shut_until += seconds
+        self._began += seconds
+
     def hold(self, until: float) -> None:
         """Be shut until then at least."""
         self.shut_until = max(self.shut_until, until)

@@ -24,6 +24,11 @@ class Pacer:
         self._relapses = 0
         self._bucket: Bucket | None = None
 
+    def shift(self, seconds: float) -> None:
+        """Go on with a clock that shows so much more, on another loop."""
+        self._since += seconds
+        self._bucket = None
+
     @property
     def pace(self) -> float | None:
         """Requests per second the token bucket lets through, None while there is none."""

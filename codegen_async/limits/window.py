@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import math
 import time
 from collections import OrderedDict
@@ -106,6 +107,28 @@ class WindowLimiter:
         for until in nlargest(self._free, (now - age + cool for age in ages if age < cool)):
             self._free -= 1
             heappush(self._cooling, until)
+
+    def followed(self) -> WindowLimiter:
+        """Return a limiter for the loop that runs now, which knows what this one does; itself, if it is of this loop.
+
+        What is in flight has an unknown outcome: it cools as such, and its slot comes back to a limiter nobody uses.
+        """
+        if self._loop is None or self._loop is asyncio.get_running_loop():
+            return self
+        then = self._loop.time()  # of a loop that is closed, the present, or when it last ran: the slots cool longer
+        self._expire(then)
+        new = WindowLimiter(self.rate, margin=self.margin, lateness=self.lateness, send_by=self.send_by)
+        now = new._now()
+        flying = self.rate.limit - self._free - len(self._cooling)
+        new._free = self._free
+        new._cooling = [until - then + now for until in self._cooling]
+        new._cooling += [now + self.rate.period + self.margin + self.lateness] * flying
+        new._gate, new._pacer = copy.copy(self._gate), copy.copy(self._pacer)
+        new._gate.shift(now - then)
+        new._pacer.shift(now - then)
+        new._rejections = self._rejections
+        new.on_queued = self.on_queued
+        return new
 
     @property
     def state(self) -> LimiterState:

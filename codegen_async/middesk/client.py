@@ -86,6 +86,8 @@ class MiddeskClient(ThreadCalls, LookCalls):
             ...}`, since the vendor names both but publishes no field names.
         observe: called with what the client does, after the fact and on its loop: see `codegen_async.events`. What it
             raises is logged once. Default: nobody is told.
+        memory: a file in which it is remembered when requests were sent, so that a restart spends no second burst; made
+            if there is none. One file for each token, on a local file system. Default: nothing is remembered.
         sender: what talks to the server instead of aiohttp, for tests. The client closes it.
 
     Raises:
@@ -104,6 +106,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         max_body: int = 32 * 2**20,
         resume_body: Callable[[str, Any], Mapping[str, Any]] = resume_body,
         observe: Observer | None = None,
+        memory: str | os.PathLike[str] | None = None,
         sender: Sender | None = None,
     ) -> None:
         try:
@@ -123,6 +126,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
             share=share,
             timeouts=timeouts,
             max_body=max_body,
+            memory=memory,
             sender=sender,
             observe=observe,
             is_own=decoding.is_own,

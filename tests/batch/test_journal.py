@@ -217,52 +217,6 @@ async def test_that_the_server_echoes_is_remembered(path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_what_others_sent_is_remembered_with_its_age_even_if_the_wall_clock_was_set_back(path: Path) -> None:
-    now = 0.0
-    async with journal_at(path, lambda: now) as journal:
-        sendings = journal.sendings("list", 7)
-        sendings.note()()
-        over = sendings.note()
-        now = 10.0
-        over()
-        assert sendings.ages() == []  # its own
-        journal.sendings("get", 7).note()()
-    now = 15.0
-    async with journal_at(path, lambda: now) as journal:
-        assert journal.sendings("list", 7).ages() == []
-        assert sorted(journal.sendings("list", 8).ages()) == [5.0, 15.0]
-        assert journal.sendings("get", 8).ages() == [5.0]
-        assert journal.sendings("create", 8).ages() == []
-        now = 5.0
-        assert sorted(journal.sendings("list", 8).ages()) == [0.0, 5.0]
-
-
-@pytest.mark.asyncio
-async def test_a_request_that_was_under_way_at_the_end_may_be_counted_any_time_since(path: Path) -> None:
-    now = 0.0
-    async with journal_at(path, lambda: now) as journal:
-        journal.sendings("create", 7).note()
-        now = 50.0
-        assert journal.sendings("create", 8).ages() == [0.0]
-        now = 70.0
-        assert journal.sendings("create", 9).ages() == [20.0]  # and not just now once more
-
-
-@pytest.mark.asyncio
-async def test_the_newest_sendings_take_the_place_of_the_oldest(path: Path) -> None:
-    now = 0.0
-    async with journal_at(path, lambda: now) as journal:
-        for lives in range(3):  # each begins anew to look for its place
-            sendings = journal.sendings("get", 1 + lives)
-            for _ in range(1000):
-                now += 1.0
-                sendings.note()()
-        ages = sorted(journal.sendings("get", 9).ages())
-    assert ages == [float(age) for age in range(len(ages))]
-    assert len(ages) > 1000
-
-
-@pytest.mark.asyncio
 async def test_items_are_paged_through_while_they_change(path: Path) -> None:
     names = [f"item {n}" for n in range(500)]
     async with journal_at(path) as journal:

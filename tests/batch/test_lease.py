@@ -1,6 +1,12 @@
 """One process drives a journal; others may look."""
 
+import asyncio
+import contextlib
+import errno
+import fcntl
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Generator
@@ -87,3 +93,128 @@ def test_a_lease_can_be_had_again_once_it_is_released(path: Path) -> None:
         Lease(path)
     first.release()
     Lease(path).release()
+
+
+# -- forks
+
+
+def drive(path: Path) -> None:
+    async def open_and_leave() -> None:
+        async with journal_at(path):
+            pass
+
+    asyncio.run(open_and_leave())
+
+
+FORKING = """
+import asyncio, os, sys, time
+from pathlib import Path
+from tests.batch.helpers import journal_at
+
+async def hold():
+    async with journal_at(Path(sys.argv[1])):
+        child = os.fork()
+        if not child:
+            time.sleep(600)
+        print(child, flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+asyncio.run(hold())
+"""
+
+
+def test_a_child_that_outlives_the_driver_keeps_no_lock(path: Path) -> None:
+    with subprocess.Popen(  # noqa: S603 - this very interpreter
+        [sys.executable, "-c", FORKING, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            with pytest.raises(JournalError, match=f"by process {process.pid}, which is running"):
+                drive(path)
+            process.kill()
+            process.wait()
+            drive(path)
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def _release_in_child(lease: Lease) -> None:
+    lease.release()
+
+
+def test_a_child_that_leaves_the_block_of_its_parent_takes_nothing_from_it(path: Path) -> None:
+    lease = Lease(path)
+    child = multiprocessing.get_context("fork").Process(target=_release_in_child, args=(lease,))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    with pytest.raises(JournalError, match=f"by process {os.getpid()}"):
+        Lease(path)
+    lease.release()
+    Lease(path).release()
+
+
+def test_a_holder_that_is_gone_while_something_keeps_its_lock_is_called_gone(path: Path) -> None:
+    lease = Lease(path)
+    with subprocess.Popen(["true"]) as gone:  # noqa: S607 - any process that has ended
+        gone.wait()
+    lease._name_holder(str(gone.pid))
+    with pytest.raises(JournalError, match=f"by process {gone.pid}, which is gone"):
+        Lease(path)
+    lease.release()
+
+
+# -- what else a lock can meet
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.EIO, errno.EINTR])
+def test_a_file_system_without_locks_is_called_so(path: Path, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(JournalError, match="local file system") as caught:
+        Lease(path)
+    assert os.strerror(code) in str(caught.value)
+    assert "is being run" not in str(caught.value)
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_OFD_SETLK"), reason="the journal itself can be locked on Linux only")
+def test_a_lock_file_that_is_removed_lets_no_second_driver_in(path: Path, holder: "subprocess.Popen[str]") -> None:
+    for _ in range(2):  # the second finds the lock file that the first has made
+        path.with_name("batch.db-lock").unlink()
+        with pytest.raises(JournalError, match="is being run by another process, though its lock file was removed"):
+            drive(path)
+    holder.kill()
+    holder.wait()
+    drive(path)
+
+
+def test_a_link_under_the_name_of_the_lock_is_refused_and_what_it_leads_to_is_not_touched(path: Path) -> None:
+    victim = path.with_name("victim")
+    victim.write_bytes(b"mine")
+    path.with_name("batch.db-lock").symlink_to(victim)
+    with pytest.raises(JournalError, match="symbolic link"):
+        drive(path)
+    assert victim.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("turns", range(1, 12))
+@pytest.mark.parametrize("cancels", [1, 2, 3])
+@pytest.mark.asyncio
+async def test_cancels_while_it_is_opened_or_closed_leave_no_lock(path: Path, turns: int, cancels: int) -> None:
+    async def use() -> None:
+        async with journal_at(path) as journal:
+            await plan(journal, "a")
+
+    task = asyncio.create_task(use())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for _ in range(cancels):
+        task.cancel()
+        await asyncio.sleep(0)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    async with journal_at(path):
+        pass

@@ -1,0 +1,155 @@
+"""What was sent is remembered beyond the process, each request once, whatever the file holds."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from codegen_async.limits import Limits, Rate
+from codegen_async.sendings import Sendings, map_memory
+
+virtual = pytest.mark.asyncio(loop_factories=["virtual"])
+
+
+class Clock:
+    """A wall clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Life:
+    """A process: limiters of its own, and what it sends."""
+
+    def __init__(self, memory: memoryview, clock: Clock, server: str = "https://one.example") -> None:
+        self.limits = Limits({name: Rate(2000, 60.0) for name in ("create", "get")})
+        self.sendings = Sendings(self.limits, server)
+        self.end = self.sendings.attach(memory, clock)
+
+    def send(self, endpoint: str = "create") -> Callable[[], None]:
+        (note,) = self.limits[endpoint].on_sent
+        return note()
+
+    def known(self, endpoint: str = "create") -> int:
+        return self.limits[endpoint].state.cooling
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> memoryview:
+    return map_memory(tmp_path / "memory")
+
+
+@virtual
+async def test_the_next_process_counts_what_the_one_before_has_sent_to_that_endpoint(memory: memoryview) -> None:
+    clock = Clock()
+    first = Life(memory, clock)
+    for _ in range(3):
+        first.send()()
+    first.send("get")()
+    assert first.known() == 0  # its own are known to its limiter
+    clock.now += 10.0
+    second = Life(memory, clock)
+    assert (second.known(), second.known("get")) == (3, 1)
+    clock.now += 60.0
+    assert Life(memory, clock).known() == 0
+
+
+@virtual
+async def test_what_was_sent_to_another_server_is_not_counted(memory: memoryview) -> None:
+    Life(memory, Clock()).send()()
+    assert Life(memory, Clock(), "https://two.example").known() == 0
+
+
+@virtual
+async def test_a_request_that_was_under_way_at_the_end_may_be_counted_any_time_since(memory: memoryview) -> None:
+    clock = Clock()
+    Life(memory, clock).send()
+    clock.now += 500.0
+    assert Life(memory, clock).known() == 1
+    clock.now += 500.0
+    assert Life(memory, clock).known() == 0  # and not just now once more
+
+
+@virtual
+async def test_a_clock_that_was_set_back_costs_one_period_and_no_more(memory: memoryview) -> None:
+    clock = Clock()
+    Life(memory, clock).send()()
+    clock.now -= 900.0
+    assert Life(memory, clock).known() == 1
+    clock.now += 70.0
+    assert Life(memory, clock).known() == 0
+
+
+@virtual
+async def test_what_two_memories_tell_of_one_request_is_counted_once(memory: memoryview, tmp_path: Path) -> None:
+    clock = Clock()
+    other = map_memory(tmp_path / "other")
+    first = Life(memory, clock)
+    first.sendings.attach(other, clock)
+    first.send()()
+    second = Life(memory, clock)
+    second.sendings.attach(other, clock)
+    assert second.known() == 1
+
+
+@virtual
+async def test_a_memory_that_was_left_is_told_nothing_more(memory: memoryview) -> None:
+    clock = Clock()
+    first = Life(memory, clock)
+    first.send()()
+    first.end()
+    assert first.limits["create"].on_sent == []
+    assert Life(memory, clock).known() == 1
+
+
+@virtual
+async def test_processes_that_overlap_lose_nothing_of_each_other(memory: memoryview) -> None:
+    clock = Clock()
+    lives = [Life(memory, clock) for _ in range(3)]
+    for _ in range(200):
+        for life in lives:
+            clock.now += 0.01
+            life.send()()
+    assert Life(memory, clock).known() == 600
+
+
+@virtual
+async def test_the_newest_take_the_place_of_the_oldest(memory: memoryview) -> None:
+    clock = Clock()
+    for _ in range(3):
+        life = Life(memory, clock)
+        for _ in range(1000):
+            clock.now += 0.001
+            life.send()()
+    assert Life(memory, clock).known() == 1024
+
+
+@virtual
+async def test_the_server_that_was_not_opened_for_longest_is_forgotten_first(memory: memoryview) -> None:
+    clock = Clock()
+    for number in range(20):  # two endpoints each, and there is room for sixteen
+        clock.now += 0.1
+        life = Life(memory, clock, f"https://{number}.example")
+        life.send()()
+        life.send("get")()
+    known = [Life(memory, clock, f"https://{number}.example").known() for number in range(19, 3, -1)]
+    assert sum(known) == 16
+
+
+@virtual
+async def test_a_file_of_anything_is_begun_anew(memory: memoryview, tmp_path: Path) -> None:
+    memory[:] = os.urandom(len(memory))
+    assert Life(map_memory(tmp_path / "memory"), Clock()).known() == 0
+
+
+@virtual
+async def test_whatever_the_places_hold_nothing_breaks(memory: memoryview) -> None:
+    Life(memory, Clock()).send()()
+    memory[576:] = os.urandom(len(memory) - 576)  # behind the head and the names of sections
+    life = Life(memory, Clock())
+    life.send()()
+    assert life.known() <= 1024
