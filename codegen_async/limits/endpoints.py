@@ -21,11 +21,11 @@ class Limits:
     """
 
     def __init__(self, rates: Mapping[str, Rate], *, ceiling: Rate | None = None, send_by: float = 15.0) -> None:
-        self._limiters = {endpoint: WindowLimiter(rate, send_by=send_by) for endpoint, rate in rates.items()}
-        self._ceiling = None if ceiling is None else WindowLimiter(ceiling, send_by=send_by)
-        named = self._limiters if self._ceiling is None else {**self._limiters, "ceiling": self._ceiling}
-        for name, limiter in named.items():
-            limiter.on_queued.append(Announcer(name, limiter))
+        limiters = {endpoint: WindowLimiter(rate, send_by=send_by) for endpoint, rate in rates.items()}
+        self._limiters: dict[str, WindowLimiter] = {name: _announced(name, each) for name, each in limiters.items()}
+        self._ceiling: WindowLimiter | None = None
+        if ceiling is not None:
+            self._ceiling = _announced("ceiling", WindowLimiter(ceiling, send_by=send_by))
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -34,8 +34,9 @@ class Limits:
 
     def follow(self) -> None:
         """Go on with the loop that runs now, where the one before is over; what still cools goes along."""
-        self._limiters = {endpoint: limiter.followed() for endpoint, limiter in self._limiters.items()}
-        self._ceiling = None if self._ceiling is None else self._ceiling.followed()
+        self._limiters = {name: _announced(name, limiter.followed()) for name, limiter in self._limiters.items()}
+        if self._ceiling is not None:
+            self._ceiling = _announced("ceiling", self._ceiling.followed())
 
     def __getitem__(self, endpoint: str) -> WindowLimiter:
         """Return the limiter of an endpoint."""
@@ -66,6 +67,12 @@ class Limits:
         """What each limiter is doing now; the ceiling is called `ceiling`."""
         states = {endpoint: limiter.state for endpoint, limiter in self._limiters.items()}
         return states if self._ceiling is None else {**states, "ceiling": self._ceiling.state}
+
+
+def _announced(name: str, limiter: WindowLimiter) -> WindowLimiter:
+    if not limiter.on_queued:
+        limiter.on_queued.append(Announcer(name, limiter))
+    return limiter
 
 
 class _SlotPair:

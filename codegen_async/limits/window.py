@@ -127,7 +127,6 @@ class WindowLimiter:
         new._gate.shift(now - then)
         new._pacer.shift(now - then)
         new._rejections = self._rejections
-        new.on_queued = self.on_queued
         return new
 
     @property
