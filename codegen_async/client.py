@@ -117,7 +117,12 @@ class RunClient(ABC, Generic[R, Id]):
             reporter=self.reporter,
         )
         waiting = Waiting(
-            self._remote(transport), self._schedule(), latency=self._latency, grace=self._GRACE, is_old=self._is_old
+            self._remote(transport),
+            self._schedule(),
+            latency=self._latency,
+            grace=self._GRACE,
+            is_old=self._is_old,
+            reporter=self.reporter,
         )
         forget = None if memory is None else self._sendings.attach(memory, self._clock)
         self._link = Link(transport, waiting, forget)

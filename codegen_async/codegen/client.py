@@ -37,7 +37,7 @@ from codegen_async.errors import (
     InvalidArgumentError,
     OutcomeUnknownError,
 )
-from codegen_async.events import Observer
+from codegen_async.events import Observer, PhaseChanged
 from codegen_async.limits import Limits, Rate
 from codegen_async.polling import ListPoll, PollSchedule
 from codegen_async.secret import Secret
@@ -198,6 +198,7 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             webhooks=webhooks,
         )
         run = await creating.create(fields, key, on_unknown=on_unknown)
+        self.reporter.tell(PhaseChanged(run, None))
         self._linked().waiting.seen(run)
         return run
 

@@ -25,7 +25,7 @@ from codegen_async.errors import (
     OutcomeUnknownError,
     clean,
 )
-from codegen_async.events import Observer
+from codegen_async.events import Observer, PhaseChanged
 from codegen_async.limits import Limits, Rate
 from codegen_async.middesk import decoding, requests
 from codegen_async.middesk.interrupts import Answering, InterruptBook, InterruptHandler
@@ -175,6 +175,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         request = requests.create({"type": check_text("type", type), **context})
         link = self._linked()
         run = await link.transport.call(request, decoding.created)
+        self.reporter.tell(PhaseChanged(run, None))
         link.waiting.seen(run)
         return run
 

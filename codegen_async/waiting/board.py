@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from codegen_async.errors import CodegenAsyncError
+from codegen_async.events import PhaseChanged, Reporter
 from codegen_async.models import RunId, RunLike
 from codegen_async.polling import PollSchedule, Sighting
 from codegen_async.recent import Recent
@@ -28,11 +29,17 @@ class Board(Generic[R]):
         schedule: decides what to ask next, and when.
         is_old: tells a snapshot from before a resume; see `Waiting`.
         on_empty: called when nobody waits any more.
+        reporter: hears of every change of a phase.
     """
 
     def __init__(
-        self, schedule: PollSchedule, is_old: Callable[[R], bool] | None, on_empty: Callable[[], None]
+        self,
+        schedule: PollSchedule,
+        is_old: Callable[[R], bool] | None,
+        on_empty: Callable[[], None],
+        reporter: Reporter,
     ) -> None:
+        self._reporter = reporter
         self._schedule = schedule
         self._is_old = is_old
         self._on_empty = on_empty
@@ -60,6 +67,8 @@ class Board(Generic[R]):
         watched.known |= snapshot is not None
         sighting = Sighting(run_id, order=order_of(run_id, None)) if snapshot is None else sighting_of(snapshot)
         self._schedule.add(sighting, now, latency=listener.latency, seen=snapshot is not None)
+        if snapshot is not None and watched.phase is None and not self.may_be_old(snapshot, now):
+            self._report(watched, snapshot)
         known = watched.run or snapshot
         if known is None or self.may_be_old(known, now) or not listener.tell(known):
             watched.join(listener)
@@ -102,11 +111,17 @@ class Board(Generic[R]):
         if self.may_be_old(run, now):
             return
         watched.run = run
+        self._report(watched, run)
         leaving = [listener for listener in watched.listeners if listener.tell(run)]
         for listener in leaving:
             watched.leave(listener)
         if leaving:
             self._settle(run.id, watched)
+
+    def _report(self, watched: Watched[R], run: R) -> None:
+        if self._reporter.listening and watched.phase is not run.phase:
+            before, watched.phase = watched.phase, run.phase
+            self._reporter.tell(PhaseChanged(run, before))
 
     def fail(self, run_id: RunId, error: Exception) -> None:
         """Tell the listeners of a run that there will be no more of it."""

@@ -18,6 +18,7 @@ from codegen_async.errors import (
     StatusError,
     WaitTimeoutError,
 )
+from codegen_async.events import Reporter
 from codegen_async.models import Phase, RunId, RunLike
 from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Sighting
 from codegen_async.waiting.board import Board, id_of, order_of, sighting_of
@@ -46,6 +47,7 @@ class Waiting(Generic[R]):
         grace: how long the server must deny a run until that is believed.
         is_old: tells a snapshot from before a resume that an answer may still show. Default: every end or block shown
             within ten seconds of a resume may be that.
+        reporter: hears of every change of a phase. Default: nobody does.
     """
 
     def __init__(
@@ -56,12 +58,13 @@ class Waiting(Generic[R]):
         latency: float,
         grace: Grace | None = None,
         is_old: Callable[[R], bool] | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         self._schedule = schedule
         self._latency = latency
         self._grace = grace or Grace()
         self._driver = Driver(remote, schedule, self)
-        self._board = Board(schedule, is_old, self._driver.rest)
+        self._board = Board(schedule, is_old, self._driver.rest, reporter or Reporter())
         self._redirected = Standing()
         self._closed = False
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection
 from typing import Generic, TypeVar
 
-from codegen_async.models import RunLike
+from codegen_async.models import Phase, RunLike
 from codegen_async.waiting.lasting import Standing, Trouble
 from codegen_async.waiting.listeners import Listener
 
@@ -56,15 +56,17 @@ class Watched(Generic[R]):
 
     Attributes:
         run: its newest snapshot.
+        phase: the phase that was last reported; None if none was.
         known: whether it was ever seen or made by this client.
         denied: how long the server has denied it; None as long as it does not.
         trouble: what is wrong with the looks at it; None if nothing is.
     """
 
-    __slots__ = ("_crowd", "_only", "denied", "known", "run", "trouble")
+    __slots__ = ("_crowd", "_only", "denied", "known", "phase", "run", "trouble")
 
     def __init__(self, *, known: bool) -> None:
         self.run: R | None = None
+        self.phase: Phase | None = None
         self.known = known
         self.denied: Standing | None = None
         self.trouble: Trouble | None = None

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from codegen_async import Batch, CodegenClient, Phase, Rate
+from codegen_async import AgentRun, Batch, CodegenClient, Rate
 from codegen_async.events import PhaseChanged
 from codegen_async.otel import REQUEST_SECONDS, RUN_SECONDS, Telemetry
 from codegen_async.testing import CodegenServer, Fault
@@ -176,13 +176,7 @@ async def test_runs_are_measured_from_their_creation_to_their_end(codegen_server
 
 
 async def test_a_run_whose_beginning_is_not_known_is_not_measured(kit: Kit) -> None:
-    class Ended:
-        id = 17
-        phase = Phase.FAILED
-        source_type = None
-        created_time = None
-
-    kit.observer(PhaseChanged(Ended(), None))
+    kit.observer(PhaseChanged(AgentRun(id=17, organization_id=ORG, status="FAILED"), None))
     assert kit.reader.get_metrics_data() is None or "codegen_async.run.duration" not in kit.metrics()
 
 
