@@ -100,7 +100,8 @@ class RunClient(ABC, Generic[R, Id]):
 
         Raises:
             RuntimeError: it is open, or no asyncio loop is running.
-            ConfigurationError: the memory cannot be used.
+            ConfigurationError: the memory cannot be used, or the server does not tell what was not given.
+            APIError: it could not be asked for that.
         """
         show_log_if_asked()
         self._check_loop()
@@ -116,6 +117,15 @@ class RunClient(ABC, Generic[R, Id]):
             is_own=self._is_own,
             reporter=self.reporter,
         )
+        forget = _nothing if memory is None else self._sendings.attach(memory, self._clock)
+        try:
+            await self._learn(transport)
+            self._check_loop()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await transport.aclose()
+            forget()
+            raise
         waiting = Waiting(
             self._remote(transport),
             self._schedule(),
@@ -124,10 +134,12 @@ class RunClient(ABC, Generic[R, Id]):
             is_old=self._is_old,
             reporter=self.reporter,
         )
-        forget = None if memory is None else self._sendings.attach(memory, self._clock)
         self._link = Link(transport, waiting, forget)
         self.reporter.tell(ClientOpened(self))
         return self
+
+    async def _learn(self, transport: Transport) -> None:
+        """Ask the server for what has to be known before all else; nothing, unless a dialect says otherwise."""
 
     def _check_loop(self) -> None:
         try:
@@ -338,10 +350,10 @@ class RunClient(ABC, Generic[R, Id]):
 class Link(Generic[R]):
     """What there is only while a client is open."""
 
-    def __init__(self, transport: Transport, waiting: Waiting[R], forget: Callable[[], None] | None) -> None:
+    def __init__(self, transport: Transport, waiting: Waiting[R], forget: Callable[[], None]) -> None:
         self.transport = transport
         self.waiting = waiting
-        self.forget: Callable[[], None] = forget or (lambda: None)
+        self.forget: Callable[[], None] = forget
         """Ends the use of the client's memory."""
         self._loop = asyncio.get_running_loop()
 
@@ -355,6 +367,10 @@ class Link(Generic[R]):
     def is_over(self) -> bool:
         """Whether the event loop of the client was closed, and with it all that the client had opened."""
         return self._loop.is_closed()
+
+
+def _nothing() -> None:
+    pass
 
 
 def _mapped(memory: Path) -> memoryview:

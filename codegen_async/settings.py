@@ -42,16 +42,16 @@ def check_seconds(name: str, value: object, *, above: float = -1.0) -> float:
     return float(value)
 
 
-def from_environment(variable: str, name: str) -> str:
-    """Return the value of an environment variable that stands in for an argument.
+def from_environment(variable: str, name: str, *others: str) -> str:
+    """Return the value of an environment variable that stands in for an argument, else that of the first other.
 
     Raises:
-        ConfigurationError: if it is not set.
+        ConfigurationError: if none is set.
     """
-    value = os.environ.get(variable, "")
-    if not value:
-        raise ConfigurationError(f"{name}: give it as an argument or set {variable}")
-    return value
+    for each in (variable, *others):
+        if value := os.environ.get(each):
+            return value
+    raise ConfigurationError(f"{name}: give it as an argument or set {variable}")
 
 
 def check_base_url(url: str) -> str:

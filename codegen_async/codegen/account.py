@@ -11,7 +11,11 @@ from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_int
 from codegen_async.codegen import requests
 from codegen_async.codegen.account_models import ModelCatalog, Organization, OrganizationPage, Repo, RepoPage, User
 from codegen_async.codegen.calls import CodegenCalls, is_last
+from codegen_async.errors import ConfigurationError, clean
+from codegen_async.transport import Transport
 from codegen_async.wire import PageDecoder
+
+_MOST_NAMED = 10
 
 
 class _Numbered(Protocol):
@@ -110,6 +114,30 @@ class AccountCalls(CodegenCalls):
             APIError: they could not be had.
         """
         return await self._linked().transport.call(self._requests.models(), _models.decode)
+
+
+async def only_organization(transport: Transport) -> int:
+    """Return the organization that a token has access to, if it is but one.
+
+    Raises:
+        ConfigurationError: there are several, which it names, or none.
+        APIError: they could not be had.
+    """
+    page = await transport.call(requests.organizations(0, LARGEST_PAGE), _organizations.decode)
+    count = max(page.total, len(page.items) + page.unreadable)
+    if count == len(page.items) == 1:
+        return page.items[0].id
+    if not count:
+        raise ConfigurationError("org_id: the token has access to no organization")
+    raise ConfigurationError(f"org_id: give it as an argument or set CODEGEN_ORG_ID; {named(page.items, count)}")
+
+
+def named(organizations: Sequence[Organization], count: int) -> str:
+    """Return in words which organizations a token has access to, the first of many."""
+    first = [f"{one.id} ({clean(one.name, 40)})" if one.name else str(one.id) for one in organizations[:_MOST_NAMED]]
+    more = [f"{count - len(first)} more"] if count > len(first) else []
+    noun = "organization" if count == 1 else "organizations"
+    return f"the token has access to {count} {noun}: {', '.join([*first, *more])}"
 
 
 def _check_place(skip: object, limit: object) -> tuple[int, int]:

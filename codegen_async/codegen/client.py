@@ -20,7 +20,7 @@ from codegen_async.arguments import (
     check_wait,
 )
 from codegen_async.client import replaced
-from codegen_async.codegen.account import AccountCalls
+from codegen_async.codegen.account import AccountCalls, only_organization
 from codegen_async.codegen.calls import is_last
 from codegen_async.codegen.creating import Creating, OnUnknown, check_key
 from codegen_async.codegen.decoding import Decoding, is_own
@@ -45,6 +45,9 @@ from codegen_async.settings import Timeouts, check_seconds, from_environment
 from codegen_async.transport import Sender, Transport
 
 BASE_URL = "https://api.codegen.com"
+
+OTHER_TOKENS = ("CODEGEN_API_KEY",)
+"""Variables that are read where `CODEGEN_API_TOKEN` is not set; some of the vendor's tools call it so."""
 
 RATES: Mapping[str, Rate] = {
     "create": Rate(10, 60.0),
@@ -73,8 +76,9 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
     attempt would come too late.
 
     Args:
-        token: the API token. Default: the environment variable `CODEGEN_API_TOKEN`.
-        org_id: the organization. Default: `CODEGEN_ORG_ID`.
+        token: the API token. Default: the environment variable `CODEGEN_API_TOKEN`, else `CODEGEN_API_KEY`.
+        org_id: the organization. Default: `CODEGEN_ORG_ID`, else the only one that the token has access to, which is
+            asked for when the client is opened; if there are several, opening it fails and names them.
         base_url: where the API is. Default: `CODEGEN_API_BASE_URL`, else https://api.codegen.com. http is refused
             except towards this machine.
         latency: seconds within which every run that is waited for is looked at again. Default 5; 0 spends all of
@@ -98,6 +102,7 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
     """
 
     org_id: int = 0
+    """The organization; 0 where it was not given, until the client is opened."""
     _creating: Creating  # made when the client is opened
 
     def __init__(
@@ -118,13 +123,11 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
         sender: Sender | None = None,
     ) -> None:
         try:
-            secret = Secret(from_environment("CODEGEN_API_TOKEN", "token") if token is None else token)
+            secret = Secret(from_environment("CODEGEN_API_TOKEN", "token", *OTHER_TOKENS) if token is None else token)
         finally:
             del token  # crash reporters show the variables of functions that raise
-        self.org_id = _org_id(org_id)
         self._rates = replaced(RATES, rates)
-        self._requests = Requests(self.org_id)
-        self._decoding = Decoding(self.org_id)
+        self._serve(_org_id(org_id))
         self._settle = check_seconds("settle", settle)
         super().__init__(
             secret,
@@ -141,7 +144,7 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
         )
 
     def __repr__(self) -> str:
-        return f"CodegenClient(org_id={self.org_id}, base_url={self.base_url!r})"
+        return f"CodegenClient(org_id={self.org_id or None}, base_url={self.base_url!r})"
 
     # -- one run
 
@@ -387,6 +390,16 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
         """
         self._linked().waiting.notify(check_id("run_id", run_id))
 
+    async def _learn(self, transport: Transport) -> None:
+        if not self.org_id:
+            self._serve(await only_organization(transport))
+
+    def _serve(self, org_id: int) -> None:
+        """Write requests for an organization (0: not yet known), and read its answers only."""
+        self.org_id = org_id
+        self._requests = Requests(org_id)
+        self._decoding = Decoding(org_id)
+
     def _remote(self, transport: Transport) -> CodegenRemote:
         self._creating = Creating(transport, self._requests, self._decoding, settle=self._settle)
         return CodegenRemote(transport, self._requests, self._decoding)
@@ -399,10 +412,11 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
 
 
 def _org_id(given: object) -> int:
-    value: object = from_environment("CODEGEN_ORG_ID", "org_id") if given is None else given
+    """Return the organization that was given; 0 if none was."""
+    value: object = os.environ.get("CODEGEN_ORG_ID") or None if given is None else given
     if isinstance(value, str) and re.fullmatch("[0-9]{1,19}", value):
         value = int(value)
     try:
-        return check_id("org_id", value)
+        return 0 if value is None else check_id("org_id", value)
     except InvalidArgumentError as exc:
         raise ConfigurationError(str(exc)) from None

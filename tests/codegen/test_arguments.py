@@ -280,7 +280,7 @@ async def test_a_client_that_is_not_open_says_how_to_open_it() -> None:
             await anext(loop)
 
 
-@pytest.mark.parametrize("org_id", ["0", "-5", "", " 5", "5 ", "5.0", "٣", "1e3", "9" * 5000, str(2**63)])
+@pytest.mark.parametrize("org_id", ["0", "-5", " ", " 5", "5 ", "5.0", "٣", "1e3", "9" * 5000, str(2**63)])
 async def test_an_organization_in_the_environment_is_a_number(org_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODEGEN_ORG_ID", org_id)
     with pytest.raises(ValueError, match="org_id") as caught:
