@@ -79,10 +79,8 @@ class Board(Generic[R]):
     def remove(self, run_id: RunId, listener: Listener[R]) -> None:
         """Let a listener hear no more of a run."""
         watched = self._watched.get(run_id)
-        if watched is None or listener not in watched.listeners:
-            return
-        watched.leave(listener)
-        self._settle(run_id, watched)
+        if watched is not None and watched.leave(listener):
+            self._settle(run_id, watched)
 
     def _settle(self, run_id: RunId, watched: Watched[R]) -> None:
         """Ask about the run no more often than those who still wait for it need."""
@@ -113,9 +111,8 @@ class Board(Generic[R]):
         watched.run = run
         self._report(watched, run)
         leaving = [listener for listener in watched.listeners if listener.tell(run)]
-        for listener in leaving:
-            watched.leave(listener)
-        if leaving:
+        loosened = [watched.leave(listener) for listener in leaving]
+        if any(loosened):
             self._settle(run.id, watched)
 
     def _report(self, watched: Watched[R], run: R) -> None:

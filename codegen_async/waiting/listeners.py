@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from typing import Generic, TypeVar
@@ -77,10 +78,14 @@ class Collector(Listener[R]):
 
     async def arrival(self, until: float | None) -> bool:
         """Wait until something comes, or a time of the loop's clock; return whether something has."""
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        await asyncio.wait((self._waiter,), timeout=None if until is None else max(0.0, until - loop.time()))
-        return self._waiter.done()
+        self._waiter = asyncio.get_running_loop().create_future()
+        if until is None:
+            await self._waiter
+            return True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                await self._waiter
+        return not self._waiter.cancelled()
 
     def fail(self, run_id: RunId, error: Exception) -> None:
         """Take in that there will be no more of this run; see `Listener`."""

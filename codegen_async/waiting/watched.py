@@ -34,16 +34,19 @@ class Crowd(Generic[R]):
         if not count:
             heapq.heappush(self._heap, listener.latency)
 
-    def leave(self, listener: Listener[R]) -> None:
-        """Leave out a listener."""
+    def leave(self, listener: Listener[R]) -> bool:
+        """Leave out a listener; return whether another one as impatient is missing now."""
         del self.listeners[listener]
-        self._counts[listener.latency] -= 1
-        if not self._counts[listener.latency]:
-            del self._counts[listener.latency]
+        count = self._counts[listener.latency] - 1
+        if count:
+            self._counts[listener.latency] = count
+            return False
+        del self._counts[listener.latency]
         while self._heap and self._heap[0] not in self._counts:
             heapq.heappop(self._heap)
         if len(self._heap) > 2 * len(self._counts) + _SLACK:
             self._heap = sorted(self._counts)
+        return True
 
     @property
     def latency(self) -> float:
@@ -99,12 +102,14 @@ class Watched(Generic[R]):
             self._only = None
         self._crowd.join(listener)
 
-    def leave(self, listener: Listener[R]) -> None:
-        """Leave out a listener."""
-        if self._crowd is None:
-            self._only = None
-        else:
-            self._crowd.leave(listener)
+    def leave(self, listener: Listener[R]) -> bool:
+        """Leave out a listener; return whether that can change how often the run is to be looked at."""
+        if self._crowd is not None:
+            return listener in self._crowd.listeners and self._crowd.leave(listener)
+        if self._only is not listener:
+            return False
+        self._only = None
+        return True
 
     def saw(self) -> None:
         """Note that an answer has shown the run."""
