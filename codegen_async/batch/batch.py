@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import anyio
 
-from codegen_async.arguments import check_text
+from codegen_async.arguments import LARGEST_ID, check_int, check_text
 from codegen_async.batch import results
 from codegen_async.batch.aside import aside
 from codegen_async.batch.audit import AuditReport, compare
@@ -337,6 +337,20 @@ class Batch(anyio.AsyncContextManagerMixin):
         """
         await self._save_added()
         return await self._opened().counts()
+
+    async def under_way(self, most: int = 100) -> list[Outcome]:
+        """Return the items whose runs go on, those created first before the others.
+
+        Args:
+            most: how many at most. Default 100: what a person can look at.
+
+        Raises:
+            InvalidArgumentError: `most` is no number >= 1.
+            JournalError: the journal cannot be read.
+        """
+        check_int("most", most, 1, LARGEST_ID)
+        await self._save_added()
+        return await self._opened().under_way(most)
 
     async def audit(self) -> AuditReport:
         """Compare the journal with what the server has, run by run.

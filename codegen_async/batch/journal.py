@@ -283,6 +283,11 @@ class Journal:
         rows = await self._rows("SELECT value FROM meta WHERE name = 'floor'")
         return rows[0][0] if rows else None
 
+    async def under_way(self, most: int) -> list[Outcome]:
+        """Return the items whose runs go on, oldest first, so many at most."""
+        query = f"SELECT {_OUTCOME} FROM items WHERE state = 'created' ORDER BY turn, seq LIMIT ?"  # noqa: S608 - a constant
+        return [_outcome(row) for row in await self._rows(query, (most,))]
+
     async def counts(self) -> dict[State, int]:
         """Return how many items are in each state."""
         return await self._committer.read(_counts)

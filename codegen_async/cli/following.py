@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from codegen_async.cli.errors import Exit
 from codegen_async.cli.live import budget, duration, shown
-from codegen_async.cli.output import make_table
+from codegen_async.cli.output import Linked, make_table
 from codegen_async.cli.render import fields_of, show_row, show_run, status_of, summary_of
 from codegen_async.codegen.models import AgentRun, AgentRunLog
 from codegen_async.middesk.models import MiddeskRun
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 R = TypeVar("R", AgentRun, MiddeskRun)
 Id = TypeVar("Id", int, str)
 
-_COLUMNS = ("RUN", "STATUS", "SINCE", "SUMMARY")
+_COLUMNS = ("RUN", "STATUS", "SINCE", "AGE", "SUMMARY")
 
 
 def verdict(runs: Iterable[AgentRun | MiddeskRun]) -> Exit:
@@ -44,7 +44,7 @@ async def changes(
     latency: float | None = None,
 ) -> AsyncGenerator[R]:
     """Yield each run as it is, and again whenever its phase changes; show it meanwhile."""
-    board = _Board[R](session.client)
+    board = _Board[R](session)
     watched = session.client.watch(runs, timeout=timeout, latency=latency)
     async with shown(session, board.picture), aclosing(watched):
         async for run in watched:
@@ -163,18 +163,31 @@ async def show_rests(
 class _Board(Generic[R]):
     """What is known of the runs that are followed."""
 
-    def __init__(self, client: RunClient[Any, Any]) -> None:
-        self._client = client
+    def __init__(self, session: Session[RunClient[R, Any]]) -> None:
+        self._client: RunClient[R, Any] = session.client
+        self._clock = session.target.clock
+        self._started = asyncio.get_running_loop().time()
         self._seen: dict[int | str, tuple[R, float]] = {}
+        self._widths: dict[str, int] = {}
 
     def note(self, run: R) -> None:
         self._seen[run.id] = (run, asyncio.get_running_loop().time())
 
     async def picture(self) -> RenderableType:
         from rich.console import Group
+        from rich.text import Text
 
         now = asyncio.get_running_loop().time()
         # Those that move come first, as a low terminal cuts off the end.
         known = sorted(self._seen.values(), key=lambda pair: pair[0].phase.is_still)
-        rows = [(str(run.id), status_of(run), duration(now - since), summary_of(run)) for run, since in known]
-        return Group(make_table(_COLUMNS, rows, stretched=True), "", budget(self._client))
+        rows = [
+            (Linked(run.id, run.web_url), status_of(run), duration(now - since), self._age(run), summary_of(run))
+            for run, since in known
+        ]
+        table = make_table(_COLUMNS, rows, stretched=True, widths=self._widths)
+        return Group(table, Text(f"for {duration(now - self._started)}"), *budget(self._client))
+
+    def _age(self, run: R) -> str:
+        """Return how long ago a run was created, as far as it goes on."""
+        created = run.created_time
+        return "" if created is None or run.phase.is_still else duration(max(0.0, self._clock() - created.timestamp()))

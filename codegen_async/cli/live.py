@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import signal
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -96,28 +95,21 @@ class _Screen:
             self._take()
 
 
-def budget(client: RunClient[Any, Any]) -> Table:
-    """Return what is used of the limits, and when each lets the next request through."""
-    return make_table(("LIMIT", "USED", "NEXT SLOT", "429S"), _budget_rows(client))
-
-
-def _budget_rows(client: RunClient[Any, Any]) -> list[tuple[str, ...]]:
-    now = asyncio.get_running_loop().time()
-    rows: list[tuple[str, ...]] = []
-    for endpoint, state in client.limits.items():
-        if endpoint == "resume":
-            continue  # nothing that is watched spends it
-        used = state.in_flight + state.cooling
-        wait = client.limiter(endpoint).next_free - now
-        per = f"{used}/{state.rate.limit} in {state.rate.period:g} s"
-        rows.append((endpoint, per, _wait(wait), str(state.rejections)))
-    return rows
+def budget(client: RunClient[Any, Any]) -> Iterator[Table]:
+    """Yield what is used of the limits and when each lets the next request through, of those that matter just now."""
+    rows = [
+        (endpoint, f"{state.in_flight + state.cooling}/{state.rate.limit} in {state.rate.period:g} s", *rest)
+        for endpoint, state in client.limits.items()
+        if (rest := (_wait(state.wait), str(state.rejections))) != ("now", "0")
+    ]
+    if rows:
+        yield make_table(("LIMIT", "USED", "NEXT SLOT", "429S"), rows)
 
 
 def _wait(seconds: float) -> str:
     if seconds < 1:
         return "now"
-    return "in flight" if seconds == math.inf else f"in {seconds:.0f} s"
+    return f"in {seconds:.0f} s"
 
 
 def duration(seconds: float) -> str:

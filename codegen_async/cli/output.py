@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import msgspec
 
@@ -20,12 +21,16 @@ from codegen_async.cli.streams import printable, write
 from codegen_async.errors import clean
 
 if TYPE_CHECKING:
+    from rich.style import Style
     from rich.table import Table
 
 # What `errors.clean` takes out and JSON does not escape by itself.
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 WHOLE = 2**31
 """More characters than any text has."""
+
+_LINK = re.compile(r"https?://[!-~]+")
+_LINKLESS = ("dumb", "unknown", "linux")  # terminals that would print the address between the words
 
 _SPACES = re.compile(r"\s+")
 
@@ -112,7 +117,7 @@ class Output:
         for column, field in zip(columns, fields, strict=True):
             text = one_line(field)
             width = self._widths[column] = max(len(column), len(text), self._widths.get(column, 0))
-            line.append(text.ljust(width) if column != columns[-1] else text, style=_style(column, text))
+            line.append(text.ljust(width) if column != columns[-1] else text, style=_style(column, text, field))
             line.append("  ")
         console = Console()
         with console.capture() as printed:  # not printed by it, as it would print into the picture
@@ -141,13 +146,31 @@ class Output:
             write(sys.stderr, f"{printable(text)}\n")
 
     def change(self, text: str) -> None:
-        """Tell of progress on a line of its own, where there is no live picture of it."""
+        """Tell of progress on a line of its own, with the time of day, where there is no live picture of it."""
         if self.lines:
-            write(sys.stderr, f"{printable(text)}\n")
+            write(sys.stderr, f"{time.strftime('%H:%M:%S')} {printable(text)}\n")
+
+
+class Linked(str):
+    """Text that leads to a page, on terminals that can do that."""
+
+    __slots__ = ("url",)
+    url: str
+
+    def __new__(cls, text: object, url: str | None) -> Self:
+        """Return the text of a thing with its address, if that is one."""
+        linked = super().__new__(cls, text)
+        linked.url = url if url is not None and _LINK.fullmatch(url) and _can_link() else ""
+        return linked
 
 
 def make_table(
-    columns: Sequence[str], rows: Iterable[Sequence[str]], *, stretched: bool = False, whole: bool = False
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    stretched: bool = False,
+    whole: bool = False,
+    widths: dict[str, int] | None = None,
 ) -> Table:
     """Return rows as a table for a terminal.
 
@@ -156,30 +179,36 @@ def make_table(
         rows: the fields below them.
         stretched: whether the last column gets what the others leave of the width.
         whole: whether what does not fit into it goes on below, instead of being cut off.
+        widths: how wide each column was so far; none gets narrower, so that a picture does not jump.
     """
+    from rich.cells import cell_len
     from rich.table import Table
     from rich.text import Text
 
+    given = list(rows)
+    limit = WHOLE if whole else 200
+    cells = [[one_line(field, limit) for field in row] for row in given]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", expand=stretched)
-    for column in columns:
+    for place, column in enumerate(columns):
         last = stretched and column == columns[-1]
         if last and whole:
             table.add_column(column, overflow="fold", ratio=1)
-        else:
-            table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if last else None)
-    limit = WHOLE if whole else 200
-    for row in rows:
-        table.add_row(
-            *(
-                Text(one_line(field, limit), style=_style(column, field))
-                for column, field in zip(columns, row, strict=True)
-            )
-        )
+            continue
+        width = None
+        if widths is not None and not last:
+            width = widths[column] = max((widths.get(column, 0), *(cell_len(row[place]) for row in cells)))
+        table.add_column(column, no_wrap=True, overflow="ellipsis", ratio=1 if last else None, min_width=width)
+    for row, texts in zip(given, cells, strict=True):
+        styles = (_style(column, text, field) for column, text, field in zip(columns, texts, row, strict=True))
+        table.add_row(*map(Text, texts, styles))
     return table
 
 
-def _style(column: str, field: str) -> str:
-    return _STATUS_STYLES.get(field.partition(" ")[0], "") if column == "STATUS" else ""
+def _style(column: str, text: str, field: str) -> Style:
+    from rich.style import Style
+
+    known = Style.parse(_STATUS_STYLES.get(text.partition(" ")[0], "") if column == "STATUS" else "")
+    return known + Style(link=field.url) if isinstance(field, Linked) and field.url else known
 
 
 _STATUS_STYLES = {
@@ -213,6 +242,10 @@ def prepare_streams(*, json: bool) -> None:
 def is_terminal(stream: TextIO | None) -> bool:
     """Whether a picture that changes can be shown there."""
     return _is_tty(stream) and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+def _can_link() -> bool:
+    return os.environ.get("TERM", "dumb") not in _LINKLESS and os.environ.get("TERM_PROGRAM") != "Apple_Terminal"
 
 
 def _is_tty(stream: TextIO | None) -> bool:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import Outcome, State
 from codegen_async.batch.journal import read_outcomes
 from codegen_async.cli.live import budget, duration, shown
-from codegen_async.cli.output import one_line
+from codegen_async.cli.output import Linked, make_table, one_line
+from codegen_async.cli.render import summary_of
 from codegen_async.cli.tally import label
+from codegen_async.events import Event, PhaseChanged
 from codegen_async.limits import LimiterState
 
 if TYPE_CHECKING:
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
 _LINE_EVERY = 10.0  # seconds; a batch can take a day
 _FIRST_LINE_AFTER = 1.0  # seconds; until then nothing but the plan is known
 _OPEN = (State.PLANNED, State.SENDING, State.CREATED)
+_BAD = ("failed", "cancelled", "rejected", "unknown")
+_BAD_SHOWN = 3
+_ROWS = 8  # of runs that go on; a terminal of 24 lines shows them all
+_COLUMNS = ("RUN", "STATUS", "AGE", "KEY")
 _NO_MORE = {False: "all created", True: "creating no more"}
 
 
@@ -34,15 +41,20 @@ class Progress:
     """Know how far a batch is.
 
     Args:
-        client: whose limits decide how fast it can go.
+        session: with the client whose limits decide how fast it can go.
         batch: the batch, entered.
-        earlier: where its items stood before it was run.
+        ends: how items had ended before it was run, by key.
     """
 
-    def __init__(self, client: CodegenClient, batch: Batch, earlier: Iterable[Outcome]) -> None:
-        self._client = client
+    def __init__(self, session: Session[CodegenClient], batch: Batch, ends: dict[str, str]) -> None:
+        self._client = session.client
+        self._clock = session.target.clock
         self._batch = batch
-        self._ends = {outcome.key: label(outcome) for outcome in earlier if outcome.state is State.ENDED}
+        self._pages: dict[int | str, str | None] = {}  # where people can look at the runs that go on
+        self._bad: deque[str] = deque(maxlen=_BAD_SHOWN)
+        self._widths: dict[str, int] = {}
+        self._started = asyncio.get_running_loop().time()
+        self._ends = ends
         self._ended = Counter(self._ends.values())
         self._seconds = 0.0  # that runs took, in all
         self._timed = 0  # how many runs these are
@@ -50,6 +62,14 @@ class Progress:
         self._last_at = 0.0
         self._created_by = 0.0
         self._stopped = False
+
+    def hear(self, event: Event) -> None:
+        """Take in what the client tells of runs."""
+        if isinstance(event, PhaseChanged):
+            if event.run.phase.is_terminal:
+                self._pages.pop(event.run.id, None)
+            else:
+                self._pages[event.run.id] = event.run.web_url
 
     def stop(self) -> None:
         """Take in that no more runs are created."""
@@ -66,6 +86,9 @@ class Progress:
             self._seconds += outcome.seconds
             self._timed += 1
         self._last = f"{one_line(outcome.key, 60)} {label(outcome)}"
+        if label(outcome) in _BAD:
+            why = outcome.error or (summary_of(outcome.run) if outcome.run else "")
+            self._bad.append(f"{self._last}: {why}" if why else self._last)
         self._last_at = asyncio.get_running_loop().time()
 
     async def line(self) -> str:
@@ -81,16 +104,26 @@ class Progress:
         from rich.text import Text
 
         counts, standing = await self._look()
+        running = await self._batch.under_way(_ROWS)
+        now = asyncio.get_running_loop().time()
         total = sum(counts.values())
         done = total - sum(counts[state] for state in _OPEN)
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             ProgressBar(total=max(1, total), completed=done, width=40, complete_style="green"),
-            Text(f"{done} of {total} done; {self._eta(counts)}"),
+            Text(f"{done} of {total} done; {self._eta(counts)}; for {duration(now - self._started)}"),
         )
-        since = asyncio.get_running_loop().time() - self._last_at
-        last = f"last change: {self._last}, {duration(since)} ago" if self._last else ""
-        return Group(Text(standing), bar, Text(last), budget(self._client))
+        last = f"last change: {self._last}, {duration(now - self._last_at)} ago" if self._last else ""
+        bad = [Text(one_line(line), style="red", no_wrap=True, overflow="ellipsis") for line in self._bad]
+        rows = [self._row(outcome) for outcome in running]
+        table = make_table(_COLUMNS, rows, stretched=True, widths=self._widths)
+        more = [Text(f"and {counts[State.CREATED] - len(rows)} more")] if counts[State.CREATED] > len(rows) else []
+        return Group(Text(standing), bar, Text(last), *bad, *([table] if rows else []), *more, *budget(self._client))
+
+    def _row(self, outcome: Outcome) -> Sequence[str]:
+        age = "" if outcome.created_at is None else duration(max(0.0, self._clock() - outcome.created_at))
+        page = self._pages.get(outcome.run_id or 0)
+        return Linked(outcome.run_id, page), label(outcome), age, outcome.key
 
     async def _look(self) -> tuple[Mapping[State, int], str]:
         """Return how many items stand where, and that in words. Those whose end was not noted yet go on, for both."""
@@ -138,8 +171,8 @@ def last_create(planned: int, state: LimiterState, next_free: float, now: float)
 @asynccontextmanager
 async def progress_shown(session: Session[CodegenClient], batch: Batch) -> AsyncGenerator[Progress]:
     """Show the progress of a batch while the block lasts."""
-    # In a thread, and one outcome after the other: a journal may hold thousands of results.
-    progress = await asyncio.to_thread(lambda: Progress(session.client, batch, read_outcomes(batch.path)))
+    progress = Progress(session, batch, await asyncio.to_thread(_ends, batch.path))
+    session.target.observers.append(progress.hear)
     async with shown(session, progress.picture):
         lines = asyncio.create_task(_print_lines(session, progress))
         try:
@@ -147,6 +180,11 @@ async def progress_shown(session: Session[CodegenClient], batch: Batch) -> Async
         finally:
             lines.cancel()
             await asyncio.gather(lines, return_exceptions=True)
+
+
+def _ends(journal: Path) -> dict[str, str]:
+    # One outcome after the other, as a journal may hold thousands of results.
+    return {outcome.key: label(outcome) for outcome in read_outcomes(journal) if outcome.state is State.ENDED}
 
 
 async def _print_lines(session: Session[CodegenClient], progress: Progress) -> None:

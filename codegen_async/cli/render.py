@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from codegen_async.cli.output import Output, one_line
+from codegen_async.cli.output import Linked, Output, one_line
 from codegen_async.cli.streams import printable
 from codegen_async.models import Phase
 
@@ -60,7 +60,7 @@ def row_of(run: AgentRun | MiddeskRun) -> Sequence[str]:
     from codegen_async.codegen.models import AgentRun
 
     started = run.source_type if isinstance(run, AgentRun) else run.agent
-    return str(run.id), status_of(run), (run.created_at or "")[:19], started or "", summary_of(run)
+    return Linked(run.id, run.web_url), status_of(run), (run.created_at or "")[:19], started or "", summary_of(run)
 
 
 def show_run(output: Output, run: AgentRun | MiddeskRun) -> None:

@@ -12,6 +12,7 @@ from codegen_async.cli.errors import Exit, UsageError
 from codegen_async.cli.session import Session
 from codegen_async.cli.simulation import counted
 from codegen_async.errors import clean
+from codegen_async.events import Observer
 from codegen_async.signals import ENDING
 from codegen_async.testing import CodegenServer, Fault, Life, MiddeskServer
 from codegen_async.testing.codegen import RATES
@@ -44,6 +45,7 @@ class Served:
     def __init__(self, make: Callable[[], SimulatedServer], faults: Iterable[PlannedFault]) -> None:
         self._make = make
         self._faults = list(faults)
+        self.observers: list[Observer] = []
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """Return an ordinary loop."""

@@ -14,6 +14,7 @@ from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output
 from codegen_async.cli.signals import exit_of
 from codegen_async.errors import clean
+from codegen_async.events import Observer
 from codegen_async.logs import level_asked_for
 from codegen_async.signals import handling
 
@@ -27,6 +28,11 @@ class Target(Protocol[C_co]):
     @property
     def speed(self) -> float:
         """How much faster than life the loop's clock runs."""
+        ...
+
+    @property
+    def observers(self) -> list[Observer]:
+        """Who else is told what the client does."""
         ...
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
@@ -44,6 +50,11 @@ class Target(Protocol[C_co]):
     def record(self) -> Sequence[str]:
         """Return what the server counted, where it is a simulated one."""
         ...
+
+
+def telling(observers: list[Observer]) -> Observer:
+    """Return an observer that tells all of a list, whatever is added to it later."""
+    return lambda event: [observer(event) for observer in observers]
 
 
 class Session(Generic[C_co]):

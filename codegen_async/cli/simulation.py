@@ -8,7 +8,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from codegen_async.cli.errors import CommandError
+from codegen_async.cli.session import telling
 from codegen_async.codegen.client import CodegenClient
+from codegen_async.events import Observer
 from codegen_async.settings import Timeouts
 from codegen_async.testing import CodegenServer, FastLoop, Life
 from codegen_async.testing.server import SimulatedServer
@@ -28,6 +30,9 @@ class Simulated:
     speed = SPEED
     server: CodegenServer
 
+    def __init__(self) -> None:
+        self.observers: list[Observer] = []
+
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """Return a loop whose clock runs fast."""
         return FastLoop(SPEED)
@@ -38,7 +43,11 @@ class Simulated:
         async with (
             CodegenServer(seed=7, latency=(0.05, 0.3), life=_LIVES) as self.server,
             CodegenClient(
-                self.server.token, org_id=self.server.org_id, base_url=self.server.url, timeouts=_PATIENT
+                self.server.token,
+                org_id=self.server.org_id,
+                base_url=self.server.url,
+                timeouts=_PATIENT,
+                observe=telling(self.observers),
             ) as client,
         ):
             _populate(self.server)

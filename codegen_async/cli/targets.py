@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from codegen_async.cli import config
 from codegen_async.cli.errors import Exit, explain
 from codegen_async.cli.options import Connection, Display, MiddeskConnection, Options, Server
-from codegen_async.cli.session import Target, Work, execute
+from codegen_async.cli.session import Target, Work, execute, telling
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import OutcomeUnknownError, RunError
+from codegen_async.events import Observer
 
 if TYPE_CHECKING:
     from codegen_async.middesk.client import MiddeskClient
@@ -26,8 +27,9 @@ class Real(Generic[C]):
 
     speed: float = 1.0
 
-    def __init__(self, client: AbstractAsyncContextManager[C]) -> None:
+    def __init__(self, client: AbstractAsyncContextManager[C], observers: list[Observer] | None = None) -> None:
         self._client = client
+        self.observers: list[Observer] = [] if observers is None else observers
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
         """Return an ordinary loop."""
@@ -86,12 +88,14 @@ def _codegen(connection: Server) -> Target[CodegenClient]:
 
         return Simulated()
     settings = config.load(flags(connection))
+    observers: list[Observer] = []
     client = CodegenClient(
         config.required(settings, "token").reveal(),
         org_id=config.required(settings, "org_id"),
         base_url=config.required(settings, "base_url"),
+        observe=telling(observers),
     )
-    return Real(client)
+    return Real(client, observers)
 
 
 def flags(server: Server) -> config.Flags:

@@ -47,24 +47,27 @@ def test_the_last_create_waits_for_whole_rounds(planned: int, available: int, ne
 class Told:
     """A progress whose batch stands where the test says."""
 
-    def __init__(self, counts: dict[State, int], earlier: tuple[Outcome, ...] = ()) -> None:
+    def __init__(self, counts: dict[State, int], *earlier: str) -> None:
         self.counts = dict.fromkeys(State, 0) | counts
         client = SimpleNamespace(
             limits={"create": limiter(0)},
             limiter=lambda _: SimpleNamespace(next_free=asyncio.get_running_loop().time()),
         )
-        self.progress = Progress(cast("Any", client), cast("Any", SimpleNamespace(status=self._status)), earlier)
+        self._session = SimpleNamespace(client=client, target=SimpleNamespace(clock=lambda: 0.0))
+        self._earlier = dict.fromkeys(earlier, "failed")
 
     async def _status(self) -> dict[State, int]:
         return dict(self.counts)
 
     def line(self, *outcomes: Outcome, stopped: bool = False) -> str:
         async def tell() -> str:
+            batch = SimpleNamespace(status=self._status)
+            progress = Progress(cast("Any", self._session), cast("Any", batch), self._earlier)
             for outcome in outcomes:
-                self.progress.note(outcome)
+                progress.note(outcome)
             if stopped:
-                self.progress.stop()
-            return await self.progress.line()
+                progress.stop()
+            return await progress.line()
 
         return asyncio.run(tell())
 
@@ -74,8 +77,9 @@ def ended(key: str) -> Outcome:
 
 
 def test_what_ended_but_was_not_told_yet_goes_on() -> None:
-    told = Told({State.CREATED: 16, State.ENDED: 4}, earlier=(ended("a"), ended("b")))
+    told = Told({State.CREATED: 16, State.ENDED: 4}, "a", "b")
     assert told.line(ended("c")).startswith("17 running, 3 ended (3 failed); ")
+    told = Told({State.CREATED: 16, State.ENDED: 4}, "a", "b")
     assert told.line(ended("c"), ended("d")).startswith("16 running, 4 ended (4 failed); ")
 
 

@@ -1,6 +1,7 @@
 """`codegen-async run`, each command as a process."""
 
 import base64
+import re
 import shlex
 from pathlib import Path
 
@@ -89,7 +90,9 @@ def test_wait_shows_each_run_and_tells_the_worst_by_its_code(cli: CommandLine, f
     result = cli.run("run", "wait", good, bad, "--jsonl")
     assert result.code == 3
     assert {run["id"]: run["phase"] for run in result.jsonl} == {good: "succeeded", bad: "failed"}
-    assert sorted(result.err.splitlines()) == [f"run {good} succeeded (COMPLETE)", f"run {bad} failed (ERROR)"]
+    said = sorted(line.partition(" ") for line in result.err.splitlines())
+    assert [line for _, _, line in said] == [f"run {good} succeeded (COMPLETE)", f"run {bad} failed (ERROR)"]
+    assert all(re.fullmatch(r"\d\d:\d\d:\d\d", stamp) for stamp, _, _ in said)
 
 
 def test_wait_sees_a_run_end(cli: CommandLine, fake: Served) -> None:

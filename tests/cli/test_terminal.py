@@ -11,18 +11,22 @@ from tests.cli.harness import CommandLine, Served, write_prompts
 HIDDEN, SHOWN = "\x1b[?25l", "\x1b[?25h"  # the cursor
 CLEAR = "\x1b[2K"  # a line that is to be written anew: only a picture needs that
 _COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3|9)\d")
-_HOSTILE = "\x1b]0;evil\x07 \x9b31m [bold red]not markup[/] \u202egnp.exe"
+_HOSTILE = "\x1b]8;;javascript:x\x1b\\\x1b]0;evil\x07 \x9b31m [bold red]not markup[/] \u202egnp.exe"
 
 
-def test_watch_shows_a_picture_with_the_budget(cli: CommandLine, fake: Served) -> None:
+def plain(shown: str) -> str:
+    """Return what a person sees, without colours and links."""
+    return re.sub(r"\x1b\[[0-9;]*m|\x1b]8;[!-~]*\x1b\\", "", shown)
+
+
+def test_watch_shows_a_picture(cli: CommandLine, fake: Served) -> None:
     ids = [fake.create(), fake.create("x", (0.0, "ACTIVE"), (0.7, "ERROR"))]
     shown = cli.on_terminal("watch", *ids, "--latency", 0.1)
     assert shown.code == 0
     assert CLEAR in shown.err
     last = shown.err.rpartition(CLEAR)[2]
-    assert "succeeded (COMPLETE)" in last
-    assert "failed (ERROR)" in last
-    assert re.search(r"create +0/10 in 60 s +now", last)
+    assert "for 0 s" in plain(shown.err)
+    assert "LIMIT" not in last  # none of them matters
 
 
 def test_a_batch_shows_a_picture_and_its_outcomes_above(cli: CommandLine, fake: Served) -> None:
@@ -30,8 +34,23 @@ def test_a_batch_shows_a_picture_and_its_outcomes_above(cli: CommandLine, fake: 
     shown = cli.on_terminal("batch", "run", write_prompts(cli.home, 3))
     assert shown.code == 0
     assert CLEAR in shown.err
-    for part in ("k2", "3 ended (3 succeeded)", "3 of 3 done; all done", "last change: ", "create", "3/10 in 60 s"):
+    for part in ("k2", "3 ended (3 succeeded)", "3 of 3 done; all done; for ", "last change: "):
         assert part in shown.err
+
+
+def test_a_batch_shows_what_runs_what_failed_and_the_limit_that_matters(cli: CommandLine, fake: Served) -> None:
+    fake.script("ACTIVE")
+    with cli.on_a_terminal("batch", "run", write_prompts(cli.home, 11)) as terminal:
+        terminal.until("10 running")
+        terminal.until("and 2 more")
+        terminal.until("RUN ")
+        first, *_ = fake.server.world.runs
+        assert re.search(r"create +10/10 in 60 s +in \d\d s", plain(terminal.shown))
+        assert re.search(rf"{first} +running +\d s +k0", plain(terminal.shown))
+        fake.do(lambda server: server.world.end(first, "ERROR"))
+        terminal.until("k0 failed: The run ended with ERROR")
+        terminal.send(signal.SIGTERM)
+    assert terminal.code == 143
 
 
 def test_a_command_that_is_stopped_gives_back_the_cursor(cli: CommandLine, fake: Served) -> None:
@@ -54,7 +73,7 @@ def test_data_that_goes_elsewhere_is_kept_out_of_the_picture(cli: CommandLine, f
     run_id = fake.create()
     shown = cli.on_terminal("watch", run_id, stdout_too=False)
     assert shown.out == f"{run_id}\tsucceeded (COMPLETE)\n"
-    assert "BUDGET" in shown.err.upper() or "LIMIT" in shown.err
+    assert "SUMMARY" in shown.err
 
 
 @pytest.mark.parametrize(
@@ -89,7 +108,7 @@ def test_a_remedy_is_never_cut_off(bare: CommandLine) -> None:
 def test_a_table_fits_the_width(cli: CommandLine, fake: Served) -> None:
     run_id = fake.create()
     narrow = cli.on_terminal("run", "list", env={"COLUMNS": "70", "NO_COLOR": "1"}).err
-    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in narrow.splitlines()]
+    lines = plain(narrow).splitlines()
     assert lines[1].startswith(f"{run_id}  succeeded (COMPLETE)  20")
     assert max(map(len, lines)) == 70
 
@@ -107,9 +126,8 @@ def test_what_a_server_says_cannot_fool_a_terminal(cli: CommandLine, fake: Serve
     for shown in everything:
         assert shown.code == 0
         assert "[bold red]not markup[/]" in shown.err
-        assert not {"\x1b]", "\x07", "\x9b", "\u202e"} & {
-            part for part in ("\x1b]", "\x07", "\x9b", "\u202e") if part in shown.err
-        }
+        seen = plain(shown.err)
+        assert not {part for part in ("\x1b]", "\x07", "\x9b", "\u202e") if part in seen}
     assert cli.run("run", "get", run_id, "--json").json["summary"] == _HOSTILE
 
 
