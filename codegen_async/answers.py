@@ -44,6 +44,7 @@ from codegen_async.errors import (
     StatusError,
     clean,
 )
+from codegen_async.reading import UNREADABLE
 from codegen_async.retry import parse_retry_after
 from codegen_async.secret import Secret
 
@@ -187,7 +188,7 @@ def _json_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object that a body is; an empty one if it is something else."""
     try:
         return _decode_object(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return {}
 
 
@@ -337,7 +338,7 @@ class _Complaints(msgspec.Struct):
     def read(cls, body: bytes) -> _Complaints:
         try:
             return _decode_complaints(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return cls(message=body[:200].decode("utf-8", "replace"))
 
     @property

@@ -28,6 +28,7 @@ from codegen_async.attempts import Attempts
 from codegen_async.errors import ConfigurationError, ConnectionFailedError, LimiterBusyError
 from codegen_async.events import Held, Reporter
 from codegen_async.limits import Limits, Priority, Slot, StaleSlotError
+from codegen_async.reading import UNREADABLE
 from codegen_async.retry import Backoff
 from codegen_async.secret import Secret
 
@@ -250,7 +251,7 @@ class Transport:
             return Unreadable(str(exc))
         except msgspec.ValidationError as exc:
             return Unreadable(str(exc), passing=False)  # whole, and yet not what was promised: it would come again
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        except UNREADABLE as exc:
             return Unreadable(f"not JSON: {exc}", of_the_road=True)
 
     def _delay(self, outcome: Response | NoAnswerError, attempt: int) -> float:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Protocol, TypeVar
 
-import msgspec
-
 from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_int
 from codegen_async.codegen import requests
 from codegen_async.codegen.account_models import ModelCatalog, Organization, OrganizationPage, Repo, RepoPage, User
 from codegen_async.codegen.calls import CodegenCalls, is_last
 from codegen_async.errors import ConfigurationError, clean
+from codegen_async.reading import Reader
 from codegen_async.transport import Transport
 from codegen_async.wire import PageDecoder
 
@@ -40,8 +39,8 @@ class _Page(Protocol[T_co]):
 
 _organizations = PageDecoder("codegen", OrganizationPage, "items", Organization)
 _repos = PageDecoder("codegen", RepoPage, "items", Repo)
-_user = msgspec.json.Decoder(User)
-_models = msgspec.json.Decoder(ModelCatalog)
+_user = Reader(User)
+_models = Reader(ModelCatalog)
 
 
 class AccountCalls(CodegenCalls):

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from codegen_async.codegen.models import Id
+from codegen_async.record import Model
 
 
-class Organization(msgspec.Struct, frozen=True, kw_only=True):
+class Organization(Model, frozen=True, kw_only=True):
     """Hold an organization that the token has access to ("Get Organizations").
 
     Attributes:
@@ -26,7 +25,7 @@ class Organization(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Any] | None = None
 
 
-class User(msgspec.Struct, frozen=True, kw_only=True):
+class User(Model, frozen=True, kw_only=True):
     """Hold a user ("Get Current User").
 
     Attributes:
@@ -46,7 +45,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     full_name: str | None = None
 
 
-class Repo(msgspec.Struct, frozen=True, kw_only=True):
+class Repo(Model, frozen=True, kw_only=True):
     """Hold a repository of the organization ("Get Repositories").
 
     Attributes:
@@ -74,7 +73,7 @@ class Repo(msgspec.Struct, frozen=True, kw_only=True):
     language: str | None = None
 
 
-class OrganizationPage(msgspec.Struct, frozen=True, kw_only=True):
+class OrganizationPage(Model, frozen=True, kw_only=True):
     """Hold one page of organizations.
 
     Attributes:
@@ -94,7 +93,7 @@ class OrganizationPage(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: int = 0
 
 
-class RepoPage(msgspec.Struct, frozen=True, kw_only=True):
+class RepoPage(Model, frozen=True, kw_only=True):
     """Hold one page of repositories.
 
     Attributes:
@@ -114,7 +113,7 @@ class RepoPage(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: int = 0
 
 
-class ModelOption(msgspec.Struct, frozen=True, kw_only=True):
+class ModelOption(Model, frozen=True, kw_only=True):
     """Hold a model that a run can be given to.
 
     Attributes:
@@ -126,7 +125,7 @@ class ModelOption(msgspec.Struct, frozen=True, kw_only=True):
     label: str | None = None
 
 
-class ModelProvider(msgspec.Struct, frozen=True, kw_only=True):
+class ModelProvider(Model, frozen=True, kw_only=True):
     """Hold who offers models.
 
     Attributes:
@@ -138,7 +137,7 @@ class ModelProvider(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[ModelOption, ...] = ()
 
 
-class ModelCatalog(msgspec.Struct, frozen=True, kw_only=True):
+class ModelCatalog(Model, frozen=True, kw_only=True):
     """Hold the models that the organization may use.
 
     Attributes:

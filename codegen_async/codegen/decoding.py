@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from codegen_async.codegen.models import AgentRun, AgentRunLog, AgentRunLogs, AgentRunPage
+from codegen_async.reading import Reader
 from codegen_async.transport import ForeignAnswerError
 from codegen_async.wire import PageDecoder, check_about
 
-_run = msgspec.json.Decoder(AgentRun)
+_run = Reader(AgentRun)
 
 _ROUTER = {404: "Not Found", 405: "Method Not Allowed"}
 """What the framework says by itself of paths and methods that nobody serves: not the API's word about a run."""

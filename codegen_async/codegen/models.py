@@ -14,6 +14,7 @@ import msgspec
 
 from codegen_async.errors import RunFailedError
 from codegen_async.models import Phase, PhaseTable, parse_time
+from codegen_async.record import Model
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
@@ -59,17 +60,17 @@ class AgentType(enum.StrEnum):
     CLAUDE_CODE = "claude_code"
 
 
-class PullRequest(msgspec.Struct, frozen=True, kw_only=True):
+class PullRequest(Model, frozen=True, kw_only=True):
     """Describe a pull request that a run opened."""
 
-    id: int
+    id: int | None = None
     title: str | None = None
     url: str | None = None
     created_at: str | None = None
     head_branch_name: str | None = None
 
 
-class _Run(msgspec.Struct, frozen=True, kw_only=True):
+class _Run(Model, frozen=True, kw_only=True):
     """What the run itself and its logs answer have in common."""
 
     id: Id
@@ -122,7 +123,7 @@ class AgentRun(_Run, frozen=True, kw_only=True):
         return self
 
 
-class AgentRunPage(msgspec.Struct, frozen=True, kw_only=True):
+class AgentRunPage(Model, frozen=True, kw_only=True):
     """Hold one page of runs, newest first ("List Agent Runs").
 
     Attributes:
@@ -142,7 +143,7 @@ class AgentRunPage(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: int = 0
 
 
-class AgentRunLog(msgspec.Struct, frozen=True, kw_only=True):
+class AgentRunLog(Model, frozen=True, kw_only=True):
     """Hold one step of a run ("Get Agent Run Logs"; ALPHA, may change).
 
     Attributes:

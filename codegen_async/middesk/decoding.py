@@ -19,6 +19,7 @@ from codegen_async.middesk.models import (
     dec_hook,
 )
 from codegen_async.middesk.sse import ServerSentEvent
+from codegen_async.reading import UNREADABLE, Reader, read_json
 from codegen_async.wire import PageDecoder, check_about
 
 
@@ -33,13 +34,17 @@ class _Head(msgspec.Struct):
     object: str
 
 
-_run = msgspec.json.Decoder(MiddeskRun, dec_hook=dec_hook)
-_thread = msgspec.json.Decoder(MiddeskThread, dec_hook=dec_hook)
-_thread_pages = PageDecoder("middesk", MiddeskThreadPage, "data", MiddeskThread, dec_hook)
-_agent = msgspec.json.Decoder(MiddeskAgent)
-_agents = msgspec.json.Decoder(_Agents)
-_feedback = msgspec.json.Decoder(RunFeedback)
-_head = msgspec.json.Decoder(_Head)
+LIST_TELLS = ("object", "has_more", "total_count")
+"""What tells a list that has no `data`, and so is an empty one, from anything else."""
+
+_run = Reader(MiddeskRun, dec_hook)
+_thread = Reader(MiddeskThread, dec_hook)
+_thread_pages = PageDecoder("middesk", MiddeskThreadPage, "data", MiddeskThread, dec_hook, tells=LIST_TELLS)
+_agent = Reader(MiddeskAgent)
+_agents = Reader(_Agents)
+_feedback = Reader(RunFeedback)
+_snapshots = Reader(Snapshot, dec_hook)
+_head = Reader(_Head)
 
 
 def is_own(_status: int, said: dict[str, Any]) -> bool:
@@ -81,7 +86,7 @@ def resumed(run_id: str) -> Callable[[bytes], MiddeskRun | None]:
     def decode(body: bytes) -> MiddeskRun | None:
         try:
             head = _head.decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE:
             return None
         return run(run_id)(body) if head.object == "run" else None
 
@@ -122,14 +127,14 @@ def agents(body: bytes) -> tuple[MiddeskAgent, ...]:
 
 def make_page_decoder() -> PageDecoder[MiddeskRunPage]:
     """Return a reader of pages, for one client."""
-    return PageDecoder("middesk", MiddeskRunPage, "data", MiddeskRun, dec_hook)
+    return PageDecoder("middesk", MiddeskRunPage, "data", MiddeskRun, dec_hook, tells=LIST_TELLS)
 
 
 def stream_event(event: ServerSentEvent) -> StreamEvent:
     """Read an event of a stream; one that nobody knows is an event too."""
     try:
-        data = msgspec.json.decode(event.data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        data = read_json(event.data.encode())
+    except UNREADABLE:
         data = event.data
     fields: dict[str, Any] = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
     return StreamEvent(
@@ -142,7 +147,7 @@ def stream_event(event: ServerSentEvent) -> StreamEvent:
 
 def _snapshot(value: object) -> Snapshot | None:
     try:
-        return msgspec.convert(value, Snapshot, dec_hook=dec_hook)
+        return _snapshots.read(value)
     except msgspec.ValidationError:
         return None
 

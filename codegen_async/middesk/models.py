@@ -16,6 +16,7 @@ import msgspec
 
 from codegen_async.errors import RunFailedError, clean
 from codegen_async.models import Phase, PhaseTable, parse_time
+from codegen_async.record import Model
 
 Id = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -127,7 +128,9 @@ def dec_hook(kind: type, value: object) -> Any:
     """Read the types of this module that msgspec does not know."""
     if issubclass(kind, AsSent):
         return kind(_object(value))
-    items = [_object(one) for one in cast("list[object]", value or ())]
+    items = _objects(value or [])
+    if value and not items:
+        raise ValueError(f"Expected `array` of objects, got `{type(value).__name__}`")
     return Artifacts(map(Artifact, items)) if kind is Artifacts else Interrupts(map(Interrupt, items))
 
 
@@ -142,7 +145,7 @@ def _objects(value: object) -> tuple[dict[str, Any], ...]:
     return tuple(cast("dict[str, Any]", one) for one in values if isinstance(one, dict))
 
 
-class Requester(msgspec.Struct, frozen=True, kw_only=True):
+class Requester(Model, frozen=True, kw_only=True):
     """Name who started a run: a user, or the account whose API key was used (then without `email`)."""
 
     id: str = ""
@@ -150,7 +153,7 @@ class Requester(msgspec.Struct, frozen=True, kw_only=True):
     email: str | None = None
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class Step(Model, frozen=True, kw_only=True):
     """Hold one step of a run, with the steps within it.
 
     Attributes:
@@ -189,7 +192,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.result is None else self.result.get("resolution")
 
 
-class _Timed(msgspec.Struct, frozen=True, kw_only=True):
+class _Timed(Model, frozen=True, kw_only=True):
     """What runs, threads and agents have in common."""
 
     id: Id
@@ -272,7 +275,7 @@ def _walk(steps: tuple[Step, ...]) -> Iterator[Step]:
         ahead.extend(reversed(step.steps or ()))
 
 
-class MiddeskRunPage(msgspec.Struct, frozen=True, kw_only=True):
+class MiddeskRunPage(Model, frozen=True, kw_only=True):
     """Hold one page of runs; no order is documented.
 
     Attributes:
@@ -307,7 +310,7 @@ class MiddeskThread(_Timed, frozen=True, kw_only=True):
     steps: tuple[Step, ...] | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class MiddeskThreadPage(msgspec.Struct, frozen=True, kw_only=True):
+class MiddeskThreadPage(Model, frozen=True, kw_only=True):
     """Hold one page of threads; no order is documented.
 
     Attributes:
@@ -347,14 +350,14 @@ class Rating(enum.StrEnum):
     NEGATIVE = "NEGATIVE"
 
 
-class Reviewer(msgspec.Struct, frozen=True, kw_only=True):
+class Reviewer(Model, frozen=True, kw_only=True):
     """Name who gave feedback: a `User` or an `Account`."""
 
     type: str | None = None
     id: str | None = None
 
 
-class RunFeedback(msgspec.Struct, frozen=True, kw_only=True):
+class RunFeedback(Model, frozen=True, kw_only=True):
     """Hold feedback that was stored.
 
     Attributes:
@@ -380,14 +383,14 @@ class RunFeedback(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str | None = None
 
 
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+class Snapshot(Model, frozen=True, kw_only=True):
     """Hold the state of a run that an event of its stream shows."""
 
     steps: tuple[Step, ...] | None = None
     artifacts: Artifacts = Artifacts()
 
 
-class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
+class StreamEvent(Model, frozen=True, kw_only=True):
     """Hold an event of a run's stream.
 
     Attributes:
@@ -403,7 +406,7 @@ class StreamEvent(msgspec.Struct, frozen=True, kw_only=True):
     data: Any = None
 
 
-class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
+class WebhookEvent(Model, frozen=True, kw_only=True):
     """Hold an event of a webhook.
 
     Attributes:
@@ -419,5 +422,5 @@ class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
     type: str
     created_at: str | None = None
     account_id: str | None = None
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     run: MiddeskRun | None = None

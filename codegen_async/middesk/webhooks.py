@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from codegen_async.errors import ConfigurationError, InvalidArgumentError, clean
 from codegen_async.middesk.models import Id, MiddeskRun, WebhookEvent, dec_hook
+from codegen_async.reading import UNREADABLE, Reader
 from codegen_async.recent import Recent
 
 SIGNATURE_HEADER = "X-Middesk-Signature-256"
@@ -50,7 +51,8 @@ class _Envelope(msgspec.Struct):
     account_id: str | None = None
 
 
-_envelope = msgspec.json.Decoder(_Envelope)
+_envelope = Reader(_Envelope)
+_run = Reader(MiddeskRun, dec_hook)
 
 
 def parse_event(raw_body: bytes) -> WebhookEvent:
@@ -62,7 +64,7 @@ def parse_event(raw_body: bytes) -> WebhookEvent:
     try:
         envelope = _envelope.decode(raw_body)
         run = _run_of(envelope)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise InvalidArgumentError("raw_body", raw_body[:100], f"a Middesk event ({clean(str(exc))})") from None
     return WebhookEvent(
         id=envelope.id,
@@ -78,7 +80,7 @@ def _run_of(envelope: _Envelope) -> MiddeskRun | None:
     subject = envelope.data.get("object")
     if not isinstance(subject, dict) or not envelope.type.startswith("run."):
         return None
-    return msgspec.convert(subject, MiddeskRun, dec_hook=dec_hook)
+    return _run.read(cast("dict[str, Any]", subject))
 
 
 class SeenEvents:

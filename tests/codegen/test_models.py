@@ -169,9 +169,7 @@ def test_an_odd_row_does_not_hide_the_others() -> None:
     assert (len(logs.logs), logs.unreadable, logs.total_logs) == (2, 1, 3)
 
 
-@pytest.mark.parametrize(
-    "body", [{"items": [{"id": "x"}]}, {"items": 5}, {"total": 3}, {"items": [], "total": "x"}, []]
-)
+@pytest.mark.parametrize("body", [{"items": [{"id": "x"}]}, {"items": 5}, {"total": 3}, []])
 def test_a_page_of_which_nothing_can_be_read_is_refused(body: object) -> None:
     with pytest.raises(msgspec.ValidationError):
         Decoding(5).page(msgspec.json.encode(body))

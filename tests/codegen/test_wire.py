@@ -172,7 +172,7 @@ FIELDS: dict[type[msgspec.Struct], dict[str, Any]] = {
         "metadata": None,
     },
     PullRequest: {
-        "id": msgspec.NODEFAULT,
+        "id": None,
         "title": None,
         "url": None,
         "created_at": None,  # required on the page; nothing is lost if it is missing

@@ -159,9 +159,13 @@ def test_null_interrupts_are_none() -> None:
 
 
 @pytest.mark.parametrize("interrupts", [["text"], [[["id", "i"]]], 3, {"id": "i"}])
-def test_interrupts_of_another_shape_are_refused(interrupts: object) -> None:
-    with pytest.raises(msgspec.ValidationError, match="interrupts"):
-        read(interrupts=interrupts)
+def test_interrupts_of_another_shape_are_none_and_kept_as_sent(interrupts: object) -> None:
+    run = read(interrupts=interrupts)
+    assert (run.interrupts, run.odd) == ((), {"interrupts": interrupts})
+
+
+def test_what_is_no_interrupt_hides_no_other() -> None:
+    assert [one.id for one in read(interrupts=[None, {"id": "i"}, "text"]).interrupts] == ["i"]
 
 
 @pytest.mark.parametrize("status", ["error", "failed"])

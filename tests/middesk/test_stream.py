@@ -20,7 +20,7 @@ from codegen_async.errors import (
 )
 from codegen_async.limits import Rate, Slot
 from codegen_async.middesk.client import MiddeskClient
-from codegen_async.middesk.models import MiddeskRun, StreamEvent
+from codegen_async.middesk.models import MiddeskRun, Snapshot, StreamEvent
 from codegen_async.models import Phase
 from codegen_async.settings import Timeouts
 from codegen_async.testing import Fault, MiddeskServer
@@ -279,7 +279,7 @@ async def test_events_that_nobody_knows_are_events() -> None:
         ("NAMED", None, None),
         ("message", None, None),
         ("message", None, None),
-        ("message", None, None),
+        ("message", None, Snapshot()),
         ("message", None, None),
     ]
     assert events[0].data["more"] == [1]

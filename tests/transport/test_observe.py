@@ -56,7 +56,7 @@ async def test_each_attempt_at_a_call_is_told_with_its_number_and_its_own_outcom
     assert [(a.number, a.status, a.error) for a in told] == [
         (1, None, "ConnectionFailedError"),
         (2, 503, "ServerError"),
-        (3, 200, "DecodeError"),
+        (3, 200, "GatewayError"),
         (4, 200, None),
     ]
 
