@@ -366,18 +366,23 @@ class Batch(anyio.AsyncContextManagerMixin):
         runs = [] if floor is None else await self._client.creating.keyed_runs(floor)
         return await compare(journal.batch_id, journal.facts(), runs)
 
-    async def export(self, path: str | os.PathLike[str]) -> int:
-        """Write where each item stands to a `.csv` or `.jsonl` file, and return how many they are.
+    async def export(self, path: str | os.PathLike[str], *, kind: str | None = None) -> int:
+        """Write where each item stands to a file, and return how many they are.
 
-        It has the key, state, run, status, duration, pull requests, summary, result and error of each. In CSV, text
-        that a spreadsheet would take for a formula begins with an apostrophe.
+        It has the key, state, run, attempts, times, duration, pull requests, summary, result, error, prompt and
+        metadata of each, and what else its line said. In tables, text that a spreadsheet would take for a formula
+        begins with an apostrophe.
+
+        Args:
+            path: the file; it takes the place of another when it is complete.
+            kind: `csv`, `tsv`, `jsonl` or `json`. Default: as the file's suffix says.
 
         Raises:
-            InvalidArgumentError: the file is neither, or cannot be written.
+            InvalidArgumentError: it is none of these, or cannot be written.
             JournalError: the journal cannot be read.
         """
         await self._save_added()
-        return await export_journal(self.path, path)
+        return await export_journal(self.path, path, kind=kind)
 
     # -- helpers
 
@@ -398,14 +403,16 @@ class Batch(anyio.AsyncContextManagerMixin):
                 raise
 
 
-async def export_journal(journal: str | os.PathLike[str], path: str | os.PathLike[str]) -> int:
+async def export_journal(
+    journal: str | os.PathLike[str], path: str | os.PathLike[str], *, kind: str | None = None
+) -> int:
     """Write the items of a journal to a file as `Batch.export` does, also while another process drives it.
 
     Raises:
-        InvalidArgumentError: the file is neither `.csv` nor `.jsonl`, or cannot be written.
+        InvalidArgumentError: it is no format that is known, or cannot be written.
         JournalError: there is no such journal, or it cannot be read.
     """
-    return await asyncio.to_thread(lambda: results.export(read_outcomes(Path(journal)), Path(path)))
+    return await asyncio.to_thread(lambda: results.export(read_outcomes(Path(journal)), Path(path), kind=kind))
 
 
 async def journal_status(journal: str | os.PathLike[str]) -> dict[State, int]:

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, Protocol
 
 import msgspec
 
 from codegen_async.batch.items import Outcome
 from codegen_async.errors import InvalidArgumentError
 
+FORMATS = ("csv", "tsv", "jsonl", "json")
+
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
+class Writable(Protocol):
+    """What text can be written to."""
+
+    def write(self, text: str, /) -> object:
+        """Take in a text."""
+        ...
+
+
 class _Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of an export."""
+    """What every line of an export has."""
 
     index: int
     key: str
@@ -26,80 +39,150 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     status: str | None
     run_id: int | None
     attempts: int
-    seconds: float | None
+    created_at: str | None
+    ended_at: str | None
+    duration: float | None
     web_url: str | None
     pull_requests: tuple[str, ...]
     summary: str | None
     result: str | None
     error: str | None
+    prompt: str
+    metadata: Mapping[str, Any] | None
 
 
-def export(outcomes: Iterable[Outcome], path: Path) -> int:
-    """Write outcomes to a `.csv` or `.jsonl` file and return how many they were.
+COLUMNS = _Row.__struct_fields__
 
-    The file appears when it is complete, with mode 0600. In CSV, text that a spreadsheet would take for a formula
-    begins with an apostrophe, and pull requests are separated by line breaks.
+
+def export(outcomes: Iterable[Outcome], path: Path, *, kind: str | None = None) -> int:
+    """Write outcomes to a file and return how many they were.
+
+    The file appears when it is complete, with mode 0600, and takes the place of another only then. What is no file
+    (a device, a pipe) is written to as it is.
+
+    Args:
+        outcomes: what became of the items.
+        path: the file.
+        kind: one of `FORMATS`; see `write`. Default: as the file's suffix says.
 
     Raises:
-        InvalidArgumentError: the file is neither, or cannot be written.
+        InvalidArgumentError: it cannot be told what it is to be, or it cannot be written.
     """
-    write = _WRITERS.get(path.suffix.lower())
-    if write is None:
-        raise InvalidArgumentError("path", str(path), "a .csv or .jsonl file")
+    kind = kind or path.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        expected = f"a file whose name ends with .{', .'.join(FORMATS)}, or its format"
+        raise InvalidArgumentError("path", str(path), expected)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
-    except OSError as exc:
-        raise InvalidArgumentError("path", str(path), f"a file that can be written ({exc.strerror})") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            count = write(map(_row, outcomes), file)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise
-    return count
+        with _replacing(path) as file:
+            return write(map(row, outcomes), file, kind)
+    except OSError as error:
+        raise InvalidArgumentError("path", str(path), f"a file that can be written ({error.strerror})") from None
 
 
-def _row(outcome: Outcome) -> _Row:
+def row(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as the fields of an export; what else its line said comes last.
+
+    Times are of RFC 3339, `duration` is in seconds. Where a name of the line is one of `COLUMNS`, it becomes
+    `input_<name>`.
+    """
     run = outcome.run
     requests = () if run is None else run.github_pull_requests or ()
-    return _Row(
+    fields = _Row(
         index=outcome.index,
         key=outcome.key,
         state=outcome.state,
         status=None if run is None else run.status,
         run_id=outcome.run_id,
         attempts=outcome.attempts,
-        seconds=outcome.seconds,
+        created_at=_time(outcome.created_at),
+        ended_at=_time(outcome.ended_at),
+        duration=outcome.seconds,
         web_url=None if run is None else run.web_url,
         pull_requests=tuple(request.url for request in requests if request.url),
         summary=None if run is None else run.summary,
         result=None if run is None else run.result,
         error=outcome.error,
+        prompt=outcome.prompt,
+        metadata=outcome.metadata,
     )
+    extra = {f"input_{name}" if name in COLUMNS else name: value for name, value in (outcome.extra or {}).items()}
+    return msgspec.structs.asdict(fields) | extra
 
 
-def _write_csv(rows: Iterable[_Row], file: IO[str]) -> int:
-    writer = csv.writer(file)
-    writer.writerow(_Row.__struct_fields__)
-    count = 0
-    for row in rows:
-        fields = {**msgspec.structs.asdict(row), "pull_requests": "\n".join(row.pull_requests)}
-        writer.writerow(map(_cell, fields.values()))
-        count += 1
-    return count
+def _time(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def write(rows: Iterable[Mapping[str, Any]], file: Writable, kind: str) -> int:
+    """Write rows to an open file and return how many they were.
+
+    In `csv` and `tsv`, text that a spreadsheet would take for a formula begins with an apostrophe, pull requests are
+    separated by line breaks, and what is no text is JSON. In `jsonl` each row is an object on a line, in `json` all are
+    in an array.
+    """
+    return _WRITERS[kind](rows, file)
+
+
+def _write_table(rows: Iterable[Mapping[str, Any]], file: Writable, delimiter: str) -> int:
+    rows = list(rows)  # all names have to be known first
+    names = dict.fromkeys((*COLUMNS, *(name for fields in rows for name in fields)))
+    writer = csv.writer(file, delimiter=delimiter)
+    writer.writerow(map(_cell, names))
+    for fields in rows:
+        cells = {**fields, "pull_requests": "\n".join(fields["pull_requests"])}
+        writer.writerow(_cell(cells.get(name)) for name in names)
+    return len(rows)
 
 
 def _cell(value: object) -> object:
+    if isinstance(value, dict | list | bool):
+        value = msgspec.json.encode(value).decode()
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
 
 
-def _write_json_lines(rows: Iterable[_Row], file: IO[str]) -> int:
+def _write_json_lines(rows: Iterable[Mapping[str, Any]], file: Writable) -> int:
     count = 0
-    for row in rows:
-        file.write(msgspec.json.encode(row).decode() + "\n")
+    for fields in rows:
+        file.write(msgspec.json.encode(fields).decode() + "\n")
         count += 1
     return count
 
 
-_WRITERS: dict[str, Callable[[Iterable[_Row], IO[str]], int]] = {".csv": _write_csv, ".jsonl": _write_json_lines}
+def _write_json(rows: Iterable[Mapping[str, Any]], file: Writable) -> int:
+    count = 0
+    for fields in rows:
+        file.write((",\n" if count else "[\n") + msgspec.json.encode(fields).decode())
+        count += 1
+    file.write("\n]\n" if count else "[]\n")
+    return count
+
+
+_WRITERS: dict[str, Callable[[Iterable[Mapping[str, Any]], Writable], int]] = {
+    "csv": lambda rows, file: _write_table(rows, file, ","),
+    "tsv": lambda rows, file: _write_table(rows, file, "\t"),
+    "jsonl": _write_json_lines,
+    "json": _write_json,
+}
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Generator[IO[str]]:
+    """Open a file that takes the place of another when the block ends well, and leaves nothing behind if not."""
+    if "\0" in str(path):
+        raise OSError(errno.EINVAL, "a null character in its name")
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        return
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(handle)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -30,6 +30,10 @@ InputFormat = Annotated[
     Literal["jsonl", "json", "csv", "tsv", "txt"] | None,
     Parameter(name="--format", help="What FILE is. Default: as its name or beginning says."),
 ]
+OutputFormat = Annotated[
+    Literal["csv", "tsv", "jsonl", "json"] | None,
+    Parameter(name="--format", help="What FILE is to be. Default: as its name says."),
+]
 
 
 @app.command(
@@ -44,11 +48,13 @@ Ctrl-C creates no more and waits for what runs; a second one leaves at once, as
 SIGTERM does. Nothing is lost either way.
 
 Prints a line for each prompt that is done: key, run, status, seconds, summary.
+--out appends it to a file as well, as `batch export` writes it: each outcome
+once, however often the command is interrupted and started again.
 The exit code is 3 if one ended badly, else 7 if one needs a person.
 
 Examples:
   codegen-async batch run docs/examples/prompts.jsonl --simulate
-  codegen-async batch run prompts.csv --max-active 20
+  codegen-async batch run prompts.csv --max-active 20 --out outcomes.jsonl
   jq -c '.[]' tasks.json | codegen-async batch run - --journal tasks.db"""
 )
 def run(
@@ -57,6 +63,7 @@ def run(
     *,
     journal: Annotated[Path | None, Parameter(help="Where to remember. Default: FILE.db")] = None,
     kind: InputFormat = None,
+    out: Annotated[Path | None, Parameter(help="Where to append each outcome, as JSON on a line.")] = None,
     dry_run: Annotated[bool, Parameter(help="Only check the file, as `batch check` does.")] = False,
     limits: Limits = UNLIMITED,
     connection: Connection = HERE,
@@ -66,7 +73,7 @@ def run(
     import tempfile
 
     from codegen_async.cli.driving import Drive
-    from codegen_async.cli.filling import Filling
+    from codegen_async.cli.filling import Filling, appending
     from codegen_async.cli.output import Output
     from codegen_async.cli.targets import execute_on
 
@@ -79,11 +86,13 @@ def run(
 
     def drive(path: Path) -> Exit:
         def again() -> str:
-            options = (*limits.words(), *connection.words(), *display.words())
+            words = () if out is None else ("--out", str(out))
+            options = (*words, *limits.words(), *connection.words(), *display.words())
             # With a simulation its journal goes as well.
             return "" if connection.simulate else filling.again(path, options)
 
-        return execute_on(connection, display, Drive(path, filling, again, limits))
+        with appending(out) as outcomes:
+            return execute_on(connection, display, Drive(path, filling, again, limits, outcomes))
 
     if filling.journal is not None:
         return drive(filling.journal)
@@ -141,28 +150,75 @@ def status(journal: JournalFile, /, *, display: Display = PLAIN) -> Exit:
 
 @app.command(
     help_epilogue="""\
-The file is .csv or .jsonl. Works while the batch is being run. In CSV, text
-that a spreadsheet would take for a formula begins with an apostrophe.
+The file is .csv, .tsv, .jsonl or .json, and takes the place of another when it
+is complete; - writes to the standard output, .jsonl if nothing else is said.
+Each prompt has its state, run, attempts, times, result and error, its text and
+metadata, and what else its line said. Works while the batch is being run. In
+tables, text that a spreadsheet would take for a formula begins with an
+apostrophe.
 
-Example:
-  codegen-async batch export prompts.jsonl.db results.csv"""
+Examples:
+  codegen-async batch export prompts.jsonl results.csv
+  codegen-async batch export prompts.jsonl.db - | jq -r .result"""
 )
 def export(
-    journal: JournalFile, file: Annotated[Path, Parameter(help="The file to write.")], /, *, display: Display = PLAIN
+    journal: JournalFile,
+    file: Annotated[
+        Path, Parameter(name="FILE", help="The file to write; - for the standard output.", allow_leading_hyphen=True)
+    ],
+    /,
+    *,
+    kind: OutputFormat = None,
+    display: Display = PLAIN,
 ) -> Exit:
     """Write what became of each prompt to a file."""
-    from codegen_async.batch.journal import read_outcomes
-    from codegen_async.batch.results import export as write
+    from codegen_async.cli.exporting import export_to
     from codegen_async.cli.inputs import existing
-    from codegen_async.cli.output import Output
 
-    output = Output(display)
-    count = write(read_outcomes(existing(journal)), file)
-    if output.structured:
-        output.document({"file": str(file), "prompts": count})
-    else:
-        output.note(f"{count} prompts written to {file}")
-    return Exit.OK
+    return export_to(existing(journal), file, kind, display)
+
+
+@app.command(
+    name="list",
+    help_epilogue="""\
+Works while the batch is being run. With --json and --jsonl each prompt has the
+fields of `batch export`.
+
+Examples:
+  codegen-async batch list prompts.jsonl
+  codegen-async batch list prompts.jsonl --state failed --state rejected
+  codegen-async batch list prompts.jsonl --state failed --json""",
+)
+def list_(
+    journal: JournalFile,
+    /,
+    *,
+    state: Annotated[tuple[str, ...], Parameter(help="Only these. Default: all.", negative=())] = (),
+    display: Display = PLAIN,
+) -> Exit:
+    """List the prompts of a batch and where each stands."""
+    from codegen_async.cli.inputs import existing
+    from codegen_async.cli.standing import show_items
+
+    return show_items(existing(journal), state, display)
+
+
+@app.command(
+    help_epilogue="""\
+Prints a line for each prompt whose status changes, and ends when nothing is
+left to do: with 3 if one ended badly, else 7 if one needs a person. It only
+reads the journal: it asks no server, and the batch goes on if it is stopped.
+
+Examples:
+  codegen-async batch watch prompts.jsonl
+  codegen-async batch watch prompts.jsonl.db --jsonl"""
+)
+def watch(journal: JournalFile, /, *, display: Display = PLAIN) -> Exit:
+    """Watch a batch that is being run elsewhere."""
+    from codegen_async.cli.inputs import existing
+    from codegen_async.cli.standing import watch_items
+
+    return watch_items(existing(journal), display)
 
 
 @app.command(

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from codegen_async.batch.appending import OutcomeFile, is_done
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.bounds import check_most
 from codegen_async.batch.items import Outcome
@@ -34,6 +35,7 @@ class Drive:
         fill: adds to the batch what is to be done.
         again: returns the command that goes on with it from where it stands; empty if there is none.
         limits: see `Batch.run`.
+        out: where each outcome is appended as well, once.
 
     Raises:
         InvalidArgumentError: the limits are no numbers >= 1.
@@ -45,8 +47,10 @@ class Drive:
         fill: Callable[[Batch], Awaitable[None]],
         again: Callable[[], str],
         limits: Limits,
+        out: OutcomeFile | None = None,
     ) -> None:
         self._journal = journal
+        self._out = out
         self._fill = fill
         self._again = again
         self._limits = asdict(limits)
@@ -70,6 +74,8 @@ class Drive:
         except BrokenPipeError:
             complain(CommandError("nobody reads the output any more", session.hint))
             raise
+        except OSError as error:  # those of the network have names of their own
+            raise CommandError(f"the outcomes cannot be written: {error.strerror}", session.hint) from error
         counts = await asyncio.to_thread(lambda: tally(read_outcomes(self._journal)))
         session.output.note(f"batch: {summary(counts)}")
         if session.signals and counts["planned"]:
@@ -86,11 +92,14 @@ class Drive:
         collected: list[object] = []
         async with Batch(session.client, self._journal, clock=session.target.clock) as batch:
             await self._fill(batch)
+            await asyncio.to_thread(self._catch_up)
             outcomes = batch.run(**self._limits)
             try:
                 async with progress_shown(session, batch) as progress, aclosing(outcomes):
                     session.soft = {signal.SIGINT: lambda: _stop(session, batch, progress)}
                     async for outcome in outcomes:
+                        if self._out is not None:
+                            self._out.add(outcome)
                         progress.note(outcome)
                         if session.output.json:
                             collected.append(outcome_fields(outcome))
@@ -99,6 +108,12 @@ class Drive:
             finally:
                 if session.output.json:  # whatever ends it: these are not handed out again
                     session.output.document(collected)
+
+    def _catch_up(self) -> None:
+        """Append what an earlier process handed out, and did not live to append."""
+        if self._out is not None:
+            for outcome in filter(is_done, read_outcomes(self._journal)):
+                self._out.add(outcome)
 
 
 def _stop(session: Session[CodegenClient], batch: Batch, progress: Progress) -> None:

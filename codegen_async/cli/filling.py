@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from codegen_async.batch.appending import OutcomeFile
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.inputs import Prompts, parse_prompts, read_prompts
 from codegen_async.batch.journal import read_sent
@@ -87,3 +89,19 @@ def _place(file: Path, given: Path | None) -> Path:
     if str(file) == STDIN or file.absolute().parts[1:2] in (("dev",), ("proc",)):
         raise UsageError("prompts that come through a pipe have no place of their own", "give --journal PATH")
     return Path(f"{file}.db")
+
+
+@contextmanager
+def appending(out: Path | None) -> Generator[OutcomeFile | None]:
+    """Hold the file open to which outcomes are appended, if there is to be one.
+
+    Raises:
+        InvalidArgumentError: it cannot be written, or holds something else.
+    """
+    if out is None:
+        yield None
+        return
+    if str(out) == STDIN:
+        raise UsageError("--out: outcomes go to the standard output anyway", "give a file, or --jsonl without --out")
+    with closing(OutcomeFile(out)) as outcomes:
+        yield outcomes

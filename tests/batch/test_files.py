@@ -1,16 +1,24 @@
 """Prompts from files, and outcomes into files."""
 
 import asyncio
+import contextlib
 import csv
+import io
 import json
+import os
+import resource
+import stat
+from collections.abc import Generator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from codegen_async import AgentRun, InvalidArgumentError, PullRequest
+from codegen_async.batch.appending import OutcomeFile
 from codegen_async.batch.batch import export_journal
 from codegen_async.batch.items import Outcome, State, Task
-from codegen_async.batch.results import export
+from codegen_async.batch.results import FORMATS, export
 from codegen_async.testing import CodegenServer
 from tests.batch.helpers import SHORT, opened, run_all
 
@@ -71,8 +79,21 @@ RUN = AgentRun(
     github_pull_requests=(PullRequest(id=1, url="https://example.com/pr/1"), PullRequest(id=2, url=None)),
 )
 OUTCOMES = [
-    Outcome(key="-a", index=0, state=State.ENDED, run=RUN, run_id=17, attempts=2, seconds=12.5),
-    Outcome(key="b", index=1, state=State.REJECTED, error="+no\nreason"),
+    Outcome(
+        key="-a",
+        index=0,
+        state=State.ENDED,
+        run=RUN,
+        run_id=17,
+        attempts=2,
+        seconds=12.5,
+        created_at=1_700_000_000.0,
+        ended_at=1_700_000_012.5,
+        prompt="=do it",
+        metadata={"x": [1]},
+        extra={"title": "+t", "state": "NY", "deep": [1]},
+    ),
+    Outcome(key="b", index=1, state=State.REJECTED, error="+no\nreason", prompt="b", extra={"other": "o"}),
     Outcome(key="c", index=2, state=State.PLANNED),
 ]
 
@@ -89,12 +110,20 @@ def test_csv_has_a_line_for_each_item_and_no_formulas(tmp_path: Path) -> None:
         "status": "COMPLETE",
         "run_id": "17",
         "attempts": "2",
-        "seconds": "12.5",
+        "created_at": "2023-11-14T22:13:20.000Z",
+        "ended_at": "2023-11-14T22:13:32.500Z",
+        "duration": "12.5",
         "web_url": "https://example.com/17",
         "pull_requests": "https://example.com/pr/1",
         "summary": "'@all, done",
         "result": '\'=HYPERLINK("https://example.com")',
         "error": "",
+        "prompt": "'=do it",
+        "metadata": '{"x":[1]}',
+        "title": "'+t",
+        "input_state": "NY",
+        "deep": "[1]",
+        "other": "",
     }
     assert (rows[1]["error"], rows[1]["run_id"], rows[2]["state"]) == ("'+no\nreason", "", "planned")
 
@@ -113,7 +142,28 @@ def test_json_lines_have_an_object_for_each_item(tmp_path: Path) -> None:
     first, second, _ = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     assert first["pull_requests"] == ["https://example.com/pr/1"]
     assert first["result"] == RUN.result
-    assert (second["error"], second["run_id"]) == ("+no\nreason", None)
+    assert (first["metadata"], first["title"], first["input_state"]) == ({"x": [1]}, "+t", "NY")
+    assert (second["error"], second["run_id"], second["created_at"]) == ("+no\nreason", None, None)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_each_format_holds_the_same(tmp_path: Path, kind: str) -> None:
+    named, told = tmp_path / f"out.{kind}", tmp_path / "out"
+    assert export(OUTCOMES, named) == export(OUTCOMES, told, kind=kind) == 3
+    assert named.read_bytes() == told.read_bytes()
+    text = named.read_text(encoding="utf-8")
+    if kind in ("csv", "tsv"):
+        keys = [row["key"] for row in csv.DictReader(io.StringIO(text), delimiter="," if kind == "csv" else "\t")]
+        assert keys == ["'-a", "b", "c"]
+    else:
+        rows = json.loads(text) if kind == "json" else list(map(json.loads, text.splitlines()))
+        assert [row["key"] for row in rows] == ["-a", "b", "c"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_an_export_of_nothing_is_an_empty_one(tmp_path: Path, kind: str) -> None:
+    assert export([], tmp_path / f"out.{kind}") == 0
+    assert (tmp_path / "out.json").read_text() == "[]\n" if kind == "json" else (tmp_path / f"out.{kind}").exists()
 
 
 def test_an_export_is_for_its_owner_and_replaces_another_only_when_it_is_complete(tmp_path: Path) -> None:
@@ -130,10 +180,101 @@ def test_an_export_is_for_its_owner_and_replaces_another_only_when_it_is_complet
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("name", ["out.xlsx", "nowhere/out.csv"])
+@pytest.mark.parametrize(
+    "name", ["out.xlsx", "out", "nowhere/out.csv", "file/out.csv", "folder.csv", "full.csv", "a\0.csv", "/proc/out.csv"]
+)
 def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="path"):
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "full.csv").symlink_to("/dev/full")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InvalidArgumentError, match="path: expected a file"):
         export(OUTCOMES, tmp_path / name)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+
+
+def test_an_export_for_which_there_is_no_room_leaves_the_old_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.csv", "old")
+    with limited_to(100), pytest.raises(InvalidArgumentError, match=r"can be written \(File too large\)"):
+        export(OUTCOMES, path)
+    assert path.read_text(encoding="utf-8") == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@contextlib.contextmanager
+def limited_to(size: int) -> Generator[None]:
+    """Let no file grow beyond this, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+# -- out, one by one
+
+
+def lines(path: Path) -> list[tuple[str, str]]:
+    return [(row["key"], row["state"]) for row in map(json.loads, path.read_text(encoding="utf-8").splitlines())]
+
+
+def append(path: Path, *outcomes: Outcome) -> None:
+    with contextlib.closing(OutcomeFile(path)) as file:
+        for outcome in outcomes:
+            file.add(outcome)
+
+
+def test_each_outcome_is_appended_once_over_any_number_of_starts(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    first, second, _ = OUTCOMES
+    append(path, first, first)
+    append(path, first, second)
+    append(path, second, first)
+    assert lines(path) == [("-a", "ended"), ("b", "rejected")]
+    append(path, msgspec.structs.replace(second, attempts=2, state=State.ENDED, run=RUN, run_id=17))
+    assert lines(path)[2:] == [("b", "ended")]
+    export(OUTCOMES, tmp_path / "all.jsonl")
+    assert path.read_text().splitlines()[:2] == (tmp_path / "all.jsonl").read_text().splitlines()[:2]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("kept", [1, 5, 9, 50, -2])
+def test_a_line_that_was_torn_is_written_anew(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "out"
+    append(path, *OUTCOMES[:2])
+    whole = path.read_bytes()
+    second = whole.splitlines(keepends=True)[1]
+    path.write_bytes(whole.removesuffix(second) + second[:kept])
+    append(path, *OUTCOMES[:2])
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("content", ["hello", "hello\n", '{"prompt": "a"}\n', '{"prompt": "a"}', '{"index":0}\n', "\n"])
+def test_a_file_that_holds_something_else_is_refused_and_kept(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path / "out", content)
+    with pytest.raises(InvalidArgumentError, match="out, out, line 1: expected a file that holds nothing but outcomes"):
+        OutcomeFile(path)
+    assert path.read_text(encoding="utf-8") == content
+
+
+@pytest.mark.parametrize("name", ["nowhere/out", ".", "pipe", "/dev/full", "a\0b"])
+def test_outcomes_are_appended_to_files_only(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidArgumentError, match="out: expected a"):
+        OutcomeFile(tmp_path / name)
+
+
+def test_an_outcome_for_which_there_is_no_room_leaves_nothing_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    append(path, OUTCOMES[1])
+    before = path.read_bytes()
+    with limited_to(len(before) + 100), pytest.raises(OSError, match="File too large"):
+        append(path, OUTCOMES[0])
+    assert path.read_bytes() == before
+    append(path, OUTCOMES[0])
+    assert lines(path) == [("b", "rejected"), ("-a", "ended")]
 
 
 @virtual

@@ -1,0 +1,103 @@
+"""Append outcomes to a file, each once over any number of starts. Blocking.
+
+The file itself remembers what it has: its lines are read when it is opened. A line is written by a single call, so that
+whatever kills the process leaves whole lines; one that a power cut or a full disk has torn is taken away.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import msgspec
+
+from codegen_async.batch.items import Outcome, State
+from codegen_async.batch.results import row
+from codegen_async.errors import InvalidArgumentError
+from codegen_async.private import PRIVATE
+
+_START = b'{"index":'  # of every line
+
+
+class _Known(msgspec.Struct, frozen=True):
+    """What tells one outcome from another."""
+
+    key: str
+    state: State
+    attempts: int
+    run_id: int | None
+
+
+_decode = msgspec.json.Decoder(_Known).decode
+
+
+class OutcomeFile:
+    """Hold a file of outcomes open, one JSON object a line, as `results.row` makes them.
+
+    Raises:
+        InvalidArgumentError: it cannot be written, or holds something else; nothing is changed then.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE)
+        except (OSError, ValueError) as error:  # a path with a null character in it
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise InvalidArgumentError("out", str(path), f"a file that can be written ({reason})") from None
+        try:
+            if not stat.S_ISREG(os.fstat(self._file).st_mode):
+                raise InvalidArgumentError("out", str(path), "a regular file, whose lines can be read again")
+            self._known = self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self) -> set[_Known]:
+        known: set[_Known] = set()
+        with open(self._file, "rb", closefd=False) as file:
+            whole = 0
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n") and (line.startswith(_START) or _START.startswith(line)):
+                    os.ftruncate(self._file, whole)
+                    break
+                whole += len(line)
+                try:
+                    known.add(_decode(line))
+                except (msgspec.MsgspecError, ValueError) as error:
+                    expected = f"a file that holds nothing but outcomes ({error})"
+                    raise InvalidArgumentError(f"out, {self.path.name}, line {number}", line[:40], expected) from None
+        return known
+
+    def add(self, outcome: Outcome) -> None:
+        """Append an outcome, unless the file has it.
+
+        Raises:
+            OSError: it cannot be written; nothing of it is in the file.
+        """
+        one = _Known(outcome.key, outcome.state, outcome.attempts, outcome.run_id)
+        if one in self._known:
+            return
+        self._write(msgspec.json.encode(row(outcome)) + b"\n")
+        self._known.add(one)
+
+    def _write(self, line: bytes) -> None:
+        before = os.fstat(self._file).st_size
+        try:
+            while line:
+                line = line[os.write(self._file, line) :]
+        except BaseException:
+            os.ftruncate(self._file, before)
+            raise
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._file)
+
+
+def is_done(outcome: Outcome) -> bool:
+    """Whether an outcome is one that was handed out: the item has ended, or does not go on by itself."""
+    return outcome.state in (State.ENDED, State.REJECTED, State.UNKNOWN) or (
+        outcome.state is State.CREATED and outcome.error is not None
+    )

@@ -1,0 +1,87 @@
+"""Show where the prompts of a batch stand, by its journal alone: also while another process runs it."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from codegen_async.batch.items import Outcome, State
+from codegen_async.batch.journal import read_outcomes
+from codegen_async.batch.results import row
+from codegen_async.batch.schema import explained, open_to_read
+from codegen_async.cli.errors import Exit, UsageError
+from codegen_async.cli.options import Display
+from codegen_async.cli.output import Output
+from codegen_async.cli.tally import COLUMNS, LABELS, label, outcome_row, summary, tally, verdict
+
+_STATES = (*LABELS, *(state.value for state in State if state.value not in LABELS))
+_OPEN = ("planned", "sending", "running")
+_EVERY = 1.0  # seconds between two looks at the journal
+
+
+def show_items(journal: Path, states: Sequence[str], display: Display) -> Exit:
+    """List the prompts of a batch that are in one of these states, or all.
+
+    Raises:
+        UsageError: there is no such state.
+        JournalError: the journal cannot be read.
+    """
+    output = Output(display)
+    for name in states:
+        if name not in _STATES:
+            close = difflib.get_close_matches(name, _STATES, 1)
+            hint = f"did you mean {close[0]}?" if close else ""
+            raise UsageError(f"--state: expected one of {', '.join(_STATES)}, got {name!r}", hint)
+    chosen = (item for item in read_outcomes(journal) if not states or {label(item), item.state.value} & {*states})
+    if output.structured:
+        output.records([row(outcome) for outcome in chosen])
+    else:
+        output.table(COLUMNS, map(_row, chosen))
+    return Exit.OK
+
+
+def _row(outcome: Outcome) -> Sequence[str]:
+    """Return an outcome as a row of `COLUMNS`, with its prompt where nothing else is to be said."""
+    *fields, said = outcome_row(outcome)
+    return *fields, said or outcome.prompt
+
+
+def watch_items(journal: Path, display: Display) -> Exit:
+    """Print each change of a batch until nothing is left to do.
+
+    Raises:
+        UsageError: the changes are wanted as one document.
+        JournalError: the journal cannot be read.
+    """
+    if display.json:
+        raise UsageError("watch prints changes as they come: --json does not fit", "use --jsonl")
+    output = Output(display)
+    seen: Mapping[str, str] = {}
+    with closing(open_to_read(journal)) as connection, explained(journal):
+        version = None
+        while True:
+            if version != (version := connection.execute("PRAGMA data_version").fetchone()):
+                outcomes = list(read_outcomes(journal))
+                seen = _show_changes(output, outcomes, seen)
+                counts = tally(outcomes)
+                if not any(counts[name] for name in _OPEN):
+                    return verdict(counts)
+            time.sleep(_EVERY)
+
+
+def _show_changes(output: Output, outcomes: Sequence[Outcome], seen: Mapping[str, str]) -> Mapping[str, str]:
+    standing = {outcome.key: label(outcome) for outcome in outcomes}
+    if standing == seen:
+        return seen
+    for outcome in outcomes:
+        if seen.get(outcome.key, "planned") == standing[outcome.key]:
+            continue
+        if output.jsonl:
+            output.document(row(outcome))
+        else:
+            output.row(COLUMNS, _row(outcome))
+    output.change(summary(tally(outcomes)))
+    return standing
