@@ -33,6 +33,7 @@ None of them ever carries the token or an object of the HTTP library.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 
@@ -69,6 +70,11 @@ def _rebuild(kind: type[CodegenAsyncError], args: tuple[object, ...], state: dic
     error.args = args
     error.__dict__.update(state)
     return error
+
+
+def own_copy(error: Exception) -> Exception:
+    """Return the error for one more task: each wants a traceback of its own."""
+    return copy.copy(error) if isinstance(error, CodegenAsyncError) else error
 
 
 class ConfigurationError(CodegenAsyncError, ValueError):

@@ -16,6 +16,7 @@ from codegen_async.arguments import (
     LARGEST_PAGE,
     check_id,
     check_int,
+    check_seconds_given,
     check_text,
     check_wait,
 )
@@ -269,19 +270,25 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
         link.waiting.seen(run)
         return run
 
-    async def get_run(self, run_id: int) -> AgentRun:
+    async def get_run(self, run_id: int, *, max_age: float | None = None) -> AgentRun:
         """Return a run as it is now ("Get Agent Run"; 60 per 30 s).
 
+        Args:
+            run_id: the run.
+            max_age: seconds that the answer may be old. If it is given, calls for one run that come together share one
+                request. 0 asks the server in any case. Default: an end that was seen within the last five minutes is
+                not asked for again (`resume_run` and `notify` forget it); all else is.
+
         Raises:
-            InvalidArgumentError: the id cannot be one.
+            InvalidArgumentError: an argument cannot be right.
             NotFoundError: there is no such run in the organization.
             APIError: any other failure.
         """
         request = self._requests.get(check_id("run_id", run_id))
+        age = None if max_age is None else check_seconds_given("max_age", max_age)
         link = self._linked()
-        run = await link.transport.call(request, self._decoding.run(run_id))
-        link.waiting.seen(run)
-        return run
+        read = self._decoding.run(run_id)
+        return await link.waiting.look(run_id, lambda: link.transport.call(request, read), max_age=age)
 
     # -- many runs
 

@@ -108,7 +108,7 @@ class LogCalls(CodegenCalls):
         link = self._linked()
         page = await link.transport.call(request, self._decoding.logs(run_id), priority=priority)
         if page.phase.is_terminal:
-            link.waiting.notify(run_id)  # it lacks fields of the final snapshot, so that is fetched
+            link.waiting.hurry(run_id)  # it lacks fields of the final snapshot, so that is fetched
         return page
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
+import msgspec
+
 from codegen_async.arguments import check_seconds_given, check_segment
 from codegen_async.client import RunClient
 from codegen_async.errors import DecodeError
@@ -21,23 +23,31 @@ class LookCalls(RunClient[MiddeskRun, str]):
 
     _pages: PageDecoder[MiddeskRunPage]
 
-    async def get_run(self, run_id: str, *, include_steps: bool = False) -> MiddeskRun:
+    async def get_run(self, run_id: str, *, include_steps: bool = False, max_age: float | None = None) -> MiddeskRun:
         """Return a run as it is now ("Retrieve an agent run").
 
         Args:
             run_id: the run.
-            include_steps: ask for its steps, which cost the server more. Default: no, and `steps` is then `UNSET`.
+            include_steps: ask for its steps, which cost the server more. Default: no, and `steps` is then `UNSET`
+                unless they are known.
+            max_age: seconds that the answer may be old. If it is given, calls for one run that come together share one
+                request. 0 asks the server in any case. Default: an end that was seen within the last five minutes is
+                not asked for again (`resume_run` and `notify` forget it); all else is.
 
         Raises:
-            InvalidArgumentError: the id cannot be one.
+            InvalidArgumentError: an argument cannot be right.
             NotFoundError: there is no such run.
             APIError: any other failure.
         """
         request = requests.get(check_segment("run_id", run_id), include_steps=include_steps)
+        age = None if max_age is None else check_seconds_given("max_age", max_age)
         link = self._linked()
-        run = await link.transport.call(request, decoding.run(run_id))
-        link.waiting.seen(run)
-        return run
+        return await link.waiting.look(
+            run_id,
+            lambda: link.transport.call(request, decoding.run(run_id)),
+            max_age=age,
+            enough=_has_steps if include_steps else None,
+        )
 
     def list_runs(self, *, page_size: int | None = None) -> AsyncGenerator[MiddeskRun]:
         """Yield the account's runs, page after page, each once ("List agent runs").
@@ -99,4 +109,8 @@ class LookCalls(RunClient[MiddeskRun, str]):
                         yield decoding.stream_event(event)
             except EventTooLargeError as exc:
                 raise DecodeError(str(exc), method=request.method, path=request.path) from None
-        yield await self.get_run(run_id)
+        yield await self.get_run(run_id, max_age=0)
+
+
+def _has_steps(run: MiddeskRun) -> bool:
+    return run.steps is not msgspec.UNSET

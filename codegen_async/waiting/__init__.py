@@ -5,6 +5,7 @@ driver      when polls are sent, and how many at once
 board       who waits for which run, and what they are told
 watched     what is known of a run somebody waits for
 listeners   what hears of runs: one for each wait
+memory      what was seen of runs, for those who need no newer look
 lasting     what must last before it counts
 remote      what is asked of a dialect
 

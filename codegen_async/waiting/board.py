@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from codegen_async.errors import CodegenAsyncError
+from codegen_async.errors import own_copy
 from codegen_async.events import PhaseChanged, Reporter
 from codegen_async.models import RunId, RunLike
 from codegen_async.polling import PollSchedule, Sighting
 from codegen_async.recent import Recent
 from codegen_async.waiting.listeners import Listener
+from codegen_async.waiting.memory import Memory
 from codegen_async.waiting.watched import Watched
 
 R = TypeVar("R", bound=RunLike)
@@ -46,6 +46,7 @@ class Board(Generic[R]):
         self._watched: dict[RunId, Watched[R]] = {}
         self._reopened: dict[RunId, float] = {}
         self._familiar: Recent[RunId, None] = Recent(_FAMILIAR)
+        self.memory: Memory[R] = Memory()
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -69,7 +70,7 @@ class Board(Generic[R]):
         self._schedule.add(sighting, now, latency=listener.latency, seen=snapshot is not None)
         if snapshot is not None and watched.phase is None and not self.may_be_old(snapshot, now):
             self._report(watched, snapshot)
-        known = watched.run or snapshot
+        known = watched.run or self.memory.recall(run_id, now) or snapshot
         if known is None or self.may_be_old(known, now) or not listener.tell(known):
             watched.join(listener)
             return True
@@ -102,11 +103,14 @@ class Board(Generic[R]):
 
     def tell(self, run: R, now: float) -> None:
         """Tell the listeners of a run what it looks like now."""
+        old = self.may_be_old(run, now)
+        if not old and (run.phase.is_terminal or run.id in self.memory):
+            self.memory.keep(run, now)
         watched = self._watched.get(run.id)
         if watched is None:
             return
         watched.saw()
-        if self.may_be_old(run, now):
+        if old:
             return
         watched.run = run
         self._report(watched, run)
@@ -141,6 +145,7 @@ class Board(Generic[R]):
 
     def reopen(self, run_id: RunId, now: float) -> None:
         """Take no end of that run for its end for a while: the server may show the old one."""
+        self.memory.drop(run_id)
         self._reopened = {known: until for known, until in self._reopened.items() if until > now}
         self._reopened[run_id] = now + REOPENED
         if watched := self._watched.get(run_id):
@@ -180,8 +185,3 @@ def sighting_of(run: RunLike, *, doubtful: bool = False, partial: bool = False) 
         doubtful=doubtful,
         partial=partial,
     )
-
-
-def own_copy(error: Exception) -> Exception:
-    """Return the error for one more task: each wants a traceback of its own."""
-    return copy.copy(error) if isinstance(error, CodegenAsyncError) else error

@@ -25,6 +25,7 @@ from codegen_async.waiting.board import Board, id_of, order_of, sighting_of
 from codegen_async.waiting.driver import Driver, is_about_the_run
 from codegen_async.waiting.lasting import Grace, Standing, Trouble
 from codegen_async.waiting.listeners import Changes, Collector, Ending, Endings
+from codegen_async.waiting.memory import Sharing
 from codegen_async.waiting.remote import Page, Remote
 from codegen_async.waiting.watched import Watched
 
@@ -65,6 +66,7 @@ class Waiting(Generic[R]):
         self._grace = grace or Grace()
         self._driver = Driver(remote, schedule, self)
         self._board = Board(schedule, is_old, self._driver.rest, reporter or Reporter())
+        self._sharing: Sharing[R] = Sharing()
         self._redirected = Standing()
         self._closed = False
 
@@ -174,11 +176,52 @@ class Waiting(Generic[R]):
         """Take in a list page that a call of the user's own brought."""
         for run in page.items:
             self._board.met(run.id)
+            if not run.phase.is_terminal:
+                self._board.memory.drop(run.id)
         self.listed(poll, page)
         self._driver.nudge()
 
+    async def look(
+        self,
+        run_id: RunId,
+        ask: Callable[[], Awaitable[R]],
+        *,
+        max_age: float | None,
+        enough: Callable[[R], bool] | None = None,
+    ) -> R:
+        """Return a snapshot of a run: what is remembered, what is being asked for, or else what `ask` brings.
+
+        Args:
+            run_id: the run.
+            ask: sends a request.
+            max_age: seconds that the snapshot may be old. Default: ends are believed for a while, nothing else is.
+            enough: whether a snapshot shows all that is wanted. Default: it does.
+        """
+        known = self._board.memory.recall(run_id, _now(), max_age)
+        if known is not None and (enough is None or enough(known)):
+            return known
+        if not max_age:
+            run = await ask()
+            self.seen(run)
+            return run
+
+        async def share() -> R:
+            began = _now()
+            run = await ask()
+            self.seen(run)
+            if not self._board.may_be_old(run, _now()):
+                self._board.memory.keep(run, began)
+            return run
+
+        return await self._sharing.ask((run_id, enough), max_age, share)
+
     def notify(self, run_id: RunId) -> None:
         """Look at that run now: something is known to have happened to it."""
+        self._board.memory.drop(run_id)
+        self.hurry(run_id)
+
+    def hurry(self, run_id: RunId) -> None:
+        """Look at that run now, if somebody waits for it."""
         self._schedule.hurry(run_id, _now())
         self._driver.nudge()
 
@@ -195,6 +238,7 @@ class Waiting(Generic[R]):
         self._closed = True
         self._board.abort(ClientClosedError("the client was closed while this wait was on"))
         await self._driver.aclose()
+        await self._sharing.aclose()
 
     # -- waits
 
@@ -347,7 +391,7 @@ class Waiting(Generic[R]):
         if denied.lasts(seconds, self._grace.looks):
             self._board.fail(run_id, error)
         elif began or denied.stood >= seconds:  # whatever its latency, it is looked for when the time is over
-            asyncio.get_running_loop().call_later(max(0.0, seconds - denied.stood), self.notify, run_id)
+            asyncio.get_running_loop().call_later(max(0.0, seconds - denied.stood), self.hurry, run_id)
 
     def broke(self, error: Exception) -> None:
         """Take in a defect of ours; see `Outcomes`."""

@@ -1,0 +1,146 @@
+"""What was seen of runs, for those who need no newer look; and looks that several share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from codegen_async.errors import ClientClosedError, own_copy
+from codegen_async.models import RunId, RunLike
+
+R = TypeVar("R", bound=RunLike)
+
+ENDED_FOR = 300.0
+"""Seconds for which an end that was seen is believed without asking: somebody else may have taken the run up again."""
+
+MOST_BYTES = 8 * 2**20
+_OVERHEAD = 512  # bytes of a snapshot beside its text
+_ODD = 64 * 2**10  # bytes that a snapshot counts for whose text cannot be measured
+
+
+class Memo(NamedTuple, Generic[R]):
+    """A snapshot, when it was asked for, and what it weighs."""
+
+    run: R
+    at: float
+    size: int
+
+
+class Memory(Generic[R]):
+    """Remember snapshots: of ended runs all, of others those that somebody wants to share.
+
+    Args:
+        capacity: bytes it may hold, measured as JSON; what was not used for longest goes first.
+    """
+
+    def __init__(self, capacity: int = MOST_BYTES) -> None:
+        self._capacity = capacity
+        self._memos: OrderedDict[RunId, Memo[R]] = OrderedDict()
+        self.size = 0
+
+    def __contains__(self, run_id: object) -> bool:
+        return run_id in self._memos
+
+    def keep(self, run: R, at: float) -> None:
+        """Remember a snapshot that was asked for at that time."""
+        self.drop(run.id)
+        size = _size_of(run)
+        self._memos[run.id] = Memo(run, at, size)
+        self.size += size
+        while self.size > self._capacity:
+            self.drop(next(iter(self._memos)))
+
+    def drop(self, run_id: RunId) -> None:
+        """Forget what is known of a run."""
+        if memo := self._memos.pop(run_id, None):
+            self.size -= memo.size
+
+    def recall(self, run_id: RunId, now: float, max_age: float | None = None) -> R | None:
+        """Return a snapshot that is not older; by default one of an ended run, as long as it is believed."""
+        memo = self._memos.get(run_id)
+        if memo is None:
+            return None
+        if max_age is None:
+            max_age = ENDED_FOR if memo.run.phase.is_terminal else 0.0
+        if not max_age or now - memo.at > max_age:
+            return None
+        self._memos.move_to_end(run_id)
+        return memo.run
+
+
+def _size_of(run: RunLike) -> int:
+    try:
+        return _OVERHEAD + len(msgspec.json.encode(run))
+    except (TypeError, ValueError):  # text that no JSON can hold
+        return _ODD
+
+
+class _Ride(Generic[R]):
+    """A look under way, and how many wait for it."""
+
+    def __init__(self, task: asyncio.Task[R], began: float) -> None:
+        self.task = task
+        self.began = began
+        self.riders = 0
+
+
+class Sharing(Generic[R]):
+    """Let those who ask for the same at once share one request. It goes on as long as any of them waits."""
+
+    def __init__(self) -> None:
+        self._rides: dict[Hashable, _Ride[R]] = {}
+        self._tasks: set[asyncio.Task[R]] = set()
+        self._closed = False
+
+    async def ask(self, what: Hashable, max_age: float, ask: Callable[[], Awaitable[R]]) -> R:
+        """Return what a request brings that was begun no longer ago than that, or else a new one."""
+        ride = self._rides.get(what)
+        if ride is None or _now() - ride.began > max_age:
+            ride = self._begin(what, ask)
+        ride.riders += 1
+        try:
+            return await asyncio.shield(ride.task)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and ride.task.cancelled() and task is not None and not task.cancelling():
+                raise ClientClosedError("the client was closed while this call was on") from None
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, each wants a traceback of its own
+            raise own_copy(error) from None
+        finally:
+            ride.riders -= 1
+            if not ride.riders:
+                ride.task.cancel()
+
+    def _begin(self, what: Hashable, ask: Callable[[], Awaitable[R]]) -> _Ride[R]:
+        async def look() -> R:
+            return await ask()
+
+        ride = _Ride(asyncio.create_task(look()), _now())
+        self._rides[what] = ride
+        self._tasks.add(ride.task)
+
+        def arrive(task: asyncio.Task[R]) -> None:
+            self._tasks.discard(task)
+            if self._rides.get(what) is ride:
+                del self._rides[what]
+            if not task.cancelled():
+                task.exception()  # nobody may be left to look at it
+
+        ride.task.add_done_callback(arrive)
+        return ride
+
+    async def aclose(self) -> None:
+        """End all looks, and leave no task behind."""
+        self._closed = True
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
