@@ -14,7 +14,14 @@ import pytest
 
 import codegen_async
 from codegen_async import errors
-from codegen_async.errors import APIError, CodegenAsyncError, InvalidArgumentError, JournalError, RunError
+from codegen_async.errors import (
+    APIError,
+    CodegenAsyncError,
+    InvalidArgumentError,
+    JournalError,
+    LimiterBusyError,
+    RunError,
+)
 
 PUBLIC = [getattr(codegen_async, name) for name in codegen_async.__all__]
 CLASSES = [item for item in PUBLIC if inspect.isclass(item)]
@@ -64,6 +71,8 @@ def an_error(kind: type[CodegenAsyncError]) -> CodegenAsyncError:
         return kind("went wrong", run_id=17, run=None)
     if issubclass(kind, JournalError):
         return kind("batch.db", "went wrong")
+    if issubclass(kind, LimiterBusyError):
+        return kind("create", 12.0, 1.0)
     if issubclass(kind, InvalidArgumentError):
         return kind("field", "value", "something else")
     return kind("went wrong")

@@ -28,6 +28,8 @@ Exit codes:
 _GROUPS = {
     "run": ("run:app", "Start, look at, follow and resume single runs."),
     "batch": ("batch:app", "Run a file of prompts, durably: nothing lost, nothing created twice."),
+    "org": ("account:org", "Look at the organizations that the token has access to."),
+    "repo": ("account:repo", "Look at the repositories of the organization."),
     "watch": ("watch:app", "Watch runs as they change."),
     "middesk": ("middesk:app", "Look at and resume agent runs of Middesk."),
     "fake": ("fake:app", "Serve simulated APIs, for trying and testing."),

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from codegen_async.cli import config
 from codegen_async.cli.errors import Exit, explain
+from codegen_async.codegen.account import named
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import clean
 from codegen_async.secret import Secret
@@ -68,13 +69,16 @@ def check_settings(settings: config.Settings) -> Iterator[Finding]:
         yield failed("base_url", error)
     else:
         yield Finding("base_url", Verdict.OK, f"{base_url.shown} (from {base_url.source})")
-    for name in ("token", "org_id"):
-        try:
-            config.required(settings, name)
-        except Exception as error:  # noqa: BLE001 - told as a finding
-            yield failed(name, error)
-        else:
-            yield _found(settings[name])
+    try:
+        config.required(settings, "token")
+    except Exception as error:  # noqa: BLE001 - told as a finding
+        yield failed("token", error)
+    else:
+        yield _found(settings["token"])
+    if settings["org_id"].value is None:
+        yield Finding("org_id", Verdict.OK, "not set: the only organization of the token is taken")
+    else:
+        yield _found(settings["org_id"])
 
 
 def _found(setting: config.Setting) -> Finding:
@@ -162,6 +166,22 @@ def _clock(date: str | None, now: datetime) -> Finding:
         return Finding("clock", Verdict.SKIP, "the server tells no date")
     verdict = Verdict.OK if abs(skew) < _SKEW else Verdict.WARN
     return Finding("clock", verdict, f"this machine's differs by {skew:.0f} s from the server's")
+
+
+async def check_organizations(client: CodegenClient, org_id: object) -> Finding:
+    """Look at the organizations that the token has access to, and whether the right one is known."""
+    try:
+        page = await client.list_organizations_page()
+    except Exception as error:  # noqa: BLE001 - told as a finding
+        return failed("organizations", error)
+    count = max(page.total, len(page.items) + page.unreadable)
+    text = named(page.items, count)
+    if org_id is None and count != 1:
+        return Finding("organizations", Verdict.FAIL, f"{text}; set CODEGEN_ORG_ID to one of them", Exit.USAGE)
+    known = {one.id for one in page.items}
+    if isinstance(org_id, int) and count == len(known) and org_id not in known:
+        return Finding("organizations", Verdict.WARN, f"{text}; {org_id} is not among them")
+    return Finding("organizations", Verdict.OK, text)
 
 
 async def check_access(client: CodegenClient) -> Finding:

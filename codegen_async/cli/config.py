@@ -38,10 +38,17 @@ class Key:
     default: str | None = None
     secret: bool = False
     in_project: bool = True
+    others: tuple[str, ...] = ()
+    """Variables that are read where `variable` is not set."""
+
+    @property
+    def source(self) -> str:
+        """The variable that is set; `variable` if none is."""
+        return next((each for each in (self.variable, *self.others) if os.environ.get(each)), self.variable)
 
 
 KEYS = (
-    Key("token", "CODEGEN_API_TOKEN", secret=True, in_project=False),
+    Key("token", "CODEGEN_API_TOKEN", secret=True, in_project=False, others=("CODEGEN_API_KEY",)),
     Key("org_id", "CODEGEN_ORG_ID", int),
     Key("base_url", "CODEGEN_API_BASE_URL", default="https://api.codegen.com", in_project=False),
     Key("repo_id", "CODEGEN_REPO_ID", int),
@@ -132,7 +139,7 @@ def _resolve(key: Key, layers: list[tuple[str, Mapping[str, Any]]]) -> Setting:
     for source, values in layers:
         given = values.get(key.name)
         if given is not None:
-            name = f"{source} {key.variable}" if source == "environment" else source
+            name = f"{source} {key.source}" if source == "environment" else source
             return Setting(key.name, _checked(key, given, name), name)
     return Setting(key.name, key.default, "not set" if key.default is None else "default")
 
@@ -170,7 +177,7 @@ def _shown(given: Any) -> str:
 
 
 def _environment() -> Mapping[str, str]:
-    return {key.name: value for key in KEYS if (value := os.environ.get(key.variable))}
+    return {key.name: value for key in KEYS if (value := os.environ.get(key.source))}
 
 
 def _project() -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app: App = App(
     name="doctor",
     help_epilogue="""\
-Sends the token once, to list one run; --echo creates one run.
+Sends the token to list organizations and one run; --echo creates one run.
 The exit code is that of the first check that failed.
 
 Examples:
@@ -54,7 +54,7 @@ def doctor(
     if "base_url" not in failed:
         findings += check_server(str(settings["base_url"].value))
     if not failed:
-        findings += _ask(server, display, echo=echo)
+        findings += _ask(server, display, settings["org_id"].value, echo=echo)
     if output.structured:
         output.records([finding._asdict() for finding in findings])
     else:
@@ -62,11 +62,19 @@ def doctor(
     return next((finding.code for finding in findings if finding.code is not Exit.OK), Exit.OK)
 
 
-def _ask(server: RealServer, display: Display, *, echo: bool) -> list[Finding]:
-    from codegen_async.cli.checks import check_access, check_echo
+def _ask(server: RealServer, display: Display, org_id: object, *, echo: bool) -> list[Finding]:
+    from codegen_async.cli.checks import Verdict, check_access, check_echo, check_organizations
     from codegen_async.cli.targets import execute_on
 
     findings: list[Finding] = []
+
+    async def look_around(session: Session[CodegenClient]) -> Exit:
+        findings.append(await check_organizations(session.client, org_id))
+        return Exit.OK
+
+    execute_on(server, display, look_around, any_organization=True)
+    if org_id is None and findings[0].verdict is Verdict.FAIL:
+        return findings  # as which organization to go on cannot be known
 
     async def work(session: Session[CodegenClient]) -> Exit:
         findings.append(await check_access(session.client))

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
+import msgspec
+
+from codegen_async.arguments import LARGEST_ID, check_int
 from codegen_async.cli.errors import Exit, UsageError
 from codegen_async.cli.output import Output
 from codegen_async.cli.render import fields_of, row_of
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import clean
 from codegen_async.middesk.models import MiddeskRun
+
+T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 _AGO = re.compile("([0-9]{1,6})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -48,17 +56,47 @@ async def chosen(
 
 
 async def show_first(
-    output: Output, listed: AsyncGenerator[AgentRun] | AsyncGenerator[MiddeskRun], limit: int, columns: Sequence[str]
+    output: Output, listed: AsyncGenerator[AgentRun | MiddeskRun], limit: int, columns: Sequence[str]
 ) -> Exit:
     """Show so many runs, and read no further."""
-    runs: list[AgentRun | MiddeskRun] = []
-    async with aclosing(listed):
-        async for run in listed:
-            runs.append(run)
-            if len(runs) == limit:
-                break
+    runs = [run async for run in _first(listed, limit)]
     if output.structured:
         output.records([fields_of(run) for run in runs])
     else:
         output.table(columns, map(row_of, runs))
     return Exit.OK
+
+
+def check_limit(limit: int | None) -> float:
+    """Return how many are wanted at most.
+
+    Raises:
+        InvalidArgumentError: it is no number >= 1.
+    """
+    return math.inf if limit is None else check_int("limit", limit, 1, LARGEST_ID)
+
+
+async def show_items(
+    output: Output,
+    listed: AsyncGenerator[S],
+    limit: float,
+    columns: Sequence[str],
+    row_of_item: Callable[[S], Sequence[str]],
+) -> Exit:
+    """Show so many of other things than runs, and read no further."""
+    items = [item async for item in _first(listed, limit)]
+    if output.structured:
+        output.records([msgspec.structs.asdict(item) for item in items])
+    else:
+        output.table(columns, map(row_of_item, items))
+    return Exit.OK
+
+
+async def _first(listed: AsyncGenerator[T], limit: float) -> AsyncGenerator[T]:
+    count = 0
+    async with aclosing(listed):
+        async for item in listed:
+            yield item
+            count += 1
+            if count >= limit:
+                return

@@ -59,13 +59,24 @@ class Limits(Options):
     ] = None
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Repository(Options):
+    """Which repository a run is to work on."""
+
+    repo: Annotated[str | None, Parameter(help="Repository, as owner/name.")] = None
+    repo_id: Annotated[
+        int | None, Parameter(help="The same by its id. Default: CODEGEN_REPO_ID, else the config files.")
+    ] = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Server(Options):
     """Which Codegen server to talk to, as which organization."""
 
-    org_id: Annotated[int | None, Parameter(help="Organization. Default: CODEGEN_ORG_ID, else the config files.")] = (
-        None
-    )
+    org_id: Annotated[
+        int | None, Parameter(help="Organization. Default: CODEGEN_ORG_ID, the config files, or the token's only one.")
+    ] = None
     base_url: Annotated[str | None, Parameter(help="Server. Default: CODEGEN_API_BASE_URL, else the user's file.")] = (
         None
     )
@@ -100,3 +111,4 @@ REAL = RealServer()
 MIDDESK = MiddeskConnection()
 PLAIN = Display()
 UNLIMITED = Limits()
+ANY_REPOSITORY = Repository()

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from codegen_async.cli.errors import Exit, UsageError, command
-from codegen_async.cli.options import HERE, PLAIN, Connection, Display, Latency, RunNumber, Timeout
+from codegen_async.cli.options import (
+    ANY_REPOSITORY,
+    HERE,
+    PLAIN,
+    Connection,
+    Display,
+    Latency,
+    Repository,
+    RunNumber,
+    Timeout,
+)
 
 if TYPE_CHECKING:
     from codegen_async.cli.session import Session
@@ -43,7 +53,7 @@ Prints the id of the run, with --wait the run as it ended, with --follow the
 rows of its log before.
 
 Examples:
-  codegen-async run create 'Fix the flaky test' --repo-id 17
+  codegen-async run create 'Fix the flaky test' --repo acme/website
   echo 'Fix the flaky test' | codegen-async run create - --wait --follow"""
 )
 def create(
@@ -53,9 +63,7 @@ def create(
     file: PromptFile = None,
     images: Images = (),
     metadata: Annotated[str | None, Parameter(help="JSON object to be stored with the run.")] = None,
-    repo_id: Annotated[
-        int | None, Parameter(help="Repository. Default: CODEGEN_REPO_ID, else the config files.")
-    ] = None,
+    repository: Repository = ANY_REPOSITORY,
     model: Annotated[str | None, Parameter(help="Model. Default: the organization's.")] = None,
     agent_type: Annotated[str | None, Parameter(help="codegen or claude_code. Default: the organization's.")] = None,
     key: Annotated[str | None, Parameter(help="What tells this create from all others. Default: random.")] = None,
@@ -69,14 +77,16 @@ def create(
     import uuid
 
     from codegen_async.cli.inputs import read_metadata, read_prompt
-    from codegen_async.cli.targets import default_repo, execute_on
+    from codegen_async.cli.repositories import check_repository, repository_id
+    from codegen_async.cli.targets import execute_on
 
     waiting = _Waiting(wait, follow, timeout, display)
     text, extra = read_prompt(prompt, file), read_metadata(metadata)
-    repo = default_repo(connection) if repo_id is None else repo_id
+    check_repository(repository)
     name = uuid.uuid4().hex if key is None else key
 
     async def work(session: Session[CodegenClient]) -> Exit:
+        repo = await repository_id(session.client, repository, connection)
         session.resume = command("run", "get", "--key", name, *connection.words())
         run = await session.client.create_run(
             text,

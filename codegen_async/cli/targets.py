@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 C = TypeVar("C")
 
+_ANY_ORGANIZATION = 1  # goes into no request
+
 
 class Real(Generic[C]):
     """A server that exists, and its client."""
@@ -48,14 +50,22 @@ class Real(Generic[C]):
         return ()
 
 
-def execute_on(connection: Server, display: Display, work: Work[CodegenClient]) -> Exit:
+def execute_on(
+    connection: Server, display: Display, work: Work[CodegenClient], *, any_organization: bool = False
+) -> Exit:
     """Run a command on the Codegen server that its options ask for.
+
+    Args:
+        connection: which server, as which organization.
+        display: how results are shown.
+        work: the command.
+        any_organization: whether it asks only what no organization has to be known for.
 
     Raises:
         CommandError: a setting is missing or wrong, the command was interrupted, or a person has to do something.
         CodegenAsyncError: as the client raises it.
     """
-    return _execute(work, _codegen(connection), display, connection)
+    return _execute(work, _codegen(connection, any_organization=any_organization), display, connection)
 
 
 def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Work[MiddeskClient]) -> Exit:
@@ -82,16 +92,17 @@ def _execute(work: Work[C], target: Target[C], display: Display, options: Option
         raise explain(error, options.words()) from error
 
 
-def _codegen(connection: Server) -> Target[CodegenClient]:
+def _codegen(connection: Server, *, any_organization: bool) -> Target[CodegenClient]:
     if isinstance(connection, Connection) and connection.simulate:
         from codegen_async.cli.simulation import Simulated
 
         return Simulated()
     settings = config.load(flags(connection))
     observers: list[Observer] = []
+    org_id = settings["org_id"].value or (_ANY_ORGANIZATION if any_organization else None)
     client = CodegenClient(
         config.required(settings, "token").reveal(),
-        org_id=config.required(settings, "org_id"),
+        org_id=org_id if isinstance(org_id, int) else None,
         base_url=config.required(settings, "base_url"),
         observe=telling(observers),
     )

@@ -47,9 +47,6 @@ from codegen_async.transport import Sender, Transport
 
 BASE_URL = "https://api.codegen.com"
 
-OTHER_TOKENS = ("CODEGEN_API_KEY",)
-"""Variables that are read where `CODEGEN_API_TOKEN` is not set; some of the vendor's tools call it so."""
-
 RATES: Mapping[str, Rate] = {
     "create": Rate(10, 60.0),
     "get": Rate(60, 30.0),
@@ -63,6 +60,9 @@ RATES: Mapping[str, Rate] = {
     "models": Rate(60, 30.0),
 }
 """The limits of the vendor's pages, by endpoint."""
+
+
+_TOKEN = ("CODEGEN_API_TOKEN", "token", "CODEGEN_API_KEY")  # the last is what some of the vendor's tools read
 
 
 class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
@@ -124,7 +124,9 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
         sender: Sender | None = None,
     ) -> None:
         try:
-            secret = Secret(from_environment("CODEGEN_API_TOKEN", "token", *OTHER_TOKENS) if token is None else token)
+            secret = Secret(
+                from_environment("CODEGEN_API_TOKEN", "token", "CODEGEN_API_KEY") if token is None else token
+            )
         finally:
             del token  # crash reporters show the variables of functions that raise
         self._rates = replaced(RATES, rates)

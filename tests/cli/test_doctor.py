@@ -47,8 +47,31 @@ def test_what_is_missing_is_found(bare: CommandLine) -> None:
     result = bare.run("doctor", "--base-url", "http://127.0.0.1:9")
     found = findings(result.out)
     assert result.code == 4
-    assert [name for name, (verdict, _) in found.items() if verdict == "fail"] == ["token", "org_id", "server"]
+    assert [name for name, (verdict, _) in found.items() if verdict == "fail"] == ["token", "server"]
     assert found["server"][1] == "127.0.0.1:9 does not answer: Connection refused"
+
+
+def test_the_organizations_of_the_token_are_listed(cli: CommandLine, fake: Served) -> None:
+    assert findings(cli.run("doctor").out)["organizations"] == (
+        "ok",
+        "the token has access to 1 organization: 323 (Example)",
+    )
+    fake.do(lambda server: server.account.organizations.update({7: "Second"}))
+    both = "the token has access to 2 organizations: 323 (Example), 7 (Second)"
+    assert findings(cli.run("doctor").out)["organizations"] == ("ok", both)
+    strange = cli.run("doctor", "--org-id", 5)
+    assert findings(strange.out)["organizations"] == ("warn", f"{both}; 5 is not among them")
+    assert (strange.code, findings(strange.out)["access"][0]) == (4, "fail")
+
+
+def test_without_an_organization_the_only_one_is_taken(cli: CommandLine, fake: Served) -> None:
+    alone = cli.run("doctor", env={"CODEGEN_ORG_ID": ""})
+    assert (alone.code, findings(alone.out)["org_id"][0]) == (0, "ok")
+    assert findings(alone.out)["access"][1] == "the token may list the 0 runs of organization 323"
+    fake.do(lambda server: server.account.organizations.update({7: "Second"}))
+    several = cli.run("doctor", env={"CODEGEN_ORG_ID": ""})
+    assert (several.code, "access" in findings(several.out)) == (2, False)
+    assert findings(several.out)["organizations"][1].endswith("7 (Second); set CODEGEN_ORG_ID to one of them")
 
 
 def test_a_server_that_cannot_be_one_is_not_asked(bare: CommandLine) -> None:

@@ -133,7 +133,7 @@ async def test_the_question_is_remembered_as_any_request(codegen_server: Codegen
 
 async def test_the_token_may_be_called_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CODEGEN_API_TOKEN")
-    monkeypatch.setenv("CODEGEN_API_KEY", "of the key")
-    assert CodegenClient(org_id=5)._token.reveal() == "of the key"
+    monkeypatch.setenv("CODEGEN_API_KEY", "of-the-key")
+    assert CodegenClient(org_id=5)._token.reveal() == "of-the-key"
     monkeypatch.setenv("CODEGEN_API_TOKEN", CANARY)
     assert CodegenClient(org_id=5)._token.reveal() == CANARY
