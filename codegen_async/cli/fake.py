@@ -79,7 +79,7 @@ def serve(
     target = serving.Served(listening, map(serving.read_fault, fault))
 
     async def work(session: Session[SimulatedServer]) -> Exit:
-        values = serving.variables(session.client)
+        values = session.client.environment
         if session.output.structured:
             session.output.document(values)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -82,17 +82,6 @@ def middesk(**options: Any) -> MiddeskServer:
     server.world.create(script=[(0.0, [{"label": "Is this the right company?"}]), (0.0, "completed")])
     server.world.create()
     return server
-
-
-def variables(server: SimulatedServer) -> Mapping[str, str]:
-    """Return the environment that points a client to a server."""
-    if isinstance(server, CodegenServer):
-        return {
-            "CODEGEN_API_BASE_URL": server.url,
-            "CODEGEN_ORG_ID": str(server.org_id),
-            "CODEGEN_API_TOKEN": server.token,
-        }
-    return {"MIDDESK_API_BASE_URL": server.url, "MIDDESK_API_KEY": server.token}
 
 
 async def until_signal(session: Session[SimulatedServer]) -> Exit:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from codegen_async.testing.faults import Fault
     from codegen_async.testing.middesk import MiddeskServer
     from codegen_async.testing.middesk_world import MiddeskWorld
+    from codegen_async.testing.threads import ServerThread
     from codegen_async.testing.world import Life, Run, World
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "MiddeskServer",
     "MiddeskWorld",
     "Run",
+    "ServerThread",
     "VirtualLoop",
     "World",
     "run_virtual",
@@ -35,6 +37,7 @@ _HOMES = {
     "MiddeskServer": "middesk",
     "MiddeskWorld": "middesk_world",
     "Run": "life",
+    "ServerThread": "threads",
     "VirtualLoop": "clock",
     "World": "world",
     "run_virtual": "clock",

@@ -141,6 +141,13 @@ class CodegenServer(SimulatedServer):
         self.plan_limit = plan_limit
         self.has_repos = has_repos
 
+    def _variables(self) -> dict[str, str]:
+        return {
+            "CODEGEN_API_BASE_URL": self.url,
+            "CODEGEN_ORG_ID": str(self.org_id),
+            "CODEGEN_API_TOKEN": self.token,
+        }
+
     def _routes(self) -> list[tuple[str, str, str, Handler]]:
         return [
             (hdrs.METH_POST, f"{_ORGANIZATION}/run", "create", self._create),

@@ -141,6 +141,9 @@ class MiddeskServer(SimulatedServer):
         for run in self.world.runs.values():
             self._expect(run)
 
+    def _variables(self) -> dict[str, str]:
+        return {"MIDDESK_API_BASE_URL": self.url, "MIDDESK_API_KEY": self.token}
+
     def _routes(self) -> list[tuple[str, str, str, Handler]]:
         return [
             (hdrs.METH_GET, "/v1/agents", "agents", self._agents),

@@ -137,6 +137,16 @@ class SimulatedServer(ABC):
         limit, period = self.rates[endpoint]
         return Worst(worst_window(self._arrivals[endpoint], period), limit)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that point a client here, also one in another process; what they say ends with the server."""
+        speed = {} if self._speed == 1.0 else {"CODEGEN_ASYNC_SPEED": f"{self._speed:g}@{self.url}"}
+        return {**self._variables(), **speed}
+
+    @abstractmethod
+    def _variables(self) -> dict[str, str]:
+        """Return the dialect's own variables."""
+
     @abstractmethod
     def _routes(self) -> list[tuple[str, str, str, Handler]]:
         """Return method, path, name and handler of each endpoint."""

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from codegen_async.cli.serving import variables
 from codegen_async.testing import CodegenServer
 from tests.cli.harness import CommandLine, Served, running
 from tests.support.canary import CANARY
@@ -19,7 +18,7 @@ def fake() -> Generator[Served]:
 
 @pytest.fixture
 def cli(fake: Served, tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path, variables(fake.server))
+    return CommandLine(tmp_path, fake.server.environment)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Run the command line as users do: as a process, on pipes or on a terminal, against a server in this process."""
 
-import asyncio
 import fcntl
 import json
 import os
@@ -17,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Generic, NamedTuple, TypeVar
 
-from codegen_async.testing import CodegenServer
+from codegen_async.testing import CodegenServer, ServerThread
 from codegen_async.testing.server import SimulatedServer
 from tests.support.canary import CANARY
 
@@ -50,42 +49,21 @@ class Result(NamedTuple):
 class Running(Generic[S]):
     """A simulated server on a thread of its own."""
 
-    def __init__(self, server: S, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: S, thread: ServerThread[S]) -> None:
         self.server = server
-        self._loop = loop
+        self._thread = thread
 
     def do(self, call: Callable[[S], T]) -> T:
         """Call something with the server, on its thread."""
-
-        async def work() -> T:
-            return call(self.server)
-
-        return asyncio.run_coroutine_threadsafe(work(), self._loop).result(PATIENCE)
+        return self._thread.do(lambda: call(self.server))
 
 
 @contextmanager
-def running(make: Callable[[], S], kind: Callable[[S, asyncio.AbstractEventLoop], K]) -> Generator[K]:
+def running(make: Callable[[], S], kind: Callable[[S, ServerThread[S]], K]) -> Generator[K]:
     """Serve while the block lasts."""
-    ready = threading.Event()
-    made: list[tuple[K, asyncio.AbstractEventLoop, asyncio.Event]] = []
-
-    async def serve() -> None:
-        end = asyncio.Event()
-        async with make() as server:
-            loop = asyncio.get_running_loop()
-            made.append((kind(server, loop), loop, end))
-            ready.set()
-            await end.wait()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert ready.wait(PATIENCE)
-    [(one, loop, end)] = made
-    try:
-        yield one
-    finally:
-        loop.call_soon_threadsafe(end.set)
-        thread.join(PATIENCE)
+    thread = ServerThread(make)
+    with thread as server:
+        yield kind(server, thread)
 
 
 class Served(Running[CodegenServer]):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from codegen_async.cli.serving import variables
 from codegen_async.testing import MiddeskServer
 from codegen_async.testing.middesk_world import ScriptedRun
 from tests.cli.harness import CommandLine, Running
@@ -23,7 +22,7 @@ def middesk() -> Generator[Running[MiddeskServer]]:
 
 @pytest.fixture
 def cli(middesk: Running[MiddeskServer], tmp_path: Path) -> CommandLine:
-    return CommandLine(tmp_path, variables(middesk.server))
+    return CommandLine(tmp_path, middesk.server.environment)
 
 
 @pytest.fixture

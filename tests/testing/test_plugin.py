@@ -62,7 +62,7 @@ def test_a_test_can_ask_for_the_virtual_loop(project: pytest.Pytester) -> None:
     assert passed(project) == ["test_virtual", "test_usual"]
 
 
-def test_the_server_runs_on_the_loop_of_the_test(project: pytest.Pytester) -> None:
+def test_the_server_has_the_clock_of_the_test(project: pytest.Pytester) -> None:
     project.makepyfile(
         """
         import asyncio
@@ -70,12 +70,14 @@ def test_the_server_runs_on_the_loop_of_the_test(project: pytest.Pytester) -> No
         import pytest
 
         async def use(server):
-            assert server._loop is asyncio.get_running_loop()
             async with aiohttp.ClientSession() as session, session.get(server.url) as response:
                 assert response.status == 404
 
         @pytest.mark.asyncio(loop_factories=["virtual"])
         async def test_virtual(codegen_server):
+            before = codegen_server.now()
+            await asyncio.sleep(3600)
+            assert codegen_server.now() - before >= 3600
             await use(codegen_server)
 
         @pytest.mark.asyncio
@@ -84,6 +86,101 @@ def test_the_server_runs_on_the_loop_of_the_test(project: pytest.Pytester) -> No
         """
     )
     assert passed(project) == ["test_virtual", "test_usual"]
+
+
+USE = """
+import asyncio, os, subprocess, sys, threading
+import pytest
+from codegen_async import CodegenClient, MiddeskClient
+from codegen_async.testing import CodegenServer, MiddeskServer
+
+async def use(server):
+    async with CodegenClient(server.token, org_id=server.org_id, base_url=server.url) as client:
+        run = await client.create_run("do it")
+        server.world.end(run.id, "ERROR")
+        assert (await client.get_run(run.id)).phase == "failed"
+    assert [request.endpoint for request in server.requests] == ["create", "get"]
+    assert server.violations == 0
+"""
+
+
+def test_plain_tests_and_their_processes_can_use_the_server(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        USE
+        + """
+def test_loop_of_its_own(codegen_server):
+    assert isinstance(codegen_server, CodegenServer)
+    asyncio.run(use(codegen_server))
+
+def test_process(codegen_env):
+    code = "import asyncio; from codegen_async import CodegenClient\\n" \\
+        "async def main():\\n  async with CodegenClient() as client: print((await client.create_run('x')).id)\\n" \\
+        "asyncio.run(main())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert list(codegen_env.world.runs) == [int(done.stdout)]
+
+def test_middesk(middesk_env):
+    assert isinstance(middesk_env, MiddeskServer)
+    async def main():
+        async with MiddeskClient() as client:
+            assert await client.list_agents()
+    asyncio.run(main())
+"""
+    )
+    assert passed(project) == ["test_loop_of_its_own", "test_process", "test_middesk"]
+
+
+@pytest.mark.parametrize("scope", ["function", "class", "module", "package", "session"])
+def test_tests_on_a_loop_of_any_scope_can_use_the_server(project: pytest.Pytester, scope: str) -> None:
+    project.makepyfile(
+        USE
+        + f"""
+class Test:
+    @pytest.mark.asyncio(loop_scope="{scope}")
+    async def test_usual(self, codegen_server):
+        await use(codegen_server)
+
+    @pytest.mark.asyncio(loop_scope="{scope}", loop_factories=["virtual"])
+    async def test_virtual(self, codegen_server):
+        await use(codegen_server)
+"""
+    )
+    assert len(passed(project)) == 2
+
+
+def test_in_auto_mode_on_the_loop_of_the_session_too(project: pytest.Pytester) -> None:
+    project.makepyfile(USE + "async def test_usual(codegen_server):\n    await use(codegen_server)\n")
+    options = ("-o", "asyncio_mode=auto", "-o", "asyncio_default_test_loop_scope=session")
+    assert passed(project, *options) == ["test_usual"]
+
+
+def test_a_server_of_the_session_stays_the_same(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        USE
+        + """
+@pytest.mark.parametrize("number", [1, 2])
+def test_shared(session_codegen_server, number):
+    session_codegen_server.world.create("do it")
+    assert len(session_codegen_server.world.runs) == number
+
+def test_middesk(session_middesk_server):
+    assert session_middesk_server.url
+"""
+    )
+    assert len(passed(project)) == 3
+
+
+def test_a_server_of_the_session_has_no_virtual_clock_and_says_so(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        USE
+        + """
+@pytest.mark.asyncio(loop_factories=["virtual"])
+async def test_virtual(session_codegen_server): ...
+"""
+    )
+    result = project.runpytest_inprocess("-p", "codegen_async.testing.plugin")
+    assert result.ret != 0
+    result.stdout.fnmatch_lines(["*session_codegen_server lives in real time, which a virtual clock outruns*"])
 
 
 def test_each_test_gets_a_server_of_its_own(project: pytest.Pytester) -> None:
