@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,9 +83,12 @@ class Prompts:
                 self.report(line, error.field, error.value, error.expected)
 
     def named(self) -> Iterator[tuple[str, Task]]:
-        """Yield the tasks with their names: their keys, or `#<file>:<line>`."""
+        """Yield the tasks with their names: their keys, or `#<file>:<line>`, with `.2` for the second on a line."""
+        places = Counter[int]()
         for line in self.lines:
-            yield f"#{self.name}:{line.number}" if line.key is None else line.key, line.task
+            places[line.number] += 1
+            nth = "" if places[line.number] == 1 else f".{places[line.number]}"
+            yield f"#{self.name}:{line.number}{nth}" if line.key is None else line.key, line.task
 
     def report(self, line: int, field: str, value: object, expected: str) -> None:
         """Note what is wrong with a line."""

@@ -134,6 +134,21 @@ class _NoLocksError(OSError):
     """Say that the file system does not lock."""
 
 
+def is_driven(journal: Path) -> bool:
+    """Whether a process of this machine says that it drives a journal. To try its lock could get in the way of one."""
+    try:
+        with Path(f"{journal.resolve()}-lock").open("rb") as file:
+            name = file.read(_NAME).strip(b"\0").decode("ascii", "replace")
+        if not name.isdecimal():
+            return False
+        os.kill(int(name), 0)
+    except PermissionError:
+        return True  # it belongs to somebody else, and is there
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
 def _explained(problem: OSError) -> str:
     if isinstance(problem, _NoLocksError):
         return f"cannot be locked ({problem.strerror}); keep the journal on a local file system"

@@ -91,11 +91,12 @@ def _report(prompts: Prompts, sent: Counter[bytes]) -> Report:
 def _rows(report: Report) -> list[tuple[str, str]]:
     rate = RATES["create"]
     last = f"the last after {duration(report.seconds)}, at {rate.limit} in {rate.period:g} s"
-    return [
+    rows = [
         ("prompts", f"{report.prompts}, {report.keys} with keys, the longest of {report.longest} characters"),
-        ("equal", f"{report.equal} without a key that say what an earlier one says; each gets a run"),
+        ("equal", f"{report.equal} without a key say what an earlier one says; each gets a run"),
         ("images", f"{report.images}, {report.image_bytes} bytes in all"),
         ("extra", ", ".join(report.extra) or "none"),
         ("creates", f"{report.creates}; {last}" if report.creates else "none"),
-        ("problems", str(len(report.problems)) if report.problems else "none"),
+        ("problems", str(len(report.problems))),
     ]
+    return [(name, "none" if found.split(None, 1)[0].rstrip(",") == "0" else found) for name, found in rows]

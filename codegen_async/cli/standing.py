@@ -10,9 +10,10 @@ from pathlib import Path
 
 from codegen_async.batch.items import Outcome, State
 from codegen_async.batch.journal import read_outcomes
+from codegen_async.batch.lease import is_driven
 from codegen_async.batch.results import row
 from codegen_async.batch.schema import explained, open_to_read
-from codegen_async.cli.errors import Exit, UsageError
+from codegen_async.cli.errors import Exit, UsageError, command
 from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output
 from codegen_async.cli.tally import COLUMNS, LABELS, label, outcome_row, summary, tally, verdict
@@ -60,6 +61,7 @@ def watch_items(journal: Path, display: Display) -> Exit:
         raise UsageError("watch prints changes as they come: --json does not fit", "use --jsonl")
     output = Output(display)
     seen: Mapping[str, str] = {}
+    driven = True
     with closing(open_to_read(journal)) as connection, explained(journal):
         version = None
         while True:
@@ -69,6 +71,8 @@ def watch_items(journal: Path, display: Display) -> Exit:
                 counts = tally(outcomes)
                 if not any(counts[name] for name in _OPEN):
                     return verdict(counts)
+            if driven != (driven := is_driven(journal)) and not driven:
+                output.note(f"no process of this machine runs it now; to go on: {command('batch', 'run', journal)}")
             time.sleep(_EVERY)
 
 

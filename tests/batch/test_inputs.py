@@ -152,6 +152,13 @@ def test_a_table_is_read_column_by_column() -> None:
     assert numbers(prompts) == [2, 4, 5]
 
 
+def test_prompts_on_one_line_are_several() -> None:
+    prompts = read('[{"prompt": "a"}, {"prompt": "b"},\n"c", {"prompt": "a"}]', "json")
+    names = dict(prompts.named())
+    assert [task.prompt for task in names.values()] == ["a", "b", "c", "a"]
+    assert list(names) == ["#in:1", "#in:1.2", "#in:2", "#in:2.2"]
+
+
 # -- names
 
 

@@ -5,6 +5,7 @@ import fcntl
 import io
 import json
 import os
+import shlex
 import signal
 import struct
 import termios
@@ -204,9 +205,27 @@ def test_a_batch_is_watched_from_another_terminal(cli: CommandLine, fake: Served
             fake.end_all()
             result = watch.end()
         assert run.end().code == 0
-    assert (result.code, result.err.splitlines()[-1]) == (0, "3 succeeded")
+    assert (result.code, result.err.split()[-2:]) == (0, ["3", "succeeded"])
     ended = [row["key"] for row in result.jsonl if row["state"] == "ended"]
     assert sorted(ended) == ["k0", "k1", "k2"]
+
+
+def test_a_watch_of_a_batch_that_nobody_runs_says_so(cli: CommandLine, fake: Served, prompts: Path) -> None:
+    fake.script("ACTIVE")
+    with cli.started("batch", "run", prompts) as run:
+        run.until("3 running")
+        run.process.kill()
+        run.end()
+    with cli.started("batch", "watch", prompts) as watch:
+        said = watch.until("no process of this machine runs it now")
+        fake.end_all()
+        assert cli.run(*go_on_of(said)).code == 0
+        result = watch.end()
+    assert (result.code, result.err.split()[-2:]) == (0, ["3", "succeeded"])
+
+
+def go_on_of(line: str) -> list[str]:
+    return shlex.split(line.rpartition("to go on: codegen-async ")[2])
 
 
 # -- out
