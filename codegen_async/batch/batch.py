@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import anyio
 
-from codegen_async.arguments import LARGEST_ID, check_int, check_text
+from codegen_async.arguments import LARGEST_ID, check_id, check_int, check_text
 from codegen_async.batch import results
 from codegen_async.batch.aside import aside
 from codegen_async.batch.audit import AuditReport, compare
@@ -36,17 +36,26 @@ class Batch(anyio.AsyncContextManagerMixin):
     Args:
         client: an open client.
         path: the journal; made if it is not there.
+        repo_id: the repository for prompts that name none; a setting that the journal does not keep, as it is no part
+            of a prompt. Default: the server's choice.
         clock: returns wall-clock seconds, which cross processes. Default: `time.time`; another one is for tests.
 
     Raises:
+        InvalidArgumentError: `repo_id` cannot be one.
         JournalError: on entering: the file cannot be used, or another process drives it.
         ClientClosedError: on entering: the client is not open; from any method: the block has ended.
     """
 
     def __init__(
-        self, client: CodegenClient, path: str | os.PathLike[str], *, clock: Callable[[], float] = time.time
+        self,
+        client: CodegenClient,
+        path: str | os.PathLike[str],
+        *,
+        repo_id: int | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.path: Path = Path(path)
+        self._repo_id = None if repo_id is None else check_id("repo_id", repo_id)
         self._client = client
         self._clock = clock
         self._journal: Journal | None = None
@@ -255,7 +264,15 @@ class Batch(anyio.AsyncContextManagerMixin):
             raise RuntimeError("this batch is being run already; to leave a run early, close it: contextlib.aclosing")
         if max_active is not None:
             self._max_active = max_active
-        runner = Runner(self._client, journal, self._save_added, bounds, max_active=self._max_active, serving=serving)
+        runner = Runner(
+            self._client,
+            journal,
+            self._save_added,
+            bounds,
+            max_active=self._max_active,
+            repo_id=self._repo_id,
+            serving=serving,
+        )
         if self._paused:
             runner.pause()
         if self._stopped:

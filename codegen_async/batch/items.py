@@ -76,10 +76,15 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         plain = None if extra is None else check_json_object("extra", extra)
         return cls(images=check_images(images), folder=folder, extra=plain, **fields)
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments of the create."""
+    def arguments(self, repo_id: int | None = None) -> dict[str, Any]:
+        """Return the arguments of the create.
+
+        Args:
+            repo_id: the repository to work on where the task names none.
+        """
         fields = msgspec.structs.asdict(self)
         del fields["extra"]
+        fields["repo_id"] = repo_id if self.repo_id is None else self.repo_id
         return fields | {"images": locate_images(self.images, fields.pop("folder"))}
 
     def encode(self) -> bytes:

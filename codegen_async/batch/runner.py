@@ -68,6 +68,7 @@ class Runner:
         save_added: writes to the journal what was added meanwhile.
         bounds: where to stop creating.
         max_active: most items that may be under way at once, None for as many as the limit of creates allows.
+        repo_id: the repository of tasks that name none.
         serving: whether to wait for more when nothing is left to do.
     """
 
@@ -79,6 +80,7 @@ class Runner:
         bounds: Bounds,
         *,
         max_active: int | None,
+        repo_id: int | None,
         serving: bool,
     ) -> None:
         self.news: asyncio.Event = asyncio.Event()
@@ -89,6 +91,7 @@ class Runner:
         self._save_added = save_added
         self._bounds = bounds
         self._spending = Spending(bounds)
+        self._repo_id = repo_id
         self._serving = serving
         self.max_active = max_active
         # A server that loses every answer must not make half the batch ambiguous.
@@ -229,7 +232,7 @@ class Runner:
     async def _send(self, item: Item, task: Task, slot: Slot) -> None:
         _log.debug("batch: sending %s", item.name)
         try:
-            fields = await self._creating.prepare(**task.arguments())
+            fields = await self._creating.prepare(**task.arguments(self._repo_id))
             run = await self._creating.attempt(fields, item.key, slot)
         except OutcomeUnknownError as unknown:
             item = msgspec.structs.replace(item, likely_done=item.likely_done or unknown.likely_done)

@@ -75,7 +75,7 @@ def run(
     from codegen_async.cli.driving import Drive
     from codegen_async.cli.filling import Filling, appending
     from codegen_async.cli.output import Output
-    from codegen_async.cli.targets import execute_on
+    from codegen_async.cli.targets import default_repo, execute_on
 
     if dry_run:
         return check(file, journal=journal, kind=kind, display=display)
@@ -92,7 +92,8 @@ def run(
             return "" if connection.simulate else filling.again(path, options)
 
         with appending(out) as outcomes:
-            return execute_on(connection, display, Drive(path, filling, again, limits, outcomes))
+            work = Drive(path, filling, again, limits, repo_id=default_repo(connection), out=outcomes)
+            return execute_on(connection, display, work)
 
     if filling.journal is not None:
         return drive(filling.journal)
@@ -249,7 +250,7 @@ def retry(
     from codegen_async.cli.driving import Drive
     from codegen_async.cli.inputs import existing
     from codegen_async.cli.retrying import choose, left
-    from codegen_async.cli.targets import execute_on
+    from codegen_async.cli.targets import default_repo, execute_on
 
     journal = existing(journal)
     chosen = choose(journal, keys, failed=failed)
@@ -266,7 +267,7 @@ def retry(
         end = ("--",) if any(key.startswith("-") for key in named) else ()
         return command("batch", "retry", *options, *end, journal, *named)
 
-    return execute_on(server, display, Drive(journal, fill, again, limits))
+    return execute_on(server, display, Drive(journal, fill, again, limits, repo_id=default_repo(server)))
 
 
 @app.command(

@@ -35,6 +35,7 @@ class Drive:
         fill: adds to the batch what is to be done.
         again: returns the command that goes on with it from where it stands; empty if there is none.
         limits: see `Batch.run`.
+        repo_id: see `Batch`.
         out: where each outcome is appended as well, once.
 
     Raises:
@@ -47,12 +48,15 @@ class Drive:
         fill: Callable[[Batch], Awaitable[None]],
         again: Callable[[], str],
         limits: Limits,
+        *,
+        repo_id: int | None,
         out: OutcomeFile | None = None,
     ) -> None:
         self._journal = journal
         self._out = out
         self._fill = fill
         self._again = again
+        self._repo_id = repo_id
         self._limits = asdict(limits)
         for name, value in self._limits.items():
             check_most(name, value)
@@ -90,7 +94,7 @@ class Drive:
 
     async def _run(self, session: Session[CodegenClient]) -> None:
         collected: list[object] = []
-        async with Batch(session.client, self._journal, clock=session.target.clock) as batch:
+        async with Batch(session.client, self._journal, repo_id=self._repo_id, clock=session.target.clock) as batch:
             await self._fill(batch)
             await asyncio.to_thread(self._catch_up)
             outcomes = batch.run(**self._limits)

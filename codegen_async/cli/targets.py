@@ -114,9 +114,9 @@ def flags(server: Server) -> config.Flags:
     return config.Flags(org_id=server.org_id, base_url=server.base_url)
 
 
-def default_repo(connection: Connection) -> int | None:
+def default_repo(connection: Server) -> int | None:
     """Return the repository that the settings name."""
-    if connection.simulate:
+    if isinstance(connection, Connection) and connection.simulate:
         return None
     value = config.load(flags(connection))["repo_id"].value
     return value if isinstance(value, int) else None
