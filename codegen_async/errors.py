@@ -245,8 +245,8 @@ class CreateOutcomeUnknownError(OutcomeUnknownError):
     """Say that a create was sent and that no run of its was found.
 
     Attributes:
-        key: the idempotency key it was sent with. `find_run_by_key(key)` finds its run if it comes up later;
-            `create_run(..., idempotency_key=key)` sends it once more.
+        key: the idempotency key it was sent with. `find_run_by_key(key)` finds its run if it comes up later. The same
+            key is sent again only where it is proven that there is no run; to create it all the same, give another.
         likely_created: True where the server reported success and only its answer could not be read.
     """
 

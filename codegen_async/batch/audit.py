@@ -8,8 +8,8 @@ import msgspec
 
 from codegen_async.batch.items import State, idempotency_key
 from codegen_async.batch.journal import Fact
-from codegen_async.codegen.creating import key_of
 from codegen_async.codegen.models import AgentRun
+from codegen_async.codegen.searching import key_of
 
 
 class AuditReport(msgspec.Struct, frozen=True, kw_only=True):

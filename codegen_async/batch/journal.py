@@ -23,14 +23,18 @@ from codegen_async.batch.items import Item, Outcome, State, Task, decode_task, i
 from codegen_async.batch.lease import Lease
 from codegen_async.batch.schema import Identity, check_place, explained, open_journal, open_to_read
 from codegen_async.codegen.models import AgentRun
+from codegen_async.codegen.searching import Ours, Question
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.models import Phase
 
 _PAGE = 200  # rows held in memory at a time
+_NEAR = 50  # runs on either side of one that is looked for, which tell whether it would have been found
 
 _decode_run = msgspec.json.Decoder(AgentRun).decode
 
 _ITEM = "seq, name, attempt, floor, likely_done, run_id"
+_OLDER = "SELECT name, attempt, run_id FROM items WHERE run_id <= ? ORDER BY run_id DESC LIMIT ?"
+_NEWER = "SELECT name, attempt, run_id FROM items WHERE run_id > ? ORDER BY run_id LIMIT ?"
 _LAST_TURN = "(SELECT coalesce(max(turn), 0) + 1 FROM items WHERE state = 'planned')"
 _OUTCOME = "seq, name, state, attempt, run_id, run, error, created_at, ended_at, task"
 
@@ -58,8 +62,6 @@ class Journal:
     ) -> None:
         self.path = path
         self.batch_id: str = ""
-        self.echoed: bool = False
-        """Whether it is proven that the server gives back metadata, so that runs can be found by their keys."""
         self._committer = committer
         self._clock = clock
         self.memory: memoryview = memory
@@ -70,7 +72,6 @@ class Journal:
         """Read what is true of the batch as a whole."""
         meta = dict(await self._rows("SELECT name, value FROM meta"))
         self.batch_id = meta["batch"]
-        self.echoed = bool(meta.get("echoed"))
 
     async def watch(self, tell: Callable[[str, str], None]) -> None:
         """Call `tell` with the name and the state of every item, and from now on of each that changes."""
@@ -135,8 +136,8 @@ class Journal:
         row = await self._committer.write(work)
         return None if row is None else (self._item(row[:-1]), decode_task(row[-1]))
 
-    async def created(self, seq: int, run_id: int, *, echoed: bool) -> None:
-        """Note the run of an item, and whether it showed that the server gives back metadata."""
+    async def created(self, seq: int, run_id: int) -> None:
+        """Note the run of an item."""
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> None:
@@ -146,11 +147,26 @@ class Journal:
                 " WHERE seq = ? AND state = 'sending'",
                 (run_id, now, seq),
             )
-            if echoed:
-                connection.execute("INSERT OR IGNORE INTO meta VALUES ('echoed', 1)")
 
         await self._committer.write(work)
-        self.echoed = self.echoed or echoed
+
+    async def begin_life(self) -> None:
+        """Note which ids were known when this process began, so that runs of different lives can be told apart."""
+        await self._committer.write(
+            lambda connection: connection.execute(
+                "INSERT OR IGNORE INTO meta SELECT 'life ' || id, id FROM"
+                " (SELECT max(max(coalesce(floor, 0), coalesce(run_id, 0))) AS id FROM items"
+                " WHERE floor IS NOT NULL OR run_id IS NOT NULL) WHERE id IS NOT NULL"
+            )
+        )
+
+    async def question(self, item: Item, *, fresh: bool) -> Question:
+        """Return what has to be known to look for an item's run; `fresh`: it was first sent in this life."""
+        floor = item.floor or 0
+        until = await self._rows("SELECT min(value) FROM meta WHERE name LIKE 'life %' AND value >= ?", (floor,))
+        rows = await self._rows(_OLDER, (floor, _NEAR)) + await self._rows(_NEWER, (floor, _NEAR))
+        ours = {run_id: Ours(idempotency_key(self.batch_id, name, attempt)) for name, attempt, run_id in rows}
+        return Question(key=item.key, floor=item.floor, until=None if fresh else until[0][0], ours=ours)
 
     async def put_back(self, seq: int, *, last: bool) -> None:
         """Plan an item again that has no run; `last`: after all others."""

@@ -162,8 +162,9 @@ class Runner:
 
     async def _take_up(self) -> None:
         """Go on with what an earlier process has begun."""
-        await self._outlast(self._learn_floor)
+        await self._outlast(self._creating.learn_floor)
         # Being a write, it also comes after all that an earlier run has left to be written.
+        await self._journal.begin_life()
         await self._journal.look_again()
         self._spending.runs = await self._journal.runs_made()
         self._taken_up = True
@@ -172,10 +173,6 @@ class Runner:
                 self._start(self._reconcile(item, "its sending was interrupted"))
             else:
                 self._start(self._follow(item, item.run_id))
-
-    async def _learn_floor(self) -> None:
-        if self._creating.newest_id is None:
-            await self._client.list_runs_page(limit=1)
 
     # -- creating
 
@@ -219,7 +216,7 @@ class Runner:
             slot.close()
             return
         try:
-            claimed = await self._journal.claim(self._creating.newest_id or 0)
+            claimed = await self._journal.claim(self._creating.floor or 0)
         except BaseException:
             slot.close()
             raise
@@ -236,7 +233,7 @@ class Runner:
             run = await self._creating.attempt(fields, item.key, slot)
         except OutcomeUnknownError as unknown:
             item = msgspec.structs.replace(item, likely_done=item.likely_done or unknown.likely_done)
-            await self._reconcile(item, unknown.reason)
+            await self._reconcile(item, unknown.reason, fresh=True)
         except _UNSENT as error:
             self._note_outage(error)
             await self._put_back(item, last=False)
@@ -272,32 +269,37 @@ class Runner:
 
     # -- what may have been created
 
-    async def _reconcile(self, item: Item, reason: str) -> None:
+    async def _reconcile(self, item: Item, reason: str, *, fresh: bool = False) -> None:
+        """Find out whether an item has a run; `fresh`: it was first sent in this life."""
+        question = await self._journal.question(item, fresh=fresh)
         self._lookups += 1
         try:
-            found = await self._outlast(lambda: self._creating.settle(item.key, item.floor))
+            found, proven = await self._outlast(lambda: self._creating.settle(question))
         finally:
             self._lookups -= 1
             self._changed.set()
+        if not (proven or item.likely_done):
+            found, proven = await self._look_once_more(item, fresh=fresh)
         if found is not None:
             await self._created(item, found)
-        elif not item.likely_done and await self._would_have_been_found():
+        elif proven and not item.likely_done:
             await self._put_back(item, last=True)
         else:
             await self._give_up(item, reason)
 
-    async def _would_have_been_found(self) -> bool:
-        if self._creating.echoed is None and not self._journal.echoed:
-            self._undecided += 1
-            self._changed.set()
-            try:
-                await self._echo_settled.wait()
-            finally:
-                self._undecided -= 1
-        return self._journal.echoed if self._creating.echoed is None else self._creating.echoed
+    async def _look_once_more(self, item: Item, *, fresh: bool) -> tuple[AgentRun | None, bool]:
+        """Look again when another item may have shown that runs can be found, or when none can any more."""
+        self._undecided += 1
+        self._changed.set()
+        try:
+            await self._echo_settled.wait()
+        finally:
+            self._undecided -= 1
+        question = await self._journal.question(item, fresh=fresh)
+        return await self._outlast(lambda: self._creating.decide(question))
 
     async def _give_up(self, item: Item, reason: str) -> None:
-        why = "the server reported success" if item.likely_done else "the server is not known to give back metadata"
+        why = "the server reported success" if item.likely_done else "nothing proves that the list would show it"
         _log.warning("batch: nobody knows whether %s has a run; it needs attention", item.name)
         error = f"{reason}; no run was found, but as {why}, it is not sent again; decide, then call resend(key)"
         await self._journal.unknown(item.seq, error, likely_done=item.likely_done)
@@ -307,8 +309,7 @@ class Runner:
 
     async def _created(self, item: Item, run: AgentRun) -> None:
         _log.debug("batch: %s has run %s", item.name, run.id)
-        found_by_key = self._creating.echoed is not False
-        await self._journal.created(item.seq, run.id, echoed=found_by_key)
+        await self._journal.created(item.seq, run.id)
         self._echo_settled.set()
         await self._follow(item, run)
 

@@ -79,6 +79,7 @@ def create(
     from codegen_async.cli.inputs import read_metadata, read_prompt
     from codegen_async.cli.repositories import check_repository, repository_id
     from codegen_async.cli.targets import execute_on
+    from codegen_async.codegen.creating import check_key
 
     waiting = _Waiting(wait, follow, timeout, display)
     text, extra = read_prompt(prompt, file), read_metadata(metadata)
@@ -88,15 +89,13 @@ def create(
     async def work(session: Session[CodegenClient]) -> Exit:
         repo = await repository_id(session.client, repository, connection)
         session.resume = command("run", "get", "--key", name, *connection.words())
-        run = await session.client.create_run(
-            text,
-            images=images,
-            metadata=extra,
-            repo_id=repo,
-            model=model,
-            agent_type=agent_type,
-            idempotency_key=name,
+        client = session.client
+        fields = await client.creating.prepare(
+            text, images=images, metadata=extra, repo_id=repo, model=model, agent_type=agent_type
         )
+        # Nobody can have used a key that was drawn just now, so there is nothing to look for.
+        creates = client.creating if key is None else client.keyed
+        run = await creates.create(fields, check_key(name), on_unknown="raise")
         return await _started(session, run, connection, waiting)
 
     return execute_on(connection, display, work)

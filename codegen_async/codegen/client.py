@@ -26,6 +26,7 @@ from codegen_async.codegen.calls import is_last
 from codegen_async.codegen.creating import Creating, OnUnknown, check_key
 from codegen_async.codegen.decoding import Decoding, is_own
 from codegen_async.codegen.images import read_images
+from codegen_async.codegen.keyed import Doubts, KeyedCreates
 from codegen_async.codegen.logs import LogCalls
 from codegen_async.codegen.models import AgentRun, AgentRunPage
 from codegen_async.codegen.prompts import PromptCalls
@@ -105,6 +106,7 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
     org_id: int = 0
     """The organization; 0 where it was not given, until the client is opened."""
     _creating: Creating  # made when the client is opened
+    _keyed: KeyedCreates
 
     def __init__(
         self,
@@ -132,6 +134,7 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
         self._rates = replaced(RATES, rates)
         self._serve(_org_id(org_id))
         self._settle = check_seconds("settle", settle)
+        self._doubts: Doubts = {}
         super().__init__(
             secret,
             base_url=base_url or os.environ.get("CODEGEN_API_BASE_URL") or BASE_URL,
@@ -178,19 +181,21 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             agent_type: `codegen` or `claude_code`, see `AgentType`. Default: the organization's.
             webhooks: where the vendor is to report on this run instead of where the organization has it report. What it
                 sends is not documented; `notify` makes use of it whatever it says.
-            idempotency_key: what tells this create from all others, 1..128 visible ASCII characters; give your own to
-                find the run even if this program dies. Default: a new random one.
+            idempotency_key: what tells this create from all others, 1..128 visible ASCII characters. The same key
+                again, in this program or the next, brings back the first run, as it is now, if it is among the newest
+                thousand. To look costs up to ten list pages for a client's first key, and one for each further one.
+                Default: a new random key, and no look.
             on_unknown: `raise` (default) or `retry`: whether to send the same key again where no run was found. Even
                 then it is not sent again if the server reported success, or does not give back metadata.
 
         Raises:
-            InvalidArgumentError: an argument cannot be right; nothing was sent.
+            InvalidArgumentError: an argument cannot be right, or a run of this key has other content; nothing was sent.
             QuotaExceededError: the plan's runs are used up.
             NotFoundError: the organization has no repository.
-            CreateOutcomeUnknownError: it was sent, and no run was found; has the key.
+            CreateOutcomeUnknownError: it was sent, now or before, and nobody knows whether there is a run; has the key.
             APIError: any other failure; there is no run.
         """
-        key = uuid.uuid4().hex if idempotency_key is None else check_key(idempotency_key)
+        key = None if idempotency_key is None else check_key(idempotency_key)
         if on_unknown not in ("raise", "retry"):
             raise InvalidArgumentError("on_unknown", on_unknown, "'raise' or 'retry'")
         creating = self.creating
@@ -203,7 +208,10 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             agent_type=agent_type,
             webhooks=webhooks,
         )
-        run = await creating.create(fields, key, on_unknown=on_unknown)
+        if key is None:
+            run = await creating.create(fields, uuid.uuid4().hex, on_unknown=on_unknown)
+        else:
+            run = await self.keyed.create(fields, key, on_unknown=on_unknown)
         self.reporter.tell(PhaseChanged(run, None))
         self._linked().waiting.seen(run)
         return run
@@ -227,6 +235,12 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
         """The single steps of a create, for those who keep a journal."""
         self._linked()
         return self._creating
+
+    @property
+    def keyed(self) -> KeyedCreates:
+        """Creates under keys of the caller's, from their single steps."""
+        self._linked()
+        return self._keyed
 
     async def resume_run(
         self,
@@ -411,6 +425,7 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
 
     def _remote(self, transport: Transport) -> CodegenRemote:
         self._creating = Creating(transport, self._requests, self._decoding, settle=self._settle)
+        self._keyed = KeyedCreates(self._creating, self._doubts)
         return CodegenRemote(transport, self._requests, self._decoding)
 
     def _schedule(self) -> PollSchedule:

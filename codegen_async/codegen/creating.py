@@ -2,7 +2,8 @@
 
 Every create carries a key in its metadata. When nobody knows whether a create happened, the key is looked for in the
 newest list pages, several times, since the server may be slow to finish and the list slow to show. What is found is
-the run; where nothing is found, only the caller may decide to send the same key again.
+the run; where nothing is found, the key is sent again only if the caller wants that and the last look, made after all
+this time, proves that there is no run (`searching`). Else a person decides.
 
 What remains: a server that commits a create later than all looks can still make a second run. An audit sees it.
 """
@@ -10,11 +11,10 @@ What remains: a server that commits a create later than all looks can still make
 from __future__ import annotations
 
 import asyncio
-import copy
-import itertools
+import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from codegen_async.arguments import LARGEST_PAGE, check_id, check_json_object, check_text
@@ -22,6 +22,15 @@ from codegen_async.codegen.decoding import Decoding
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.models import AgentRun, AgentRunPage
 from codegen_async.codegen.requests import Requests
+from codegen_async.codegen.searching import (
+    IDEMPOTENCY_KEY,
+    PAGES_TO_DECIDE,
+    Ours,
+    Question,
+    Sight,
+    Walks,
+    key_of,
+)
 from codegen_async.codegen.webhooks import RunWebhook, check_webhooks
 from codegen_async.errors import (
     APIError,
@@ -31,18 +40,19 @@ from codegen_async.errors import (
     OutcomeUnknownError,
 )
 from codegen_async.limits import Priority, Slot
+from codegen_async.recent import Recent
 from codegen_async.transport import ForeignAnswerError, Transport
 
 OnUnknown = Literal["raise", "retry"]
+Doubt = Callable[[Question, OutcomeUnknownError], None]
 
-IDEMPOTENCY_KEY = "idempotency_key"
-"""The metadata key that is reserved for the key of a create."""
+DIGEST = "idempotency_digest"
+"""The metadata key that is reserved for what tells whether creates under a key of the caller's have one content."""
 
-_LOOKS = (1 / 30, 1 / 4, 1 / 2, 1.0)  # of the settle time
-_MISSES = 2  # looks that must have found nothing before a create is taken not to have happened
+_LOOKS = (1 / 30, 1 / 4, 1 / 2)  # of the settle time; one more, which decides, comes at its end
 _SENDS = 3
 _LONGEST_KEY = 128
-_PAGES_WITHOUT_FLOOR = 10
+_OURS = 1000  # runs that are remembered as ours
 
 _log = logging.getLogger("codegen_async")
 
@@ -61,14 +71,23 @@ class Creating:
         self._requests = requests
         self._decoding = decoding
         self._settle = settle
-        self._walks = _Walks(self._page)
+        self._walks = Walks(self._page)
+        self._ours: Recent[int, Ours] = Recent(_OURS)
+        self.floor: int | None = None
+        """The id of a run that exists, so that all that are created from now on have larger ones; None while none is
+        known. Only runs that bear a key of ours move it: what a stranger's answer says may be wrong."""
         self.echoed: bool | None = None
-        """Whether the server gives back metadata, None while that is unknown. Without it nothing can be found again."""
+        """Whether the last answer gave back metadata, None while there was none."""
 
-    @property
-    def newest_id(self) -> int | None:
-        """The largest run id any answer has shown: a run that is created from now on has a larger one."""
-        return self._decoding.newest_id
+    async def learn_floor(self) -> None:
+        """Take the oldest run on the first page of the list for the floor, if there is none yet.
+
+        Raises:
+            APIError: the page could not be had.
+        """
+        if self.floor is None:
+            page, _ = await self._page(0)
+            self.floor = min((run.id for run in page.items), default=None)
 
     def slot(self) -> Slot:
         """Return a slot for one `attempt`."""
@@ -91,43 +110,57 @@ class Creating:
         read = await read_images(images) or None
         return {**fields, "metadata": fields["metadata"] or {}, "images": read, "webhooks": hooks}
 
-    async def create(self, fields: Mapping[str, Any], key: str, *, on_unknown: OnUnknown) -> AgentRun:
-        """Create a run once; see `CodegenClient.create_run`."""
+    async def create(
+        self, fields: Mapping[str, Any], key: str, *, on_unknown: OnUnknown, on_doubt: Doubt | None = None
+    ) -> AgentRun:
+        """Create a run once; see `CodegenClient.create_run`. The key must be a new one.
+
+        Args:
+            fields: from `prepare`.
+            key: its key.
+            on_unknown: what to do if nobody knows whether it happened.
+            on_doubt: called where it ends so, with what is known of it.
+        """
         sent = asyncio.Event()
+        question = Question(key=key, floor=self.floor)
         try:
-            return await self._create(fields, key, on_unknown, sent)
+            return await self._create(fields, question, on_unknown, sent)
+        except CreateOutcomeUnknownError as unknown:
+            if on_doubt is not None:
+                on_doubt(question, unknown)
+            raise
         except asyncio.CancelledError as cancelled:
             if sent.is_set():
                 cancelled.add_note(f"a run may have been created; find_run_by_key({key!r}) tells")
                 _log.warning("codegen: a create was cancelled; its run, if there is one, has the key %r", key)
+                if on_doubt is not None:
+                    on_doubt(question, self._unknown("the create was cancelled"))
             raise
 
     async def _create(
-        self, fields: Mapping[str, Any], key: str, on_unknown: OnUnknown, sent: asyncio.Event
+        self, fields: Mapping[str, Any], question: Question, on_unknown: OnUnknown, sent: asyncio.Event
     ) -> AgentRun:
-        floor = self.newest_id
         sends = 0
         while True:
             sends += 1
             try:
-                return await self._send(fields, key, on_sent=sent.set)
+                return await self._send(fields, question.key, on_sent=sent.set)
             except OutcomeUnknownError as error:
                 unknown = error
-            found, searched = await self._search(key, floor)
+            found, proven, searched = await self._search(question)
             if found is not None:
                 return found
-            # Sending again is safe only if a run of the first send would have been found.
-            if on_unknown == "raise" or unknown.likely_done or not searched or not self.echoed or sends == _SENDS:
-                raise CreateOutcomeUnknownError.of(unknown, key, searched=searched)
+            if on_unknown == "raise" or unknown.likely_done or not proven or sends == _SENDS:
+                raise CreateOutcomeUnknownError.of(unknown, question.key, searched=searched)
 
-    async def _search(self, key: str, floor: int | None) -> tuple[AgentRun | None, bool]:
-        """Return what `settle` finds, and whether it could look at all."""
+    async def _search(self, question: Question) -> tuple[AgentRun | None, bool, bool]:
+        """Return what `settle` finds and whether it proves something, and whether it could look at all."""
         if self.echoed is False:
-            return None, False
+            return None, False, False
         try:
-            return await self.settle(key, floor), True
+            return *await self.settle(question), True
         except (APIError, ClientClosedError):
-            return None, False
+            return None, False, False
 
     async def attempt(self, fields: Mapping[str, Any], key: str, slot: Slot) -> AgentRun:
         """Make one attempt at a create, with a slot that the caller holds.
@@ -138,28 +171,33 @@ class Creating:
         """
         return await self._send(fields, key, slot=slot)
 
-    async def settle(self, key: str, floor: int | None) -> AgentRun | None:
-        """Look for a run several times over the settle time; return it as soon as it is found, else None.
+    async def settle(self, question: Question) -> tuple[AgentRun | None, bool]:
+        """Look for a run several times over the settle time; return it as soon as it is found, else as `decide` does.
 
         Raises:
-            APIError: so many looks failed that a miss means nothing.
+            APIError: the last look, which decides, failed.
         """
         started = asyncio.get_running_loop().time()
-        misses = 0
-        failure: APIError | None = None
         for share in _LOOKS:
             await asyncio.sleep(started + share * self._settle - asyncio.get_running_loop().time())
-            try:
-                found = await self.look(key, floor)
-            except APIError as error:
-                failure = error
-                continue
-            if found is not None:
-                return found
-            misses += 1
-        if failure is not None and misses < _MISSES:
-            raise failure
-        return None
+            with contextlib.suppress(APIError):
+                found = self._taken_in(await self._walks.walk(question.floor), question)
+                if found is not None:
+                    return found, True
+        await asyncio.sleep(started + self._settle - asyncio.get_running_loop().time())
+        return await self.decide(question)
+
+    async def decide(self, question: Question) -> tuple[AgentRun | None, bool]:
+        """Look for a run once; return it, or None and whether it is proven that there is none.
+
+        Raises:
+            APIError: the look failed.
+        """
+        sight = await self._walks.walk(question.floor, PAGES_TO_DECIDE)
+        found = self._taken_in(sight, question)
+        settled = asyncio.get_running_loop().time() - self._settle
+        ours = {**question.ours, **self._ours}
+        return found, found is not None or sight.proves(question, ours, settled)
 
     async def look(self, key: str, floor: int | None) -> AgentRun | None:
         """Look for a run once; looks that wait at the same time share one walk through the list.
@@ -168,14 +206,29 @@ class Creating:
             key: the key it was created with.
             floor: an id that existed before it; the walk ends there. None: it ends after ten pages.
         """
-        keyed = await self._walks.walk(floor)
-        if keyed:
+        return self._taken_in(await self._walks.walk(floor), Question(key=key, floor=floor))
+
+    def _taken_in(self, sight: Sight, question: Question) -> AgentRun | None:
+        """Return the run that is asked for, if the walk has shown it, and learn from what it has shown."""
+        if sight.keyed:
             self.echoed = True
-        return keyed.get(key)
+        found = sight.keyed.get(question.key)
+        if found is not None:
+            self._made(found, question.key)
+        seen = [run_id for run_id, known in self._ours.items() if _bears(sight.runs.get(run_id), known.key)]
+        self.floor = max([*seen, self.floor or 0]) or None
+        return found
+
+    def _made(self, run: AgentRun, key: str) -> None:
+        if run.id not in self._ours:
+            self._ours[run.id] = Ours(key, asyncio.get_running_loop().time())
+        if _bears(run, key):
+            self.floor = max(run.id, self.floor or 0)
 
     async def keyed_runs(self, floor: int) -> list[AgentRun]:
         """Return all runs newer than `floor` that carry a key, newest first."""
-        return [run async for run in self._walks.runs(floor) if key_of(run) is not None]
+        sight = await self._walks.collect(floor)
+        return [run for run in sight.runs.values() if key_of(run) is not None]
 
     async def _send(
         self,
@@ -199,85 +252,45 @@ class Creating:
         if not echoed and self.echoed is not False:
             _log.warning("codegen: the server does not give back metadata; a create without answer cannot be looked up")
         self.echoed = echoed
+        self._made(run, key)
         return run
 
-    async def _page(self, skip: int, oldest: int | None) -> AgentRunPage:
-        def decode(answer: bytes) -> AgentRunPage:
-            page = self._decoding.page(answer)
-            if oldest is not None and page.items and page.items[-1].id >= oldest:  # it would be read for ever
-                raise ForeignAnswerError("the page shows no run that is older than those of the page before")
-            return page
+    async def newest(self, floor: int | None) -> Sight:
+        """Return what is seen of the newest runs, down to the floor; without one, ten pages of them.
+
+        Raises:
+            APIError: a page could not be had.
+        """
+        return await self._walks.walk(floor)
+
+    async def fetch(self, run_id: int) -> AgentRun:
+        """Return a run as it is now.
+
+        Raises:
+            NotFoundError: it does not exist any more.
+            APIError: any other failure.
+        """
+        return await self._transport.call(self._requests.get(run_id), self._decoding.run(run_id))
+
+    def unreadable(self, key: str) -> CreateOutcomeUnknownError:
+        """Return the error for a run of this key that is there and cannot be read."""
+        return CreateOutcomeUnknownError.of(
+            self._unknown("a run that cannot be read bears the key"), key, searched=True
+        )
+
+    def _unknown(self, reason: str) -> OutcomeUnknownError:
+        request = self._requests.create({})
+        return OutcomeUnknownError(reason, method=request.method, path=request.path)
+
+    async def _page(self, skip: int) -> tuple[AgentRunPage, bytes]:
+        def decode(body: bytes) -> tuple[AgentRunPage, bytes]:
+            return self._decoding.page(body), body
 
         return await self._transport.call(self._requests.page(skip, LARGEST_PAGE), decode)
 
 
-class _Walks:
-    """Walk through the newest runs; who asks while a walk waits to begin shares it."""
-
-    def __init__(self, page: Callable[[int, int | None], Awaitable[AgentRunPage]]) -> None:
-        self._page = page
-        self._lock = asyncio.Lock()
-        self._tickets = itertools.count(1)
-        self._waiting: dict[int, int | None] = {}  # ticket: floor
-        self._served = 0  # the newest ticket that the last walk served
-        self._found: dict[str, AgentRun] = {}
-        self._failure: APIError | None = None
-
-    async def walk(self, floor: int | None) -> Mapping[str, AgentRun]:
-        """Return the runs that carry a key, by key, from a walk that began after this call.
-
-        Raises:
-            APIError: that walk failed.
-        """
-        ticket = next(self._tickets)
-        self._waiting[ticket] = floor
-        try:
-            async with self._lock:
-                if self._served < ticket:
-                    await self._walk()
-                if self._failure is not None:
-                    raise copy.copy(self._failure)  # each who waited has a traceback of his own
-                return self._found
-        finally:
-            del self._waiting[ticket]
-            if not self._waiting:
-                self._found = {}  # it may be thousands of runs
-
-    async def _walk(self) -> None:
-        served = max(self._waiting)
-        floors = set(self._waiting.values())
-        pages = _PAGES_WITHOUT_FLOOR if None in floors else 1
-        found: dict[str, AgentRun] = {}
-        failure: APIError | None = None
-        try:
-            found = await self._collect(min((floor for floor in floors if floor is not None), default=None), pages)
-        except APIError as error:
-            failure = error.with_traceback(None)
-        self._served, self._found, self._failure = served, found, failure
-
-    async def _collect(self, floor: int | None, pages: int) -> dict[str, AgentRun]:
-        # Newest first, so that of two runs with one key the older stays.
-        runs = self.runs(floor, pages)
-        return {key: run async for run in runs if (key := key_of(run)) is not None}
-
-    async def runs(self, floor: int | None, pages: int = 1) -> AsyncIterator[AgentRun]:
-        """Yield runs newest first: at least so many pages of them, and all down to the floor.
-
-        Raises:
-            APIError: a page could not be had, or does not lead on. What was not seen may exist.
-        """
-        skip = 0
-        oldest: int | None = None
-        for number in itertools.count(1):
-            page = await self._page(skip, oldest)
-            for run in page.items:
-                yield run
-            skip += len(page.items) + page.unreadable
-            if not page.items:
-                return
-            oldest = page.items[-1].id
-            if number >= pages and (floor is None or oldest <= floor):
-                return
+def _bears(run: AgentRun | None, key: str) -> bool:
+    return run is not None and key_of(run) == key
 
 
 def check_fields(
@@ -288,8 +301,9 @@ def check_fields(
     Raises:
         InvalidArgumentError: one of them cannot be right.
     """
-    if metadata is not None and IDEMPOTENCY_KEY in metadata:
-        raise InvalidArgumentError("metadata", IDEMPOTENCY_KEY, f"no key {IDEMPOTENCY_KEY!r}, as it is reserved")
+    for reserved in (IDEMPOTENCY_KEY, DIGEST):
+        if metadata is not None and reserved in metadata:
+            raise InvalidArgumentError("metadata", reserved, f"no key {reserved!r}, as it is reserved")
     return {
         "prompt": check_text("prompt", prompt),
         "metadata": None if metadata is None else check_json_object("metadata", metadata),
@@ -297,12 +311,6 @@ def check_fields(
         "model": None if model is None else check_text("model", model),
         "agent_type": None if agent_type is None else check_text("agent_type", agent_type),
     }
-
-
-def key_of(run: AgentRun) -> str | None:
-    """Return the idempotency key that a run was created with."""
-    key = (run.metadata or {}).get(IDEMPOTENCY_KEY)
-    return key if isinstance(key, str) else None
 
 
 def check_key(key: object) -> str:

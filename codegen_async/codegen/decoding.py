@@ -31,8 +31,6 @@ class Decoding:
         self._org_id = org_id
         self._pages = PageDecoder("codegen", AgentRunPage, "items", AgentRun)
         self._log_pages = PageDecoder("codegen", AgentRunLogs, "logs", AgentRunLog)
-        self.newest_id: int | None = None
-        """The largest id of a run that any answer has shown."""
 
     def created(self, body: bytes) -> AgentRun:
         """Read the answer to a create."""
@@ -71,5 +69,3 @@ class Decoding:
     def _check_own(self, run: AgentRun | AgentRunLogs) -> None:
         if run.organization_id != self._org_id:
             raise ForeignAnswerError(f"the answer is about organization {run.organization_id}, not {self._org_id}")
-        if self.newest_id is None or run.id > self.newest_id:
-            self.newest_id = run.id

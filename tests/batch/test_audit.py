@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from codegen_async.batch.items import idempotency_key
-from codegen_async.codegen.creating import IDEMPOTENCY_KEY
+from codegen_async.codegen.searching import IDEMPOTENCY_KEY
 from codegen_async.testing import CodegenServer
 from tests.batch.helpers import SHORT, opened, run_all
 

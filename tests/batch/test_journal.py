@@ -73,7 +73,7 @@ async def test_a_second_sending_keeps_the_floor_of_the_first_and_a_second_attemp
         again = await journal.claim(20)
         assert again is not None
         assert again[0].floor == 10
-        await journal.created(again[0].seq, 11, echoed=True)
+        await journal.created(again[0].seq, 11)
         await journal.retry(again[0].seq, RUN)
         second = await journal.claim(30)
         assert second is not None
@@ -121,7 +121,7 @@ async def test_a_step_that_the_state_does_not_allow_is_an_error_and_changes_noth
     async with journal_at(path) as journal:
         await plan(journal, "a")
         for step in (
-            journal.created(1, 17, echoed=True),
+            journal.created(1, 17),
             journal.ended(1, RUN),
             journal.rejected(1, "no"),
             journal.unknown(1, "?", likely_done=False),
@@ -143,7 +143,7 @@ async def test_an_end_keeps_the_snapshot_and_the_time_it_took(path: Path) -> Non
     async with journal_at(path, lambda: now) as journal:
         await plan(journal, "a")
         seq = await claimed(journal)
-        await journal.created(seq, 17, echoed=True)
+        await journal.created(seq, 17)
         now = 160.5
         await journal.ended(seq, RUN)
         ((_, outcome),) = await journal.to_hand_out()
@@ -161,7 +161,7 @@ async def test_outcomes_are_handed_out_in_the_order_in_which_they_came_and_again
         await plan(journal, "a", "b", "c")
         for seq in (1, 2, 3):
             await claimed(journal)
-            await journal.created(seq, 16 + seq, echoed=True)
+            await journal.created(seq, 16 + seq)
         await journal.ended(3, RUN)
         await journal.ended(1, RUN)
         (place, first), (_, second) = await journal.to_hand_out()
@@ -183,7 +183,7 @@ async def test_an_item_that_was_unknown_is_handed_out_again_when_it_ends(path: P
         assert (outcome.state, outcome.error) == (State.UNKNOWN, "lost")
         await journal.handed_out(place)
         await journal.look_again()
-        await journal.created(seq, 17, echoed=True)
+        await journal.created(seq, 17)
         assert await journal.to_hand_out() == []
         await journal.ended(seq, RUN)
         ((_, outcome),) = await journal.to_hand_out()
@@ -195,25 +195,12 @@ async def test_an_item_that_is_tried_again_is_not_handed_out_before_its_end(path
     async with journal_at(path) as journal:
         await plan(journal, "a")
         seq = await claimed(journal)
-        await journal.created(seq, 17, echoed=True)
+        await journal.created(seq, 17)
         await journal.stuck(seq, RUN, "paused")
         ((_, outcome),) = await journal.to_hand_out()
         assert (outcome.state, outcome.error) == (State.CREATED, "paused")
         await journal.retry(seq, RUN)
         assert await journal.to_hand_out() == []
-
-
-@pytest.mark.asyncio
-async def test_that_the_server_echoes_is_remembered(path: Path) -> None:
-    async with journal_at(path) as journal:
-        await plan(journal, "a", "b", "c")
-        seen = []
-        for echoed in (False, True, False):
-            await journal.created(await claimed(journal), 17, echoed=echoed)
-            seen.append(journal.echoed)
-    assert seen == [False, True, True]
-    async with journal_at(path) as journal:
-        assert journal.echoed
 
 
 @pytest.mark.asyncio
@@ -226,7 +213,7 @@ async def test_items_are_paged_through_while_they_change(path: Path) -> None:
         seen = []
         async for item in journal.items(State.SENDING, State.CREATED):
             seen.append(item.name)
-            await journal.created(item.seq, item.seq, echoed=True)
+            await journal.created(item.seq, item.seq)
     assert seen == names
 
 

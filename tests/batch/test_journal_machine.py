@@ -42,7 +42,6 @@ class Model:
     entries: dict[str, Entry] = field(default_factory=dict)
     finished: int = 0
     handed_out: int = 0
-    echoed: bool = False
 
     def finish(self, entry: Entry) -> None:
         self.finished += 1
@@ -105,15 +104,14 @@ class JournalMachine(RuleBasedStateMachine):
             self.model.entries[name].state = State.SENDING
 
     @precondition(lambda self: self.names(State.SENDING))
-    @rule(data=st.data(), echoed=st.booleans(), crash=st.booleans())
-    def created(self, data: st.DataObject, echoed: bool, crash: bool) -> None:
+    @rule(data=st.data(), crash=st.booleans())
+    def created(self, data: st.DataObject, crash: bool) -> None:
         entry = self._one(data, State.SENDING)
         self._run_ids += 1
         run_id = self._run_ids
-        with self._taking(lambda journal: journal.created(entry.seq, run_id, echoed=echoed), crash=crash):
+        with self._taking(lambda journal: journal.created(entry.seq, run_id), crash=crash):
             entry = self._same(entry)
             entry.state, entry.run_id, entry.finished = State.CREATED, run_id, None
-            self.model.echoed |= echoed
 
     @precondition(lambda self: self.names(State.SENDING))
     @rule(data=st.data(), last=st.booleans(), crash=st.booleans())
@@ -212,7 +210,6 @@ class JournalMachine(RuleBasedStateMachine):
         expected = {name: (entry.state, entry.attempt, entry.run_id) for name, entry in self.model.entries.items()}
         assert facts == expected
         assert [outcome.key for _, outcome in await self._journal.to_hand_out()] == self.model.waiting()[:20]
-        assert self._journal.echoed == self.model.echoed
 
     # -- how
 

@@ -9,7 +9,7 @@ import pytest
 from codegen_async import InvalidArgumentError, Phase
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import Outcome, State
-from codegen_async.codegen.creating import IDEMPOTENCY_KEY
+from codegen_async.codegen.searching import IDEMPOTENCY_KEY
 from codegen_async.errors import BatchPausedError
 from codegen_async.testing import CodegenServer
 from tests.batch.helpers import SHORT, opened, query, run_all

@@ -14,7 +14,7 @@ from codegen_async import ClientClosedError, InvalidArgumentError, Phase, Timeou
 from codegen_async.answers import NoAnswerError, Request, Response
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import Outcome, State
-from codegen_async.codegen.creating import IDEMPOTENCY_KEY
+from codegen_async.codegen.searching import IDEMPOTENCY_KEY
 from codegen_async.errors import BatchPausedError, JournalError
 from codegen_async.limits import Slot
 from codegen_async.testing import CodegenServer, Fault

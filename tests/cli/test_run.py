@@ -18,7 +18,24 @@ def test_create_prints_the_id_on_stdout_and_the_rest_on_stderr(cli: CommandLine,
     result = cli.run("run", "create", "Fix it", "--metadata", '{"a": [1]}', "--repo-id", 5, "--key", "mine")
     (run,) = fake.server.world.runs.values()
     assert result == (0, f"{run.id}\n", f"run {run.id} started: https://codegen.sh/agent/trace/{run.id}\n")
-    assert (run.prompt, run.repo_id, run.metadata) == ("Fix it", 5, {"a": [1], "idempotency_key": "mine"})
+    assert (run.prompt, run.repo_id) == ("Fix it", 5)
+    assert run.metadata is not None
+    assert (run.metadata["a"], run.metadata["idempotency_key"]) == ([1], "mine")
+
+
+def test_the_same_key_again_brings_back_the_first_run(cli: CommandLine, fake: Served) -> None:
+    results = [cli.run("run", "create", "Fix it", "--key", "mine", "--quiet") for _ in range(2)]
+    (run,) = fake.server.world.runs.values()
+    assert [result.out for result in results] == [f"{run.id}\n"] * 2
+    other = cli.run("run", "create", "Fix something else", "--key", "mine")
+    assert other.code == 2
+    assert f"a run of this one exists (run {run.id}), of other content" in other.err
+    assert len(fake.server.world.runs) == 1
+
+
+def test_without_a_key_nothing_is_looked_for(cli: CommandLine, fake: Served) -> None:
+    cli.run("run", "create", "Fix it")
+    assert [request.endpoint for request in fake.server.requests] == ["create"]
 
 
 def test_a_prompt_can_come_from_standard_input(cli: CommandLine, fake: Served) -> None:
