@@ -27,6 +27,8 @@ import pydantic
 
 from codegen_async import AgentRun, AgentRunLogs, AgentRunPage, CodegenClient, Rate
 from codegen_async.codegen.client import RATES
+from codegen_async.limits import Slot
+from codegen_async.polling import ListPoll, Stream
 from codegen_async.testing import World
 
 ORG = 323
@@ -108,10 +110,30 @@ async def ours(url: str, run_id: int) -> AsyncGenerator[dict[str, Call]]:
     rates = {endpoint: Rate(1_000_000, 1.0) for endpoint in RATES}
     async with CodegenClient("benchmark", org_id=ORG, base_url=url, rates=rates) as client:
         yield {
-            "get": lambda: client.get_run(run_id),
+            "get": lambda: client.get_run(run_id, max_age=0),
             "list": client.list_runs_page,
             "logs": lambda: client.run_logs_page(run_id),
         }
+
+
+@asynccontextmanager
+async def our_polls(url: str, run_id: int) -> AsyncGenerator[dict[str, Call]]:
+    rates = {endpoint: Rate(1_000_000, 1.0) for endpoint in RATES}
+    async with CodegenClient("benchmark", org_id=ORG, base_url=url, rates=rates) as client:
+        remote = client._remote(client._linked().transport)
+
+        async def slot_of(stream: Stream) -> Slot:
+            slot = remote.slot(stream)
+            await slot.__aenter__()  # as the driver does
+            return slot
+
+        async def get() -> object:
+            return await remote.get(run_id, await slot_of(Stream.GET))
+
+        async def page() -> object:
+            return await remote.page(ListPoll(0, 100, None), await slot_of(Stream.LIST))
+
+        yield {"get": get, "list": page}
 
 
 def paths(run_id: int) -> dict[str, str]:
@@ -218,6 +240,7 @@ WAYS = {
     "aiohttp, bytes": bare_aiohttp,
     "aiohttp + msgspec": aiohttp_and_msgspec,
     "codegen_async": ours,
+    "codegen_async, polls": our_polls,
     "httpx + pydantic": httpx_and_pydantic,
 }
 CALLS = {"get": 100, "list": 20, "logs": 20}  # of a round
@@ -237,9 +260,9 @@ async def cpu_per_call(call: Call, times: int) -> float:
 
 async def measure(url: str, rounds: int) -> dict[tuple[str, str], float]:
     run_id = msgspec.json.decode(bodies()["get"])["id"]
-    costs: dict[tuple[str, str], list[float]] = {(way, name): [] for way in WAYS for name in CALLS}
     async with contextlib.AsyncExitStack() as stack:
         calls = {way: await stack.enter_async_context(open_way(url, run_id)) for way, open_way in WAYS.items()}
+        costs: dict[tuple[str, str], list[float]] = {(way, name): [] for way in WAYS for name in calls[way]}
         order = list(costs)
         for number in range(rounds + 1):
             random.shuffle(order)
@@ -260,11 +283,20 @@ def main() -> None:
     print(f"CPU per call, microseconds; medians of {rounds} rounds; in brackets: relative to aiohttp with bytes")
     print(f"{'':20}" + "".join(f"{f'{name} ({sizes[name] / 1000:.0f} KB)':>20}" for name in CALLS))
     for way in WAYS:
-        cells = (f"{costs[way, name]:.0f} ({costs[way, name] / costs['aiohttp, bytes', name]:.2f})" for name in CALLS)
+        shown = [name for name in CALLS if (way, name) in costs]
+        cells = (f"{costs[way, name]:.0f} ({costs[way, name] / costs['aiohttp, bytes', name]:.2f})" for name in shown)
         print(f"{way:20}" + "".join(f"{cell:>20}" for cell in cells))
     for name in ("list", "logs"):
         ratio = costs["codegen_async", name] / costs["aiohttp + msgspec", name]
         print(f"{name}: codegen_async / (aiohttp + msgspec) = {ratio:.2f}")
+    check(costs, "list", "aiohttp + msgspec", 1.0)
+    check(costs, "get", "aiohttp, bytes", 1.4)
+
+
+def check(costs: dict[tuple[str, str], float], name: str, beside: str, most: float) -> None:
+    """Print what a poll costs beside another way, and whether that is as promised."""
+    ratio = costs["codegen_async, polls", name] / costs[beside, name]
+    print(f"{name} poll / ({beside}) = {ratio:.2f}, {'at most' if ratio <= most else 'MORE THAN'} {most}")
 
 
 if __name__ == "__main__":

@@ -24,13 +24,13 @@ from codegen_async.client import replaced
 from codegen_async.codegen.account import AccountCalls, only_organization
 from codegen_async.codegen.calls import is_last
 from codegen_async.codegen.creating import Creating, OnUnknown, check_key
-from codegen_async.codegen.decoding import Decoding, is_own
+from codegen_async.codegen.decoding import Decoding, is_own, waiting_page
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.keyed import Doubts, KeyedCreates
 from codegen_async.codegen.logs import LogCalls
 from codegen_async.codegen.models import AgentRun, AgentRunPage
 from codegen_async.codegen.prompts import PromptCalls
-from codegen_async.codegen.remote import CodegenRemote, waiting_page
+from codegen_async.codegen.remote import CodegenRemote
 from codegen_async.codegen.requests import Requests
 from codegen_async.codegen.stopping import StopCalls
 from codegen_async.codegen.webhooks import RunWebhook, check_webhooks

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from codegen_async.codegen.models import AgentRun, AgentRunLog, AgentRunLogs, AgentRunPage
-from codegen_async.reading import Reader
+import msgspec
+
+from codegen_async.codegen.models import AgentRun, AgentRunLog, AgentRunLogs, AgentRunPage, RunRow, RunRows
+from codegen_async.reading import UNREADABLE, Reader
 from codegen_async.transport import ForeignAnswerError
+from codegen_async.waiting import Page
 from codegen_async.wire import PageDecoder, check_about
 
 _run = Reader(AgentRun)
+_rows = msgspec.json.Decoder(RunRows)
 
 _ROUTER = {404: "Not Found", 405: "Method Not Allowed"}
 """What the framework says by itself of paths and methods that nobody serves: not the API's word about a run."""
@@ -55,6 +59,16 @@ class Decoding:
             self._check_own(run)
         return page
 
+    def look(self, body: bytes) -> Page[AgentRun]:
+        """Read as much of a page of runs as waiting needs, and the rest of it only where somebody is to see it."""
+        try:
+            page = _rows.decode(body)
+        except UNREADABLE:
+            return waiting_page(self.page(body))
+        for row in page.items:
+            self._check_own(row)
+        return Page(page.items, page.total, whole=lambda: filter(_shows_all, self.page(body).items))
+
     def logs(self, run_id: int) -> Callable[[bytes], AgentRunLogs]:
         """Return a reader of that run's log pages."""
 
@@ -66,6 +80,17 @@ class Decoding:
 
         return decode
 
-    def _check_own(self, run: AgentRun | AgentRunLogs) -> None:
+    def _check_own(self, run: AgentRun | AgentRunLogs | RunRow) -> None:
         if run.organization_id != self._org_id:
             raise ForeignAnswerError(f"the answer is about organization {run.organization_id}, not {self._org_id}")
+
+
+def waiting_page(page: AgentRunPage) -> Page[AgentRun]:
+    """Return what a page tells about runs; nothing of where they stand, if one of them could not be read."""
+    total = None if page.unreadable else page.total
+    return Page(page.items, total, whole=lambda: filter(_shows_all, page.items))
+
+
+def _shows_all(run: AgentRun) -> bool:
+    """Whether a list shows of a run what a get does. An end without a word about it may be cut short."""
+    return not run.phase.is_terminal or run.result is not None or run.summary is not None or bool(run.odd)

@@ -123,6 +123,34 @@ class AgentRun(_Run, frozen=True, kw_only=True):
         return self
 
 
+class RunRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Hold as much of a run on a page as waiting needs: reading a run whole takes twice as long."""
+
+    id: Id
+    organization_id: Id
+    status: str | None = None
+    created_at: str | None = None
+    web_url: str | None = None
+    source_type: str | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """Where the run stands; see `AgentRun`."""
+        return _PHASES.phase(self.status)
+
+    @property
+    def created_time(self) -> datetime | None:
+        """When the run was created; see `AgentRun`."""
+        return parse_time(self.created_at)
+
+
+class RunRows(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Hold as much of a page of runs as waiting needs."""
+
+    items: tuple[RunRow, ...]
+    total: int = 0
+
+
 class AgentRunPage(Model, frozen=True, kw_only=True):
     """Hold one page of runs, newest first ("List Agent Runs").
 

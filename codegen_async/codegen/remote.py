@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from codegen_async.codegen.decoding import Decoding
-from codegen_async.codegen.models import AgentRun, AgentRunPage
+from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.requests import Requests
 from codegen_async.limits import Priority, Slot
 from codegen_async.models import RunId
@@ -32,9 +32,4 @@ class CodegenRemote:
     async def page(self, poll: ListPoll, slot: Slot) -> Page[AgentRun]:
         """Read one page of the list."""
         request = self._requests.page(poll.skip, poll.limit, source_type=poll.source)
-        return waiting_page(await self._transport.call(request, self._decoding.page, slot=slot))
-
-
-def waiting_page(page: AgentRunPage) -> Page[AgentRun]:
-    """Return what a page tells about where runs stand: nothing, if one of its runs could not be read."""
-    return Page(page.items, None if page.unreadable else page.total)
+        return await self._transport.call(request, self._decoding.look, slot=slot)
