@@ -139,7 +139,8 @@ def read_prompts(path: Path, *, kind: str | None = None) -> Prompts:
     wanted, `key`, `images`, `metadata`, `repo_id`, `model`, `agent_type`. A `.csv` or `.tsv` file has these as columns,
     separated by commas, semicolons, tabs or bars, `metadata` as JSON and `images` as a JSON list or a single path. A
     `.txt` file has a prompt a line. Blank lines, rows and columns of nothing and empty cells are skipped. Paths of
-    images are taken from the folder of the file. What names are understood is told in `batch.columns`.
+    images are taken from the folder of the file; for `/dev/stdin` and its like, which have none, from the working
+    directory. What names are understood is told in `batch.columns`.
 
     Args:
         path: the file, or a pipe.
@@ -157,7 +158,13 @@ def read_prompts(path: Path, *, kind: str | None = None) -> Prompts:
             content = b"".join(iter(lambda: file.read(_PIECE), b""))
     except (OSError, ValueError) as error:
         raise InvalidArgumentError("path", str(path), f"a readable file ({_reason(error)})") from None
-    return parse_prompts(content, path.name, path.parent.absolute(), kind=kind or _SUFFIXES.get(path.suffix.lower()))
+    name, folder = (path.name, path.parent.absolute()) if has_place(path) else ("pipe", Path.cwd())
+    return parse_prompts(content, name, folder, kind=kind or _SUFFIXES.get(path.suffix.lower()))
+
+
+def has_place(path: Path) -> bool:
+    """Whether a file lies among others, and is no pipe that only a process knows by a number."""
+    return path.absolute().parts[1:2] not in (("dev",), ("proc",))
 
 
 def parse_prompts(content: bytes, name: str, folder: Path, *, kind: str | None = None) -> Prompts:

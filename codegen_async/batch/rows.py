@@ -181,7 +181,12 @@ class _Header(NamedTuple):
             if not cell.strip():
                 continue
             if not name:
-                report(line, f"column {column}", cell, f"{count} cells, or a name for this column in the header")
+                report(
+                    line,
+                    f"column {column}",
+                    cell,
+                    "a name for this column in the header, or quotes around the cell before it",
+                )
                 return None
             try:
                 fields[name] = _value(name, cell)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from codegen_async.batch.appending import OutcomeFile
 from codegen_async.batch.batch import Batch
-from codegen_async.batch.inputs import Prompts, parse_prompts, read_prompts
+from codegen_async.batch.inputs import Prompts, has_place, parse_prompts, read_prompts
 from codegen_async.batch.journal import read_sent
 from codegen_async.cli.errors import UsageError, command
 from codegen_async.cli.inputs import STDIN, is_journal, read_bytes
@@ -86,7 +86,7 @@ def _place(file: Path, given: Path | None) -> Path:
     """Return where a batch is remembered: as given, else beside its file."""
     if given is not None:
         return given
-    if str(file) == STDIN or file.absolute().parts[1:2] in (("dev",), ("proc",)):
+    if str(file) == STDIN or not has_place(file):
         raise UsageError("prompts that come through a pipe have no place of their own", "give --journal PATH")
     return Path(f"{file}.db")
 

@@ -1,6 +1,9 @@
 """Files of prompts, as people, editors, spreadsheets and other programs write them."""
 
 import asyncio
+import contextlib
+import csv
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -8,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from codegen_async import InvalidArgumentError
-from codegen_async.batch.inputs import Prompts, parse_prompts, read_prompts
-from codegen_async.batch.items import Task
+from codegen_async.batch.inputs import FORMATS, Prompts, parse_prompts, read_prompts
+from codegen_async.batch.items import Outcome, State, Task
+from codegen_async.batch.results import export
 from codegen_async.testing import CodegenServer
 from tests.batch.helpers import SHORT, opened, run_all
 
@@ -405,3 +411,70 @@ async def test_a_wait_for_a_pipe_can_be_cancelled(codegen_server: CodegenServer,
             await adding
         assert sum((await batch.status()).values()) == 0
     await asyncio.to_thread(pipe.write_text, "")  # lets the thread go
+
+
+# -- whatever is written
+
+KINDS = st.sampled_from([*FORMATS, None])
+PIECES = st.sampled_from(
+    [
+        *("prompt", "key", "a", "null", "1e999", "sep=;\n", "\n", "\r\n", "\r", "\x85", "\u2028", "\ufeff", "\0"),
+        *(",", ";", "\t", '"', "'", "{", "}", "[", "]", ":", "\\", " "),
+    ]
+)
+
+
+@given(st.one_of(st.binary(), st.lists(PIECES).map(lambda pieces: "".join(pieces).encode())), KINDS)
+def test_no_content_is_taken_for_a_defect(content: bytes, kind: str | None) -> None:
+    with contextlib.suppress(InvalidArgumentError):
+        read(content, kind).check()
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1).filter(str.strip)
+# A cell of a number of quotes, separators and line ends in any order.
+CELLS = st.one_of(TEXTS, st.text('ab",;\t|\r\n ', min_size=1).filter(str.strip))
+
+
+@given(
+    st.lists(CELLS, min_size=1),
+    st.sampled_from([",", ";", "\t", "|"]),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    st.integers(0, 2),
+)
+def test_what_is_written_as_a_table_is_read_again(
+    prompts: list[str], delimiter: str, line_end: str, quoting: Any, empty: int
+) -> None:
+    # This writer leaves a lone carriage return without quotes.
+    assume(quoting == csv.QUOTE_ALL or "\r" not in "".join(prompts))
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=line_end, quoting=quoting)
+    writer.writerow(["Prompt", "No", *[""] * empty])
+    for number, prompt in enumerate(prompts):
+        writer.writerow([prompt, number, *[""] * empty])
+        writer.writerow(["", "", *[""] * empty])
+    read_again = read(text.getvalue(), "csv")
+    read_again.check()
+    assert [line.task.prompt for line in read_again.lines] == prompts
+
+
+@given(st.lists(TEXTS), st.sampled_from([None, 2]), st.sampled_from(["\n", "\r\n", "\n\n"]), st.booleans())
+def test_what_is_written_as_json_is_read_again(
+    prompts: list[str], indent: int | None, line_end: str, listed: bool
+) -> None:
+    rows = [{"prompt": prompt} for prompt in prompts]
+    text = json.dumps(rows, indent=indent) if listed else line_end.join(json.dumps(row, indent=indent) for row in rows)
+    read_again = read(text, "jsonl")
+    read_again.check()
+    assert [line.task.prompt for line in read_again.lines] == prompts
+
+
+def test_an_export_can_be_read_as_prompts(tmp_path: Path) -> None:
+    done = Outcome(key="k", index=0, state=State.REJECTED, prompt="a", metadata={"x": 1}, extra={"state": "NY"})
+    for kind in ("csv", "jsonl", "json", "tsv"):
+        path = tmp_path / f"out.{kind}"
+        export([done], path)
+        prompts = read_prompts(path)
+        prompts.check()
+        [line] = prompts.lines
+        assert (line.key, line.task.prompt, line.task.metadata) == ("k", "a", {"x": 1})

@@ -60,6 +60,17 @@ def test_prompts_come_from_the_standard_input(cli: CommandLine, fake: Served) ->
     )
 
 
+def test_a_pipe_without_a_name_is_read_from_the_working_directory(cli: CommandLine, fake: Served) -> None:
+    fake.script("COMPLETE")
+    (cli.home / "a.png").write_bytes(PNG)
+    content = '{"prompt": "a", "key": "k", "images": ["a.png"]}\n'
+    no_place = cli.run("batch", "run", "/dev/stdin", stdin=content)
+    assert (no_place.code, no_place.err.splitlines()[1]) == (2, "hint: give --journal PATH")
+    assert cli.run("batch", "run", "/dev/stdin", "--journal", "j.db", stdin=content).code == 0
+    wrong = cli.run("batch", "run", "/dev/stdin", "--journal", "j.db", stdin="{}")
+    assert wrong.err.startswith("error: pipe, line 1, prompt: ")
+
+
 def test_what_came_through_a_pipe_goes_on_by_its_journal(cli: CommandLine, fake: Served, prompts: Path) -> None:
     fake.script("ACTIVE")
     pipe = cli.home / "pipe.jsonl"
