@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import AsyncGenerator, Sequence
 
 from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_int
 from codegen_async.codegen import requests
 from codegen_async.codegen.account_models import ModelCatalog, Organization, OrganizationPage, Repo, RepoPage, User
-from codegen_async.codegen.calls import CodegenCalls, is_last
+from codegen_async.codegen.calls import CodegenCalls
+from codegen_async.codegen.paging import walk
 from codegen_async.errors import ConfigurationError, clean
 from codegen_async.reading import Reader
 from codegen_async.transport import Transport
 from codegen_async.wire import PageDecoder
 
 _MOST_NAMED = 10
-
-
-class _Numbered(Protocol):
-    @property
-    def id(self) -> int: ...
-
-
-T = TypeVar("T", bound=_Numbered)
-T_co = TypeVar("T_co", bound=_Numbered, covariant=True)
-
-
-class _Page(Protocol[T_co]):
-    @property
-    def items(self) -> Sequence[T_co]: ...
-    @property
-    def total(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def unreadable(self) -> int: ...
-
 
 _organizations = PageDecoder("codegen", OrganizationPage, "items", Organization)
 _repos = PageDecoder("codegen", RepoPage, "items", Repo)
@@ -56,7 +35,7 @@ class AccountCalls(CodegenCalls):
             InvalidArgumentError: the page size cannot be right.
             APIError: a page could not be had.
         """
-        return _all(self.list_organizations_page, page_size)
+        return walk(self.list_organizations_page, page_size)
 
     async def list_organizations_page(self, *, skip: int = 0, limit: int = LARGEST_PAGE) -> OrganizationPage:
         """Return one page of the organizations that the token has access to (60 per 30 s).
@@ -90,7 +69,7 @@ class AccountCalls(CodegenCalls):
             InvalidArgumentError: the page size cannot be right.
             APIError: a page could not be had.
         """
-        return _all(self.list_repos_page, page_size)
+        return walk(self.list_repos_page, page_size)
 
     async def list_repos_page(self, *, skip: int = 0, limit: int = LARGEST_PAGE) -> RepoPage:
         """Return one page of the organization's repositories (60 per 30 s).
@@ -141,24 +120,3 @@ def named(organizations: Sequence[Organization], count: int) -> str:
 
 def _check_place(skip: object, limit: object) -> tuple[int, int]:
     return check_int("skip", skip, 0, LARGEST_ID), check_int("limit", limit, 1, LARGEST_PAGE)
-
-
-class _Pager(Protocol[T_co]):
-    def __call__(self, *, skip: int, limit: int) -> Awaitable[_Page[T_co]]: ...
-
-
-async def _all(page_at: _Pager[T], page_size: int) -> AsyncGenerator[T]:
-    """Yield what is on all pages, each item once; a page without news is the last, whatever it says."""
-    check_int("page_size", page_size, 1, LARGEST_PAGE)
-    seen: set[int] = set()
-    skip = 0
-    while True:
-        page = await page_at(skip=skip, limit=page_size)
-        news = [item for item in page.items if item.id not in seen]
-        seen.update(item.id for item in news)
-        for item in news:
-            yield item
-        length = len(page.items) + page.unreadable
-        skip += length
-        if not (news or page.unreadable) or is_last(length, page_size, page.size, page.total - skip):
-            return

@@ -13,8 +13,3 @@ class CodegenCalls(RunClient[AgentRun, int]):
 
     _requests: Requests
     _decoding: Decoding
-
-
-def is_last(length: int, asked: int, size: int | None, left: int) -> bool:
-    """Whether no page follows: this one is short, by the size asked for or a smaller one, and the total leaves none."""
-    return not length or (left <= 0 and length < (min(asked, size) if size and size > 0 else asked))

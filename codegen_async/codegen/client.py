@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import re
 import uuid
@@ -22,13 +23,13 @@ from codegen_async.arguments import (
 )
 from codegen_async.client import replaced
 from codegen_async.codegen.account import AccountCalls, only_organization
-from codegen_async.codegen.calls import is_last
 from codegen_async.codegen.creating import Creating, OnUnknown, check_key
 from codegen_async.codegen.decoding import Decoding, is_own, waiting_page
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.keyed import Doubts, KeyedCreates
 from codegen_async.codegen.logs import LogCalls
 from codegen_async.codegen.models import AgentRun, AgentRunPage
+from codegen_async.codegen.paging import walk
 from codegen_async.codegen.prompts import PromptCalls
 from codegen_async.codegen.remote import CodegenRemote
 from codegen_async.codegen.requests import Requests
@@ -308,12 +309,14 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
 
     # -- many runs
 
-    async def list_runs(
+    def list_runs(
         self, *, user_id: int | None = None, source_type: str | None = None, page_size: int = LARGEST_PAGE
     ) -> AsyncGenerator[AgentRun]:
         """Yield the organization's runs, newest first, page after page ("List Agent Runs"; 60 pages per 30 s).
 
-        Each run is yielded once, also when new ones push others onto the next page meanwhile.
+        Each run is yielded once, also when new ones push others onto the next page meanwhile, and none that is there
+        all the time is left out, also when others are deleted meanwhile. A server that shows the same page again and
+        again is left, and the log says so.
 
         Args:
             user_id: only runs started by this user.
@@ -324,19 +327,8 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             InvalidArgumentError: an argument cannot be right.
             APIError: a page could not be had.
         """
-        check_int("page_size", page_size, 1, LARGEST_PAGE)
-        seen: set[int] = set()
-        skip = 0
-        while True:
-            page = await self.list_runs_page(user_id=user_id, source_type=source_type, skip=skip, limit=page_size)
-            for run in page.items:
-                if run.id not in seen:
-                    seen.add(run.id)
-                    yield run
-            length = len(page.items) + page.unreadable
-            skip += length
-            if is_last(length, page_size, page.size, page.total - skip):
-                return
+        page_at = functools.partial(self.list_runs_page, user_id=user_id, source_type=source_type)
+        return walk(page_at, page_size)
 
     async def list_runs_page(
         self, *, user_id: int | None = None, source_type: str | None = None, skip: int = 0, limit: int = LARGEST_PAGE

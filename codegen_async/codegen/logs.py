@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_id, check_int, check_seconds_given
-from codegen_async.codegen.calls import CodegenCalls, is_last
+from codegen_async.codegen.calls import CodegenCalls
 from codegen_async.codegen.models import AgentRunLog, AgentRunLogs
+from codegen_async.codegen.paging import is_last, new_rows, tell_of_repetition
 from codegen_async.errors import PASSING
 from codegen_async.limits import Priority
 
@@ -31,19 +32,24 @@ class LogCalls(CodegenCalls):
             APIError: a page could not be had.
         """
         check_int("page_size", page_size, 1, LARGEST_PAGE)
-        skip = 0
-        total: int | None = None
+        skip = shown = 0
+        before: AgentRunLogs | None = None
         while True:
             page = await self.run_logs_page(run_id, skip=skip, limit=page_size, reverse=reverse)
             # In reverse, rows written meanwhile push some that were yielded already onto this page.
-            repeated = _growth(total, page.total_logs) if reverse else 0
-            total = page.total_logs
-            for row in page.logs[repeated:]:
+            repeated = _growth(before.total_logs, page.total_logs) if reverse and before else 0
+            rows = new_rows(page, before, skip)[repeated:]
+            for row in rows:
                 yield row
+            shown += len(rows) + page.unreadable
             length = len(page.logs) + page.unreadable
             skip += length
-            if is_last(length, page_size, page.size, (total or 0) - skip):
+            if is_last(length, page_size, page.size, (page.total_logs or 0) - skip):
                 return
+            if not rows and not repeated and not page.unreadable:
+                tell_of_repetition(shown, page.total_logs)
+                return
+            before = page
 
     async def run_logs_page(
         self, run_id: int, *, skip: int = 0, limit: int = LARGEST_PAGE, reverse: bool = False
@@ -80,17 +86,22 @@ class LogCalls(CodegenCalls):
         """
         pause = self._latency if latency is None else check_seconds_given("latency", latency)
         skip = 0
+        before: AgentRunLogs | None = None
         while True:
             try:
                 page = await self._logs_page(run_id, skip, LARGEST_PAGE, reverse=False, priority=Priority.BACKGROUND)
             except PASSING:
                 await asyncio.sleep(pause)
                 continue
-            for row in page.logs:
+            rows = new_rows(page, before, skip)
+            for row in rows:
                 yield row
             length = len(page.logs) + page.unreadable
-            skip += length
-            if not is_last(length, LARGEST_PAGE, page.size, (page.total_logs or 0) - skip):
+            leads_on = bool(rows or page.unreadable)
+            if leads_on:
+                before = page
+                skip += length
+            if leads_on and not is_last(length, LARGEST_PAGE, page.size, (page.total_logs or 0) - skip):
                 continue
             if page.phase.is_terminal and not self._linked().waiting.was_reopened(run_id):
                 return

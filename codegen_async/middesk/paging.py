@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Protocol, TypeVar
 
 from codegen_async.arguments import LARGEST_ID, check_int
 
 _PAGES_WITHOUT_NEWS = 2
+
+_log = logging.getLogger("codegen_async")
 
 
 class _Named(Protocol):
@@ -25,6 +28,8 @@ class _Page(Protocol[T_co]):
     @property
     def has_more(self) -> bool: ...
     @property
+    def total_count(self) -> int | None: ...
+    @property
     def unreadable(self) -> int: ...
 
 
@@ -33,24 +38,31 @@ class _Pages(Protocol[T_co]):
 
 
 async def walk(pages: _Pages[T], page_size: int | None) -> AsyncGenerator[T]:
-    """Yield what is on all pages, each item once.
+    """Yield what is on all pages, each item once, and leave out none that is there all the time.
 
-    The first request names no number, and the next asks for page 1, which may show the same again.
+    The first request names no number, and the next asks for page 1, which may show the same again. Where the total has
+    shrunk, what was deleted from pages seen before has moved others onto these: as many pages are read once more.
     """
     per_page = None if page_size is None else check_int("page_size", page_size, 1, LARGEST_ID)
     seen: set[str] = set()
     number: int | None = None
-    without_news = 0
+    total = without_news = 0
     while without_news <= _PAGES_WITHOUT_NEWS:
         page = await pages(page=number, per_page=per_page)
         news = [item for item in page.data if item.id not in seen]
         seen.update(item.id for item in news)
         for item in news:
             yield item
+        deleted, total = max(0, total - (page.total_count or 0)) if number else 0, page.total_count or 0
+        if deleted and total:
+            number = max(0, (number or 0) - -(-deleted // max(1, len(page.data) + page.unreadable)))
+            without_news = 0
+            continue
         if not page.has_more or not (page.data or page.unreadable):
             return
         without_news = 0 if news else without_news + 1
         number = (number or 0) + 1
+    _log.warning("middesk: a list shows the same again and again, and is left; it says that there is more")
 
 
 def check_place(page: object, per_page: object) -> tuple[int | None, int | None]:
