@@ -33,6 +33,7 @@ _GROUPS = {
     "watch": ("watch:app", "Watch runs as they change."),
     "middesk": ("middesk:app", "Look at and resume agent runs of Middesk."),
     "fake": ("fake:app", "Serve simulated APIs, for trying and testing."),
+    "auth": ("auth:app", "Keep a token where only its owner can read it."),
     "doctor": ("doctor:app", "Check what the client needs: token, network, clock, files."),
     "config": ("config_view:app", "Show the settings and where each comes from."),
     "completion": ("completion:app", "Print the completion script of a shell."),

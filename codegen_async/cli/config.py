@@ -6,10 +6,12 @@ code, so it may say neither a token nor to which server one is sent.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
 import sys
+import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -199,6 +201,46 @@ def _user() -> Mapping[str, Any]:
     if any(key.secret and key.name in values for key in KEYS) and exposed(path):
         raise CommandError(f"{path} holds a token and others can read it", f"chmod 600 {path}", Exit.AUTH)
     return values
+
+
+def variable_of(name: str) -> str | None:
+    """Return the environment variable that gives a setting; None if none does."""
+    key = next(key for key in KEYS if key.name == name)
+    return key.source if os.environ.get(key.source) else None
+
+
+def save(path: Path, values: Mapping[str, str | int]) -> None:
+    """Write settings to the user's file, whose other lines stay as they are; it is whole at every moment.
+
+    Raises:
+        UsageError: the file that is there is not valid, or cannot be written.
+    """
+    kept = _read(path)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        place = path.resolve()  # a link stays one: people keep such files elsewhere
+        lines = place.read_text("utf-8").splitlines() if place.exists() else []
+        assigned = re.compile(rf"\s*(?:{'|'.join(values)})\s*=")
+        written = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+        text = "\n".join([*written, *(line for line in lines if not assigned.match(line)), ""])
+        if tomllib.loads(text) != {**kept, **values}:  # a value over several lines, say
+            raise UsageError(f"{path} cannot be changed by a program", f"write {', '.join(values)} into it yourself")
+        _replace(place, text)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _replace(path: Path, text: str) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent)  # for its owner only
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink()
+        raise
 
 
 def exposed(path: Path) -> bool:

@@ -18,6 +18,7 @@ from codegen_async.events import Observer
 
 if TYPE_CHECKING:
     from codegen_async.middesk.client import MiddeskClient
+    from codegen_async.secret import Secret
 
 C = TypeVar("C")
 
@@ -51,7 +52,12 @@ class Real(Generic[C]):
 
 
 def execute_on(
-    connection: Server, display: Display, work: Work[CodegenClient], *, any_organization: bool = False
+    connection: Server,
+    display: Display,
+    work: Work[CodegenClient],
+    *,
+    any_organization: bool = False,
+    token: Secret | None = None,
 ) -> Exit:
     """Run a command on the Codegen server that its options ask for.
 
@@ -60,12 +66,13 @@ def execute_on(
         display: how results are shown.
         work: the command.
         any_organization: whether it asks only what no organization has to be known for.
+        token: instead of the one that the settings give.
 
     Raises:
         CommandError: a setting is missing or wrong, the command was interrupted, or a person has to do something.
         CodegenAsyncError: as the client raises it.
     """
-    return _execute(work, _codegen(connection, any_organization=any_organization), display, connection)
+    return _execute(work, _codegen(connection, any_organization=any_organization, token=token), display, connection)
 
 
 def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Work[MiddeskClient]) -> Exit:
@@ -92,7 +99,7 @@ def _execute(work: Work[C], target: Target[C], display: Display, options: Option
         raise explain(error, options.words()) from error
 
 
-def _codegen(connection: Server, *, any_organization: bool) -> Target[CodegenClient]:
+def _codegen(connection: Server, *, any_organization: bool, token: Secret | None) -> Target[CodegenClient]:
     if isinstance(connection, Connection) and connection.simulate:
         from codegen_async.cli.simulation import Simulated
 
@@ -101,7 +108,7 @@ def _codegen(connection: Server, *, any_organization: bool) -> Target[CodegenCli
     observers: list[Observer] = []
     org_id = settings["org_id"].value or (_ANY_ORGANIZATION if any_organization else None)
     client = CodegenClient(
-        config.required(settings, "token").reveal(),
+        (token or config.required(settings, "token")).reveal(),
         org_id=org_id if isinstance(org_id, int) else None,
         base_url=config.required(settings, "base_url"),
         observe=telling(observers),

@@ -27,6 +27,8 @@ S = TypeVar("S", bound=SimulatedServer)
 PATIENCE = 60.0  # seconds until a process that hangs is killed; none should take two
 
 _CLI = (sys.executable, "-m", "codegen_async.cli")
+# The passwd file has no entry for the user.
+_NO_USER = "import pwd\n\ndef nobody(uid):\n    raise KeyError(uid)\n\npwd.getpwuid = nobody\n"
 _ROOT = Path(__file__).parents[2]
 
 
@@ -198,6 +200,13 @@ class CommandLine:
             watchdog.cancel()
             os.close(ours)
 
+    def without_a_home(self) -> None:
+        """Let processes find no home for their user, as in a container that runs as a number."""
+        (self.home / "no_user").mkdir()
+        (self.home / "no_user" / "sitecustomize.py").write_text(_NO_USER)
+        self.env["PYTHONPATH"] = f"{self.home / 'no_user'}:{self.env['PYTHONPATH']}"
+        del self.env["XDG_CONFIG_HOME"], self.env["HOME"]
+
     def words(self, *words: object) -> list[str]:
         """Return what has to be executed for a command."""
         return [*_CLI, *map(str, words)]
@@ -246,6 +255,9 @@ class Terminal:
 
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
+
+    def type(self, text: str) -> None:
+        os.write(self._terminal, text.encode())
 
     def is_stopped(self) -> bool:
         """Wait until the command has stopped or ended; return which."""

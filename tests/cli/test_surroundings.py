@@ -9,7 +9,7 @@ from tests.cli.harness import CommandLine, Served
 
 # What the shell does before the command; {home} is a directory of the test's own.
 SURROUNDINGS = {
-    "no home": "unset HOME XDG_CONFIG_HOME; export PYTHONPATH={home}/no_user:$PYTHONPATH",
+    "no home": ":",
     "a home that is no directory": "unset XDG_CONFIG_HOME; export HOME=/dev/null",
     "a home that is not there": "unset XDG_CONFIG_HOME; export HOME=/not/there",
     "a home without an end": "unset XDG_CONFIG_HOME; ln -s loop {home}/loop; export HOME={home}/loop",
@@ -24,17 +24,14 @@ SURROUNDINGS = {
     "no input": "exec <&-",
     "no errors": "exec 2>&-",
 }
-# The passwd file has no entry for the user, as in a container that runs as a number.
-_NO_USER = "import pwd\n\ndef nobody(uid):\n    raise KeyError(uid)\n\npwd.getpwuid = nobody\n"
-
 COMMANDS = ("run create x", "config view", "doctor")
 
 
 @pytest.mark.parametrize("name", SURROUNDINGS)
 def test_nothing_optional_stops_a_command(cli: CommandLine, fake: Served, name: str) -> None:
     fake.script("COMPLETE")
-    (cli.home / "no_user").mkdir()
-    (cli.home / "no_user" / "sitecustomize.py").write_text(_NO_USER)
+    if name == "no home":
+        cli.without_a_home()
     for words in COMMANDS:
         line = shlex.join(cli.words(*words.split()))
         done = cli.spawn(["sh", "-c", f"{SURROUNDINGS[name].format(home=cli.home)} 2>/dev/null; exec {line}"])
@@ -48,9 +45,7 @@ def test_input_that_is_closed_is_told(cli: CommandLine, words: str) -> None:
 
 
 def test_a_user_without_a_home_is_told_what_can_be_done_without_one(bare: CommandLine) -> None:
-    (bare.home / "sitecustomize.py").write_text(_NO_USER)
-    bare.env["PYTHONPATH"] = f"{bare.home}:{bare.env['PYTHONPATH']}"
-    del bare.env["XDG_CONFIG_HOME"], bare.env["HOME"]
+    bare.without_a_home()
     done = bare.run("run", "list", "--org-id", 5)
     assert (done.code, done.err) == (4, "error: token is not set\nhint: set CODEGEN_API_TOKEN\n")
 
