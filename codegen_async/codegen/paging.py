@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 from codegen_async.arguments import LARGEST_PAGE, check_int
 from codegen_async.codegen.models import AgentRunLog, AgentRunLogs
 
-_PAGES_WITHOUT_NEWS = 2
+_PAGES_WITHOUT_NEWS = 5  # that many can come of new items, which push others back
 
 _log = logging.getLogger("codegen_async")
 
@@ -75,7 +75,7 @@ async def walk(page_at: _Pager[T], page_size: int) -> AsyncGenerator[T]:
         if is_last(length, page_size, page.size, total - skip - length):
             return
         without_news = 0 if news or page.unreadable or back or grown > 0 else without_news + 1
-        if without_news > _PAGES_WITHOUT_NEWS:
+        if without_news > _PAGES_WITHOUT_NEWS or (without_news and skip + length >= total):
             tell_of_repetition(len(seen), total)
             return
         skip += length
