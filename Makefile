@@ -4,7 +4,7 @@ BIN := .venv/bin
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint type bench docs format clean
+.PHONY: help demo test test-all test-uvloop test-lowest lint type bench docs format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -20,6 +20,15 @@ help:  ## list the targets
 build/typed/made: .venv/made
 	test -x build/typed/bin/python || $(PYTHON) -m venv build/typed
 	build/typed/bin/python -m pip install --quiet --disable-pip-version-check '.[cli,otel,pytest]'
+	touch $@
+
+# Everything of which pyproject.toml names a lowest version, at that version.
+build/lowest/made: pyproject.toml tests/lowest.py
+	test -x build/lowest/bin/python || $(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	build/lowest/bin/python tests/lowest.py > build/lowest/constraints.txt
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+		--constraint build/lowest/constraints.txt --editable '.[cli,otel,pytest]' --group test
 	touch $@
 
 .venv/made-bench: .venv/made
@@ -38,6 +47,12 @@ test: .venv/made  ## the tests, under 8 minutes
 
 test-all: test  ## the slow proofs as well: kill loops, 10,000 prompts, 100,000 requests and waits; 9 minutes in all
 	$(BIN)/python -m pytest -n $(JOBS) -m slow -rP
+
+test-uvloop: .venv/made  ## the tests that need no virtual clock, on uvloop; a minute or two
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" --uvloop
+
+test-lowest: build/lowest/made  ## the tests on the lowest versions of everything that are allowed; as long as `test`
+	build/lowest/bin/python -m pytest -n $(JOBS) -m "not slow"
 
 lint: .venv/made  ## style, import contracts
 	$(BIN)/ruff format --check .

@@ -1,6 +1,7 @@
-"""What holds for every test: no blocking call on a loop, and the token shows in no log."""
+"""What holds for every test: no blocking call on a loop, and the token shows in no log. And on which loop it runs."""
 
-from collections.abc import AsyncGenerator, Generator
+from asyncio import AbstractEventLoop
+from collections.abc import AsyncGenerator, Callable, Generator
 
 import pytest
 import pytest_asyncio
@@ -8,6 +9,36 @@ from blockbuster import blockbuster_ctx
 
 from codegen_async.testing import CodegenServer
 from tests.support.canary import CANARY, watched_logs
+
+
+class _OnUvloop:
+    """Run the tests that name no loop on uvloop, and no others: these would run as they always do."""
+
+    @pytest.hookimpl
+    def pytest_asyncio_loop_factories(self) -> dict[str, Callable[[], AbstractEventLoop]]:
+        import uvloop  # noqa: PLC0415 - there is none on Windows
+
+        return {"uvloop": uvloop.new_event_loop}
+
+    @pytest.hookimpl
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        others = [item for item in items if not _names_no_loop(item)]
+        config.hook.pytest_deselected(items=others)
+        items[:] = filter(_names_no_loop, items)
+
+
+def _names_no_loop(item: pytest.Item) -> bool:
+    marker = item.get_closest_marker("asyncio")
+    return marker is not None and "loop_factories" not in marker.kwargs
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--uvloop", action="store_true", help="run what names no loop on uvloop, and nothing else")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("uvloop"):
+        config.pluginmanager.register(_OnUvloop())
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,7 +18,7 @@ from codegen_async.codegen.images import read_images
 from codegen_async.testing import CodegenServer
 from tests.support.canary import CANARY
 
-pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
+pytestmark = pytest.mark.asyncio
 
 PNG = b"\x89PNG\r\n\x1a\nrest"
 PNG_URI = "data:image/png;base64," + base64.b64encode(PNG).decode()

@@ -7,7 +7,7 @@ import pytest
 from codegen_async.testing import CodegenServer, Life
 from tests.testing.test_codegen_server import NO_ACCESS, NO_RUN, call, invalid
 
-pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
+pytestmark = pytest.mark.asyncio
 
 HOME = "/v1/organizations/323"
 STOPS = ["ban", "remove-from-pr"]

@@ -13,7 +13,7 @@ import pytest_asyncio
 from codegen_async.testing import CodegenServer, MiddeskServer
 from codegen_async.testing.server import SimulatedServer
 
-pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
+pytestmark = pytest.mark.asyncio
 
 CODEGEN = "/v1/organizations/323/agent"
 RUN_ID = "5f0d2a52-6b4c-4f8e-9a43-52a7e43a1f0c"

@@ -52,8 +52,8 @@ async def test_two_thousand_mixed_requests_are_all_within_the_limits() -> None:
         assert len(server.requests) == len(calls) == 2080
         assert server.violations == 0
         assert Counter(request.status for request in server.requests) == {200: 2080}
-        for endpoint, rate in RATES.items():  # within the limits, and up to them
-            assert server.worst(endpoint) == (rate.limit, rate.limit)
+        for endpoint in ("create", "get", "list", "logs", "resume"):  # within the limits, and up to them
+            assert server.worst(endpoint) == (RATES[endpoint].limit, RATES[endpoint].limit)
 
 
 @pytest.mark.slow
