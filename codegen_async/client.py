@@ -34,6 +34,9 @@ R = TypeVar("R", bound=RunLike)
 Id = TypeVar("Id", bound=RunId)
 
 
+_TO_SEND = 5.0  # seconds between a slot and the first byte, beyond what it may take to connect
+
+
 class RunClient(ABC, Generic[R, Id]):
     """Be the client of one dialect. Arguments are described where users see them, in the dialects' clients."""
 
@@ -66,6 +69,7 @@ class RunClient(ABC, Generic[R, Id]):
             raise ConfigurationError(f"timeouts: expected Timeouts, got {shown(timeouts)}")
         self._token = token
         self._limits = limits
+        limits.send_by((timeouts or Timeouts()).connect + _TO_SEND)
         if not isinstance(memory, str | os.PathLike | None):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
             raise ConfigurationError(f"memory: expected the path of a file, got {shown(memory)}")
         self._memory = None if memory is None else Path(memory)

@@ -17,20 +17,25 @@ class Limits:
     Args:
         rates: the limit of each endpoint.
         ceiling: a limit over all endpoints together, for a server whose limits are shared. Default: none.
-        send_by: seconds after which a slot is too old to be used; see `WindowLimiter`.
     """
 
-    def __init__(self, rates: Mapping[str, Rate], *, ceiling: Rate | None = None, send_by: float = 15.0) -> None:
-        limiters = {endpoint: WindowLimiter(rate, send_by=send_by) for endpoint, rate in rates.items()}
+    def __init__(self, rates: Mapping[str, Rate], *, ceiling: Rate | None = None) -> None:
+        limiters = {endpoint: WindowLimiter(rate) for endpoint, rate in rates.items()}
         self._limiters: dict[str, WindowLimiter] = {name: _announced(name, each) for name, each in limiters.items()}
         self._ceiling: WindowLimiter | None = None
         if ceiling is not None:
-            self._ceiling = _announced("ceiling", WindowLimiter(ceiling, send_by=send_by))
+            self._ceiling = _announced("ceiling", WindowLimiter(ceiling))
 
     @property
     def endpoints(self) -> tuple[str, ...]:
         """Whatever has a limiter, the ceiling aside."""
         return tuple(self._limiters)
+
+    def send_by(self, seconds: float) -> None:
+        """Let every slot be used for so long after it was taken; see `WindowLimiter`."""
+        for limiter in (*self._limiters.values(), self._ceiling):
+            if limiter is not None:
+                limiter.send_by = seconds
 
     def follow(self) -> None:
         """Go on with the loop that runs now, where the one before is over; what still cools goes along."""
