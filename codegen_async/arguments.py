@@ -37,6 +37,11 @@ def check_wait(*, timeout: object, latency: object) -> Wait:
     }
 
 
+def check_patience(patience: object) -> float | None:
+    """Return how long a call may wait for its slot, if that can be right."""
+    return None if patience is None else check_seconds_given("patience", patience)
+
+
 def check_int(field: str, value: object, low: int, high: int) -> int:
     """Return the value if it is an integer in low..high.
 

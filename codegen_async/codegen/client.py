@@ -17,6 +17,7 @@ from codegen_async.arguments import (
     LARGEST_PAGE,
     check_id,
     check_int,
+    check_patience,
     check_seconds_given,
     check_text,
     check_wait,
@@ -167,6 +168,7 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
         webhooks: Iterable[RunWebhook] = (),
         idempotency_key: str | None = None,
         on_unknown: OnUnknown = "raise",
+        patience: float | None = None,
     ) -> AgentRun:
         """Start a run, once, and return its first snapshot ("Create Agent Run"; 10 per 60 s).
 
@@ -188,15 +190,19 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
                 Default: a new random key, and no look.
             on_unknown: `raise` (default) or `retry`: whether to send the same key again where no run was found. Even
                 then it is not sent again if the server reported success, or does not give back metadata.
+            patience: seconds that the create may wait for its slot; to look for a run has its own time. Default: as
+                long as it takes.
 
         Raises:
             InvalidArgumentError: an argument cannot be right, or a run of this key has other content; nothing was sent.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
             QuotaExceededError: the plan's runs are used up.
             NotFoundError: the organization has no repository.
             CreateOutcomeUnknownError: it was sent, now or before, and nobody knows whether there is a run; has the key.
             APIError: any other failure; there is no run.
         """
         key = None if idempotency_key is None else check_key(idempotency_key)
+        seconds = check_patience(patience)
         if on_unknown not in ("raise", "retry"):
             raise InvalidArgumentError("on_unknown", on_unknown, "'raise' or 'retry'")
         creating = self.creating
@@ -210,9 +216,9 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             webhooks=webhooks,
         )
         if key is None:
-            run = await creating.create(fields, uuid.uuid4().hex, on_unknown=on_unknown)
+            run = await creating.create(fields, uuid.uuid4().hex, on_unknown=on_unknown, patience=seconds)
         else:
-            run = await self.keyed.create(fields, key, on_unknown=on_unknown)
+            run = await self.keyed.create(fields, key, on_unknown=on_unknown, patience=seconds)
         self.reporter.tell(PhaseChanged(run, None))
         self._linked().waiting.seen(run)
         return run
@@ -251,6 +257,7 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
         images: Iterable[str | os.PathLike[str]] = (),
         model: str | None = None,
         webhooks: Iterable[RunWebhook] = (),
+        patience: float | None = None,
     ) -> AgentRun:
         """Take up a paused or ended run with a new prompt, and return its snapshot.
 
@@ -263,9 +270,11 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             images: as in `create_run`.
             model: the model to go on with. Default: as the server chooses.
             webhooks: as in `create_run`.
+            patience: seconds that it may wait for a slot. Default: as long as it takes.
 
         Raises:
             InvalidArgumentError: an argument cannot be right; nothing was sent.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
             NotFoundError: there is no such run.
             OutcomeUnknownError: it was sent, and whether the run goes on is unknown.
             APIError: any other failure; the run is as it was.
@@ -277,9 +286,10 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             "webhooks": check_webhooks(webhooks) or None,
             "images": await read_images(images) or None,
         }
+        seconds = check_patience(patience)
         link = self._linked()
         try:
-            run = await link.transport.call(self._requests.resume(fields), self._decoding.run(run_id))
+            run = await link.transport.call(self._requests.resume(fields), self._decoding.run(run_id), patience=seconds)
         except (OutcomeUnknownError, asyncio.CancelledError):
             link.waiting.reopened(run_id)  # perhaps
             raise
@@ -287,7 +297,7 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
         link.waiting.seen(run)
         return run
 
-    async def get_run(self, run_id: int, *, max_age: float | None = None) -> AgentRun:
+    async def get_run(self, run_id: int, *, max_age: float | None = None, patience: float | None = None) -> AgentRun:
         """Return a run as it is now ("Get Agent Run"; 60 per 30 s).
 
         Args:
@@ -295,22 +305,32 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             max_age: seconds that the answer may be old. If it is given, calls for one run that come together share one
                 request. 0 asks the server in any case. Default: an end that was seen within the last five minutes is
                 not asked for again (`resume_run` and `notify` forget it); all else is.
+            patience: seconds that it may wait for a slot. Default: as long as it takes.
 
         Raises:
             InvalidArgumentError: an argument cannot be right.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
             NotFoundError: there is no such run in the organization.
             APIError: any other failure.
         """
         request = self._requests.get(check_id("run_id", run_id))
         age = None if max_age is None else check_seconds_given("max_age", max_age)
+        seconds = check_patience(patience)
         link = self._linked()
         read = self._decoding.run(run_id)
-        return await link.waiting.look(run_id, lambda: link.transport.call(request, read), max_age=age)
+        return await link.waiting.look(
+            run_id, lambda: link.transport.call(request, read, patience=seconds), max_age=age, patience=seconds
+        )
 
     # -- many runs
 
     def list_runs(
-        self, *, user_id: int | None = None, source_type: str | None = None, page_size: int = LARGEST_PAGE
+        self,
+        *,
+        user_id: int | None = None,
+        source_type: str | None = None,
+        page_size: int = LARGEST_PAGE,
+        patience: float | None = None,
     ) -> AsyncGenerator[AgentRun]:
         """Yield the organization's runs, newest first, page after page ("List Agent Runs"; 60 pages per 30 s).
 
@@ -322,16 +342,24 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             user_id: only runs started by this user.
             source_type: only runs started this way, see `SourceType`.
             page_size: runs asked for at a time, 1..100. Default 100, which needs the fewest requests.
+            patience: seconds that each page may wait for a slot. Default: as long as it takes.
 
         Raises:
             InvalidArgumentError: an argument cannot be right.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
             APIError: a page could not be had.
         """
-        page_at = functools.partial(self.list_runs_page, user_id=user_id, source_type=source_type)
+        page_at = functools.partial(self.list_runs_page, user_id=user_id, source_type=source_type, patience=patience)
         return walk(page_at, page_size)
 
     async def list_runs_page(
-        self, *, user_id: int | None = None, source_type: str | None = None, skip: int = 0, limit: int = LARGEST_PAGE
+        self,
+        *,
+        user_id: int | None = None,
+        source_type: str | None = None,
+        skip: int = 0,
+        limit: int = LARGEST_PAGE,
+        patience: float | None = None,
     ) -> AgentRunPage:
         """Return one page of the organization's runs, newest first ("List Agent Runs"; 60 per 30 s).
 
@@ -340,9 +368,11 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             source_type: only runs started this way, see `SourceType`.
             skip: runs to leave out at the newest end, 0 or more.
             limit: runs on the page, 1..100.
+            patience: seconds that it may wait for a slot. Default: as long as it takes.
 
         Raises:
             InvalidArgumentError: an argument cannot be right.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
             APIError: the page could not be had.
         """
         request = self._requests.page(
@@ -352,7 +382,7 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             source_type=None if source_type is None else check_text("source_type", source_type),
         )
         link = self._linked()
-        page = await link.transport.call(request, self._decoding.page)
+        page = await link.transport.call(request, self._decoding.page, patience=check_patience(patience))
         shown = waiting_page(page)
         if user_id is not None:  # places in this list say nothing of those in others
             shown = msgspec.structs.replace(shown, total=None)

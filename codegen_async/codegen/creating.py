@@ -111,7 +111,13 @@ class Creating:
         return {**fields, "metadata": fields["metadata"] or {}, "images": read, "webhooks": hooks}
 
     async def create(
-        self, fields: Mapping[str, Any], key: str, *, on_unknown: OnUnknown, on_doubt: Doubt | None = None
+        self,
+        fields: Mapping[str, Any],
+        key: str,
+        *,
+        on_unknown: OnUnknown,
+        on_doubt: Doubt | None = None,
+        patience: float | None = None,
     ) -> AgentRun:
         """Create a run once; see `CodegenClient.create_run`. The key must be a new one.
 
@@ -120,11 +126,12 @@ class Creating:
             key: its key.
             on_unknown: what to do if nobody knows whether it happened.
             on_doubt: called where it ends so, with what is known of it.
+            patience: seconds that the first attempts may wait for a slot.
         """
         sent = asyncio.Event()
         question = Question(key=key, floor=self.floor)
         try:
-            return await self._create(fields, question, on_unknown, sent)
+            return await self._create(fields, question, on_unknown, sent, patience)
         except CreateOutcomeUnknownError as unknown:
             if on_doubt is not None:
                 on_doubt(question, unknown)
@@ -138,15 +145,21 @@ class Creating:
             raise
 
     async def _create(
-        self, fields: Mapping[str, Any], question: Question, on_unknown: OnUnknown, sent: asyncio.Event
+        self,
+        fields: Mapping[str, Any],
+        question: Question,
+        on_unknown: OnUnknown,
+        sent: asyncio.Event,
+        patience: float | None,
     ) -> AgentRun:
         sends = 0
         while True:
             sends += 1
             try:
-                return await self._send(fields, question.key, on_sent=sent.set)
+                return await self._send(fields, question.key, on_sent=sent.set, patience=patience)
             except OutcomeUnknownError as error:
                 unknown = error
+                patience = None  # from now on, to say that nothing was sent would be wrong
             found, proven, searched = await self._search(question)
             if found is not None:
                 return found
@@ -237,6 +250,7 @@ class Creating:
         *,
         slot: Slot | None = None,
         on_sent: Callable[[], None] | None = None,
+        patience: float | None = None,
     ) -> AgentRun:
         body = {**fields, "metadata": {**fields["metadata"], IDEMPOTENCY_KEY: key}}
         request = self._requests.create(body)
@@ -247,7 +261,7 @@ class Creating:
                 raise ForeignAnswerError(f"the answer is about run {run.id}, which another create has made")
             return run
 
-        run = await self._transport.call(request, decode, slot=slot, on_sent=on_sent)
+        run = await self._transport.call(request, decode, slot=slot, on_sent=on_sent, patience=patience)
         echoed = key_of(run) == key
         if not echoed and self.echoed is not False:
             _log.warning("codegen: the server does not give back metadata; a create without answer cannot be looked up")

@@ -52,7 +52,9 @@ class KeyedCreates:
         self._doubts = doubts
         self._looked_to: int | None = None
 
-    async def create(self, fields: Mapping[str, Any], key: str, *, on_unknown: OnUnknown) -> AgentRun:
+    async def create(
+        self, fields: Mapping[str, Any], key: str, *, on_unknown: OnUnknown, patience: float | None = None
+    ) -> AgentRun:
         """Return the run of this key, created if there is none; see `CodegenClient.create_run`."""
         digest = _digest(fields)
         while key in self._under_way:
@@ -62,7 +64,7 @@ class KeyedCreates:
         answer: asyncio.Future[AgentRun | None] = asyncio.get_running_loop().create_future()
         self._under_way[key] = digest, answer
         try:
-            run = await self._first(fields, key, digest, on_unknown)
+            run = await self._first(fields, key, digest, on_unknown, patience)
         except APIError as error:
             answer.set_exception(error)
             answer.exception()  # there may be nobody else to hear it
@@ -86,7 +88,9 @@ class KeyedCreates:
             raise copy.copy(error)  # each has a traceback of his own
         return answer.result()
 
-    async def _first(self, fields: Mapping[str, Any], key: str, digest: str, on_unknown: OnUnknown) -> AgentRun:
+    async def _first(
+        self, fields: Mapping[str, Any], key: str, digest: str, on_unknown: OnUnknown, patience: float | None
+    ) -> AgentRun:
         found = None if key in self._known else await self._look(key)
         if found is not None:
             self._remember(key, found)
@@ -94,7 +98,7 @@ class KeyedCreates:
             _check_same(key, f"exists (run {known.run_id})", known.digest, digest)
             return found or await self._creating.fetch(known.run_id)
         marked = {**fields, "metadata": {**fields["metadata"], DIGEST: digest}}
-        run = await self._creating.create(marked, key, on_unknown=on_unknown, on_doubt=self._doubt)
+        run = await self._creating.create(marked, key, on_unknown=on_unknown, on_doubt=self._doubt, patience=patience)
         self._known[key] = _Known(run.id, digest)
         return run
 

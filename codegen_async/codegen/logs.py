@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_id, check_int, check_seconds_given
+from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_id, check_int, check_patience, check_seconds_given
 from codegen_async.codegen.calls import CodegenCalls
 from codegen_async.codegen.models import AgentRunLog, AgentRunLogs
 from codegen_async.codegen.paging import is_last, new_rows, tell_of_repetition
@@ -17,7 +17,7 @@ class LogCalls(CodegenCalls):
     """Read the logs of runs; a part of `CodegenClient`."""
 
     async def run_logs(
-        self, run_id: int, *, reverse: bool = False, page_size: int = LARGEST_PAGE
+        self, run_id: int, *, reverse: bool = False, page_size: int = LARGEST_PAGE, patience: float | None = None
     ) -> AsyncGenerator[AgentRunLog]:
         """Yield the rows of a run's log, oldest first ("Get Agent Run Logs", ALPHA; 60 pages per 60 s).
 
@@ -25,9 +25,11 @@ class LogCalls(CodegenCalls):
             run_id: the run.
             reverse: newest first.
             page_size: rows asked for at a time, 1..100. Default 100.
+            patience: seconds that each page may wait for a slot. Default: as long as it takes.
 
         Raises:
             InvalidArgumentError: an argument cannot be right.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
             NotFoundError: there is no such run.
             APIError: a page could not be had.
         """
@@ -35,7 +37,7 @@ class LogCalls(CodegenCalls):
         skip = shown = 0
         before: AgentRunLogs | None = None
         while True:
-            page = await self.run_logs_page(run_id, skip=skip, limit=page_size, reverse=reverse)
+            page = await self.run_logs_page(run_id, skip=skip, limit=page_size, reverse=reverse, patience=patience)
             # In reverse, rows written meanwhile push some that were yielded already onto this page.
             repeated = _growth(before.total_logs, page.total_logs) if reverse and before else 0
             rows = new_rows(page, before, skip)[repeated:]
@@ -52,7 +54,13 @@ class LogCalls(CodegenCalls):
             before = page
 
     async def run_logs_page(
-        self, run_id: int, *, skip: int = 0, limit: int = LARGEST_PAGE, reverse: bool = False
+        self,
+        run_id: int,
+        *,
+        skip: int = 0,
+        limit: int = LARGEST_PAGE,
+        reverse: bool = False,
+        patience: float | None = None,
     ) -> AgentRunLogs:
         """Return a run with one page of its log ("Get Agent Run Logs", ALPHA; 60 per 60 s).
 
@@ -61,13 +69,16 @@ class LogCalls(CodegenCalls):
             skip: rows to leave out at the beginning, 0 or more.
             limit: rows on the page, 1..100.
             reverse: newest first.
+            patience: seconds that it may wait for a slot. Default: as long as it takes.
 
         Raises:
             InvalidArgumentError: an argument cannot be right.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
             NotFoundError: there is no such run.
             APIError: the page could not be had.
         """
-        return await self._logs_page(run_id, skip, limit, reverse=reverse, priority=Priority.INTERACTIVE)
+        seconds = check_patience(patience)
+        return await self._logs_page(run_id, skip, limit, reverse=reverse, patience=seconds)
 
     async def follow_logs(self, run_id: int, *, latency: float | None = None) -> AsyncGenerator[AgentRunLog]:
         """Yield the rows of a run's log from the first, and new ones as they come, until the run ends.
@@ -108,7 +119,14 @@ class LogCalls(CodegenCalls):
             await asyncio.sleep(pause)
 
     async def _logs_page(
-        self, run_id: int, skip: int, limit: int, *, reverse: bool, priority: Priority
+        self,
+        run_id: int,
+        skip: int,
+        limit: int,
+        *,
+        reverse: bool,
+        priority: Priority = Priority.INTERACTIVE,
+        patience: float | None = None,
     ) -> AgentRunLogs:
         request = self._requests.logs(
             check_id("run_id", run_id),
@@ -117,7 +135,7 @@ class LogCalls(CodegenCalls):
             reverse=reverse,
         )
         link = self._linked()
-        page = await link.transport.call(request, self._decoding.logs(run_id), priority=priority)
+        page = await link.transport.call(request, self._decoding.logs(run_id), priority=priority, patience=patience)
         if page.phase.is_terminal:
             link.waiting.hurry(run_id)  # it lacks fields of the final snapshot, so that is fetched
         return page

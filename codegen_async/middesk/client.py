@@ -13,6 +13,7 @@ import msgspec
 from codegen_async.arguments import (
     check_json,
     check_json_object,
+    check_patience,
     check_seconds_given,
     check_segment,
     check_text,
@@ -147,6 +148,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         context_type: str | None = None,
         context_id: str | None = None,
         thread_id: str | None = None,
+        patience: float | None = None,
     ) -> MiddeskRun:
         """Start a run and return its first snapshot ("Create an agent run").
 
@@ -159,9 +161,11 @@ class MiddeskClient(ThreadCalls, LookCalls):
             context_type: the kind of thing it is about instead of a business.
             context_id: the thing.
             thread_id: the thread it is to belong to.
+            patience: seconds that it may wait for a slot. Default: as long as it takes.
 
         Raises:
             InvalidArgumentError: an argument cannot be right; nothing was sent.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
             NotFoundError: there is no such thread.
             InvalidRequestError: the server refuses it, for example as the business is in audit.
             OutcomeUnknownError: it was sent, and whether there is a run now is unknown.
@@ -174,7 +178,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
             raise InvalidArgumentError("business_id", None, "this, context_type and context_id, or thread_id")
         request = requests.create({"type": check_text("type", type), **context})
         link = self._linked()
-        run = await link.transport.call(request, decoding.created)
+        run = await link.transport.call(request, decoding.created, patience=check_patience(patience))
         self.reporter.tell(PhaseChanged(run, None))
         link.waiting.seen(run)
         return run
@@ -189,6 +193,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         *,
         body: Mapping[str, Any] | None = None,
         include_steps: bool = False,
+        patience: float | None = None,
     ) -> MiddeskRun | None:
         """Answer an interrupt, so that the run goes on; return the run as the server then shows it.
 
@@ -201,12 +206,14 @@ class MiddeskClient(ThreadCalls, LookCalls):
             input: the answer: JSON.
             body: the whole body, to be sent instead of what the client's `resume_body` makes.
             include_steps: ask for the run's steps.
+            patience: seconds that it may wait for a slot. Default: as long as it takes.
 
         Returns:
             The run, or None if the server's answer is no run.
 
         Raises:
             InvalidArgumentError: an argument cannot be right; nothing was sent.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
             NotFoundError: there is no such run.
             OutcomeUnknownError: it was sent, and whether the run goes on is unknown.
             APIError: any other failure; the run is as it was.
@@ -215,11 +222,12 @@ class MiddeskClient(ThreadCalls, LookCalls):
         check_text("interrupt_id", interrupt_id)
         content = self._resume_body(interrupt_id, check_json("input", input)) if body is None else body
         request = requests.resume(run_id, check_json_object("body", content), include_steps=include_steps)
+        seconds = check_patience(patience)
         link = self._linked()
         self._book.answer(run_id, interrupt_id)
         sent = asyncio.Event()
         try:
-            run = await link.transport.call(request, decoding.resumed(run_id), on_sent=sent.set)
+            run = await link.transport.call(request, decoding.resumed(run_id), on_sent=sent.set, patience=seconds)
         except BaseException as error:
             refused = isinstance(error, APIError) and not isinstance(error, OutcomeUnknownError)
             if refused or not sent.is_set():  # else it counts as answered, as it must not be answered twice

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import msgspec
 
-from codegen_async.arguments import check_seconds_given, check_segment
+from codegen_async.arguments import check_patience, check_seconds_given, check_segment
 from codegen_async.client import RunClient
 from codegen_async.errors import DecodeError
 from codegen_async.middesk import decoding, requests
@@ -23,7 +24,9 @@ class LookCalls(RunClient[MiddeskRun, str]):
 
     _pages: PageDecoder[MiddeskRunPage]
 
-    async def get_run(self, run_id: str, *, include_steps: bool = False, max_age: float | None = None) -> MiddeskRun:
+    async def get_run(
+        self, run_id: str, *, include_steps: bool = False, max_age: float | None = None, patience: float | None = None
+    ) -> MiddeskRun:
         """Return a run as it is now ("Retrieve an agent run").
 
         Args:
@@ -33,23 +36,27 @@ class LookCalls(RunClient[MiddeskRun, str]):
             max_age: seconds that the answer may be old. If it is given, calls for one run that come together share one
                 request. 0 asks the server in any case. Default: an end that was seen within the last five minutes is
                 not asked for again (`resume_run` and `notify` forget it); all else is.
+            patience: seconds that it may wait for a slot. Default: as long as it takes.
 
         Raises:
             InvalidArgumentError: an argument cannot be right.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
             NotFoundError: there is no such run.
             APIError: any other failure.
         """
         request = requests.get(check_segment("run_id", run_id), include_steps=include_steps)
         age = None if max_age is None else check_seconds_given("max_age", max_age)
+        seconds = check_patience(patience)
         link = self._linked()
         return await link.waiting.look(
             run_id,
-            lambda: link.transport.call(request, decoding.run(run_id)),
+            lambda: link.transport.call(request, decoding.run(run_id), patience=seconds),
             max_age=age,
+            patience=seconds,
             enough=_has_steps if include_steps else None,
         )
 
-    def list_runs(self, *, page_size: int | None = None) -> AsyncGenerator[MiddeskRun]:
+    def list_runs(self, *, page_size: int | None = None, patience: float | None = None) -> AsyncGenerator[MiddeskRun]:
         """Yield the account's runs, page after page, each once ("List agent runs").
 
         The order is the server's; none is documented. Nor is the number of the first page: the first request names
@@ -57,27 +64,33 @@ class LookCalls(RunClient[MiddeskRun, str]):
 
         Args:
             page_size: runs asked for at a time. Default: the server's, which is not documented.
+            patience: seconds that each page may wait for a slot. Default: as long as it takes.
 
         Raises:
-            InvalidArgumentError: the page size cannot be right.
+            InvalidArgumentError: an argument cannot be right.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
             APIError: a page could not be had.
         """
-        return walk(self.list_runs_page, page_size)
+        return walk(partial(self.list_runs_page, patience=check_patience(patience)), page_size)
 
-    async def list_runs_page(self, *, page: int | None = None, per_page: int | None = None) -> MiddeskRunPage:
+    async def list_runs_page(
+        self, *, page: int | None = None, per_page: int | None = None, patience: float | None = None
+    ) -> MiddeskRunPage:
         """Return one page of the account's runs ("List agent runs").
 
         Args:
             page: its number; that of the first is not documented. Default: the first.
             per_page: runs on a page; the most allowed is not documented. Default: the server's.
+            patience: seconds that it may wait for a slot. Default: as long as it takes.
 
         Raises:
             InvalidArgumentError: an argument cannot be right.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
             APIError: the page could not be had.
         """
         request = requests.page(*check_place(page, per_page))
         link = self._linked()
-        shown = await link.transport.call(request, self._pages.decode)
+        shown = await link.transport.call(request, self._pages.decode, patience=check_patience(patience))
         link.waiting.seen_page(ListPoll(0, 1, None), Page(shown.data, None, sure=False))
         return shown
 

@@ -188,6 +188,7 @@ class Waiting(Generic[R]):
         *,
         max_age: float | None,
         enough: Callable[[R], bool] | None = None,
+        patience: float | None = None,
     ) -> R:
         """Return a snapshot of a run: what is remembered, what is being asked for, or else what `ask` brings.
 
@@ -196,6 +197,7 @@ class Waiting(Generic[R]):
             ask: sends a request.
             max_age: seconds that the snapshot may be old. Default: ends are believed for a while, nothing else is.
             enough: whether a snapshot shows all that is wanted. Default: it does.
+            patience: of `ask`; a request is shared with those of the same.
         """
         known = self._board.memory.recall(run_id, _now(), max_age)
         if known is not None and (enough is None or enough(known)):
@@ -213,7 +215,7 @@ class Waiting(Generic[R]):
                 self._board.memory.keep(run, began)
             return run
 
-        return await self._sharing.ask((run_id, enough), max_age, share)
+        return await self._sharing.ask((run_id, enough, patience), max_age, share)
 
     def notify(self, run_id: RunId) -> None:
         """Look at that run now: something is known to have happened to it."""
