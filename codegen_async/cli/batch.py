@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 from codegen_async.cli.errors import Exit, UsageError, command
-from codegen_async.cli.options import HERE, PLAIN, REAL, UNLIMITED, Connection, Display, Limits, RealServer
+from codegen_async.cli.options import (
+    ANY_REPOSITORY,
+    HERE,
+    PLAIN,
+    REAL,
+    UNLIMITED,
+    Connection,
+    Display,
+    Limits,
+    RealServer,
+    Repository,
+)
 
 if TYPE_CHECKING:
     from codegen_async.batch.batch import Batch
@@ -42,8 +53,9 @@ Prompts come from objects with "prompt" and, where wanted, "key", "images",
 "metadata", "repo_id", "model", "agent_type" (.jsonl, .json), from a table with
 these as columns (.csv, .tsv), or from a text with one a line (.txt). Other
 fields and columns come out with the results. Images are looked for in the
-folder of the file. The journal remembers what was done: after an interruption,
-the same command goes on; so does it with the journal itself as FILE.
+folder of the file. --repo or --repo-id goes for those that name none. The
+journal remembers what was done: after an interruption, the same command goes
+on; so does it with the journal itself as FILE.
 Ctrl-C creates no more and waits for what runs; a second one leaves at once, as
 SIGTERM does. Nothing is lost either way.
 
@@ -65,6 +77,7 @@ def run(
     kind: InputFormat = None,
     out: Annotated[Path | None, Parameter(help="Where to append each outcome, as JSON on a line.")] = None,
     dry_run: Annotated[bool, Parameter(help="Only check the file, as `batch check` does.")] = False,
+    repository: Repository = ANY_REPOSITORY,
     limits: Limits = UNLIMITED,
     connection: Connection = HERE,
     display: Display = PLAIN,
@@ -75,8 +88,10 @@ def run(
     from codegen_async.cli.driving import Drive
     from codegen_async.cli.filling import Filling, appending
     from codegen_async.cli.output import Output
-    from codegen_async.cli.targets import default_repo, execute_on
+    from codegen_async.cli.repositories import repository as meant
+    from codegen_async.cli.targets import execute_on
 
+    find_repo = meant(repository, connection)
     if dry_run:
         return check(file, journal=journal, kind=kind, display=display)
     if connection.simulate and journal is not None:
@@ -87,12 +102,12 @@ def run(
     def drive(path: Path) -> Exit:
         def again() -> str:
             words = () if out is None else ("--out", str(out))
-            options = (*words, *limits.words(), *connection.words(), *display.words())
+            options = (*words, *repository.words(), *limits.words(), *connection.words(), *display.words())
             # With a simulation its journal goes as well.
             return "" if connection.simulate else filling.again(path, options)
 
         with appending(out) as outcomes:
-            work = Drive(path, filling, again, limits, repo_id=default_repo(connection), out=outcomes)
+            work = Drive(path, filling, again, limits, find_repo=find_repo, out=outcomes)
             return execute_on(connection, display, work)
 
     if filling.journal is not None:
@@ -242,6 +257,7 @@ def retry(
     /,
     *,
     failed: Annotated[bool, Parameter(help="All whose runs failed or were cancelled.")] = False,
+    repository: Repository = ANY_REPOSITORY,
     limits: Limits = UNLIMITED,
     server: RealServer = REAL,
     display: Display = PLAIN,
@@ -249,17 +265,18 @@ def retry(
     """Send prompts again that came to nothing or failed, and run the batch."""
     from codegen_async.cli.driving import Drive
     from codegen_async.cli.inputs import existing
+    from codegen_async.cli.repositories import repository as meant
     from codegen_async.cli.retrying import choose, left
-    from codegen_async.cli.targets import default_repo, execute_on
+    from codegen_async.cli.targets import execute_on
 
-    journal = existing(journal)
+    find_repo, journal = meant(repository, server), existing(journal)
     chosen = choose(journal, keys, failed=failed)
 
     async def fill(batch: Batch) -> None:
         await batch.retry(*chosen)
 
     def again() -> str:
-        options = (*limits.words(), *server.words(), *display.words())
+        options = (*repository.words(), *limits.words(), *server.words(), *display.words())
         chosen_ones = keys or (chosen if failed else ())
         named = left(journal, chosen_ones)
         if chosen_ones and not named:
@@ -267,7 +284,7 @@ def retry(
         end = ("--",) if any(key.startswith("-") for key in named) else ()
         return command("batch", "retry", *options, *end, journal, *named)
 
-    return execute_on(server, display, Drive(journal, fill, again, limits, repo_id=default_repo(server)))
+    return execute_on(server, display, Drive(journal, fill, again, limits, find_repo=find_repo))
 
 
 @app.command(

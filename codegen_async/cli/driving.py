@@ -23,6 +23,7 @@ from codegen_async.cli.tally import COLUMNS, outcome_fields, outcome_row, summar
 from codegen_async.errors import BatchPausedError
 
 if TYPE_CHECKING:
+    from codegen_async.cli.repositories import FindRepo
     from codegen_async.cli.session import Session
     from codegen_async.codegen.client import CodegenClient
 
@@ -35,7 +36,7 @@ class Drive:
         fill: adds to the batch what is to be done.
         again: returns the command that goes on with it from where it stands; empty if there is none.
         limits: see `Batch.run`.
-        repo_id: see `Batch`.
+        find_repo: returns the repository for prompts that name none; see `Batch`.
         out: where each outcome is appended as well, once.
 
     Raises:
@@ -49,14 +50,14 @@ class Drive:
         again: Callable[[], str],
         limits: Limits,
         *,
-        repo_id: int | None,
+        find_repo: FindRepo,
         out: OutcomeFile | None = None,
     ) -> None:
         self._journal = journal
         self._out = out
         self._fill = fill
         self._again = again
-        self._repo_id = repo_id
+        self._find_repo = find_repo
         self._limits = asdict(limits)
         for name, value in self._limits.items():
             check_most(name, value)
@@ -94,7 +95,8 @@ class Drive:
 
     async def _run(self, session: Session[CodegenClient]) -> None:
         collected: list[object] = []
-        async with Batch(session.client, self._journal, repo_id=self._repo_id, clock=session.target.clock) as batch:
+        repo_id = await self._find_repo(session.client)
+        async with Batch(session.client, self._journal, repo_id=repo_id, clock=session.target.clock) as batch:
             await self._fill(batch)
             await asyncio.to_thread(self._catch_up)
             outcomes = batch.run(**self._limits)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from codegen_async.cli.errors import UsageError, command
-from codegen_async.cli.options import Connection, Repository
+from codegen_async.cli.options import Repository, Server
 from codegen_async.cli.targets import default_repo
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import clean
@@ -15,34 +16,45 @@ from codegen_async.errors import clean
 _FULL_NAME = re.compile(r"[^/\s]+/[^/\s]+")
 
 
-def check_repository(wish: Repository) -> None:
-    """Make sure that a repository is named once, and as it can be.
+FindRepo = Callable[[CodegenClient], Awaitable[int | None]]
+"""Returns the id of a repository; None for the server's choice."""
+
+
+def repository(wish: Repository, connection: Server) -> FindRepo:
+    """Return what finds the repository that is meant.
 
     Raises:
-        UsageError: it is not.
+        UsageError: it is named twice, or as none can be.
     """
     if wish.repo is not None and wish.repo_id is not None:
         raise UsageError("--repo and --repo-id exclude one another")
     if wish.repo is not None and not _FULL_NAME.fullmatch(wish.repo):
         raise UsageError(f"--repo: expected owner/name, got {clean(wish.repo, 60)!r}", command("repo", "list"))
 
+    known = wish.repo_id
+    if wish.repo is None and known is None:
+        known = default_repo(connection)
 
-async def repository_id(client: CodegenClient, wish: Repository, connection: Connection) -> int | None:
-    """Return the id of the repository that is meant; None for the server's choice.
+    async def find(client: CodegenClient) -> int | None:
+        return known if wish.repo is None else await _named(client, wish.repo)
+
+    return find
+
+
+async def _named(client: CodegenClient, wanted: str) -> int:
+    """Return the id of the repository of this name.
 
     Raises:
-        UsageError: the organization has none of this name.
+        UsageError: the organization has none.
         APIError: its repositories could not be had.
     """
-    if wish.repo is None:
-        return default_repo(connection) if wish.repo_id is None else wish.repo_id
     names: list[str] = []
     async with aclosing(client.list_repos()) as repos:
         async for repo in repos:
             name = repo.full_name or ""
-            if name.casefold() == wish.repo.casefold():  # as GitHub has it
+            if name.casefold() == wanted.casefold():  # as GitHub has it
                 return repo.id
             names.append(name)
-    near = difflib.get_close_matches(wish.repo, names, n=1)
+    near = difflib.get_close_matches(wanted, names, n=1)
     hint = f"did you mean {clean(near[0])}?" if near else f"to see which there are: {command('repo', 'list')}"
-    raise UsageError(f"--repo: organization {client.org_id} has no repository {clean(wish.repo, 60)!r}", hint)
+    raise UsageError(f"--repo: organization {client.org_id} has no repository {clean(wanted, 60)!r}", hint)

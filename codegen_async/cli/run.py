@@ -77,17 +77,17 @@ def create(
     import uuid
 
     from codegen_async.cli.inputs import read_metadata, read_prompt
-    from codegen_async.cli.repositories import check_repository, repository_id
+    from codegen_async.cli.repositories import repository as meant
     from codegen_async.cli.targets import execute_on
     from codegen_async.codegen.creating import check_key
 
     waiting = _Waiting(wait, follow, timeout, display)
     text, extra = read_prompt(prompt, file), read_metadata(metadata)
-    check_repository(repository)
+    find_repo = meant(repository, connection)
     name = uuid.uuid4().hex if key is None else key
 
     async def work(session: Session[CodegenClient]) -> Exit:
-        repo = await repository_id(session.client, repository, connection)
+        repo = await find_repo(session.client)
         session.resume = command("run", "get", "--key", name, *connection.words())
         client = session.client
         fields = await client.creating.prepare(

@@ -80,3 +80,38 @@ def test_a_repository_that_cannot_be_meant_is_refused_and_nothing_created(
     assert complaint in refused.err
     assert hint in refused.err
     assert not fake.server.world.runs
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "sent"),
+    [
+        (["--repo", "example/docs"], {"CODEGEN_REPO_ID": "9"}, [103, 5]),
+        (["--repo-id", 102], {"CODEGEN_REPO_ID": "9"}, [102, 5]),
+        ([], {"CODEGEN_REPO_ID": "9"}, [9, 5]),
+        ([], {}, [None, 5]),
+    ],
+)
+def test_prompts_of_a_batch_that_name_no_repository_work_on_the_one_that_was_named(
+    options: list[object], env: dict[str, str], sent: list[int | None], cli: CommandLine, fake: Served
+) -> None:
+    fake.script("COMPLETE")
+    (cli.home / "p.jsonl").write_text('{"prompt": "names none"}\n{"prompt": "names one", "repo_id": 5}\n')
+    assert cli.run("batch", "run", "p.jsonl", *options, env=env).code == 0
+    assert [run.repo_id for run in fake.server.world.runs.values()] == sent
+
+
+def test_another_default_makes_no_prompt_another(cli: CommandLine, fake: Served) -> None:
+    fake.script("COMPLETE")
+    (cli.home / "p.jsonl").write_text('{"prompt": "names none"}\n')
+    for options in (["--repo-id", 101], ["--repo-id", 102], []):
+        assert cli.run("batch", "run", "p.jsonl", *options).code == 0
+    assert [run.repo_id for run in fake.server.world.runs.values()] == [101]
+
+
+def test_a_batch_for_a_repository_that_is_not_there_creates_nothing(cli: CommandLine, fake: Served) -> None:
+    (cli.home / "p.jsonl").write_text('{"prompt": "x"}\n')
+    refused = cli.run("batch", "run", "p.jsonl", "--repo", "else/where")
+    assert (refused.code, refused.out) == (2, "")
+    assert "323 has no repository 'else/where'" in refused.err
+    assert not (cli.home / "p.jsonl.db").exists()
+    assert not fake.server.world.runs
