@@ -25,7 +25,7 @@ from codegen_async.numeric import is_number
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
 from codegen_async.sendings import Sendings, map_memory
-from codegen_async.settings import Timeouts, check_base_url, check_seconds
+from codegen_async.settings import Timeouts, check_base_url, check_seconds, speed_of
 from codegen_async.transport import Sender, Transport
 from codegen_async.version import __version__
 from codegen_async.waiting import Grace, Remote, Waiting
@@ -75,7 +75,7 @@ class RunClient(ABC, Generic[R, Id]):
         self._memory = None if memory is None else Path(memory)
         self._clock: Callable[[], float] = time.time  # another one is for tests
         self._sendings = Sendings(limits, self.base_url)
-        self._latency = check_seconds("latency", latency)
+        self._latency = check_seconds("latency", latency) / speed_of(self.base_url)
         self._share = share
         self._timeouts = timeouts or Timeouts()
         self._sender = sender

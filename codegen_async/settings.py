@@ -54,6 +54,30 @@ def from_environment(variable: str, name: str, *others: str) -> str:
     raise ConfigurationError(f"{name}: give it as an argument or set {variable}")
 
 
+def speed_of(base_url: str) -> float:
+    """Return how many times faster than life the server's clock runs: 1.0 for every server that is not simulated.
+
+    A simulated server's other speed is told by `CODEGEN_ASYNC_SPEED=SPEED@URL`, as `codegen-async fake serve` prints
+    it. It holds for exactly this URL, and only on this machine: it makes a client's limits as much higher.
+
+    Raises:
+        ConfigurationError: the variable says something else.
+    """
+    told = os.environ.get("CODEGEN_ASYNC_SPEED", "")
+    if not told:
+        return 1.0
+    text, _, url = told.partition("@")
+    try:
+        speed, host = float(text), urlsplit(url).hostname or ""
+    except ValueError:
+        speed, host = 0.0, ""
+    if not 0 < speed < math.inf or not is_loopback(host):
+        raise ConfigurationError(
+            f"CODEGEN_ASYNC_SPEED: expected SPEED@URL of a simulated server on this machine, got {shown(told)}"
+        )
+    return speed if url.rstrip("/") == base_url else 1.0
+
+
 def check_base_url(url: str) -> str:
     """Return the base URL without a slash at its end.
 

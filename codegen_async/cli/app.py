@@ -74,13 +74,13 @@ def run(words: Sequence[str]) -> int:
         return complain(explain(error))
 
 
-def _run(words: Sequence[str]) -> Exit:
+def _run(words: Sequence[str]) -> int:
     app = make_app()
     try:
         result: Any = app(words)
     except CycloptsError as error:
         raise UsageError(str(error), f"see {_help_command(app, words)}") from None
-    return result if isinstance(result, Exit) else Exit.OK
+    return result if isinstance(result, int) else Exit.OK
 
 
 def _help_command(app: App, words: Sequence[str]) -> str:

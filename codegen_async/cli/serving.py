@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -13,11 +15,13 @@ from codegen_async.cli.session import Session
 from codegen_async.cli.simulation import counted
 from codegen_async.errors import clean
 from codegen_async.events import Observer
-from codegen_async.signals import ENDING
+from codegen_async.signals import ENDING, handling
 from codegen_async.testing import CodegenServer, Fault, Life, MiddeskServer
 from codegen_async.testing.codegen import RATES
 from codegen_async.testing.server import SimulatedServer
 
+_SIGMA = 0.5  # the longest of a hundred runs takes about three times the median, so a rehearsal ends soon
+_SIGNALLED = 128  # and the number of the signal: what shells make of a program that one has ended
 _OF_MIDDESK = ("agents", "create_thread", "thread", "feedback", "stream")
 _ENDPOINTS = (*RATES, *_OF_MIDDESK)
 
@@ -72,7 +76,7 @@ class Served:
 
 def codegen(*, plan: int | None, median: float, **options: Any) -> CodegenServer:
     """Return a simulated Codegen API without runs."""
-    return CodegenServer(plan_limit=plan, life=Life(median=median), **options)
+    return CodegenServer(plan_limit=plan, life=Life(median=median, sigma=_SIGMA), **options)
 
 
 def middesk(**options: Any) -> MiddeskServer:
@@ -90,6 +94,45 @@ async def until_signal(session: Session[SimulatedServer]) -> Exit:
     session.soft = dict.fromkeys(ENDING, over.set)
     await over.wait()
     return session.exit
+
+
+async def until_ended(program: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run a program, pass on the signals that would end us, and return what the shell would call its exit code.
+
+    Raises:
+        CommandError: it cannot be started.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(*program, env={**os.environ, **environment})
+    except OSError as error:
+        raise UsageError(f"{clean(program[0])} cannot be started: {error.strerror}") from None
+    loop = asyncio.get_running_loop()
+
+    def pass_on(number: signal.Signals) -> None:
+        if process.returncode is None and not (number == signal.SIGINT and _in_foreground()):
+            process.send_signal(number)
+
+    try:
+        with handling(lambda number: loop.call_soon_threadsafe(pass_on, number)):
+            code = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+    return code if code >= 0 else _SIGNALLED - code
+
+
+def _in_foreground() -> bool:
+    """Whether a terminal sends its Ctrl-C to us and to all that we have started."""
+    try:
+        terminal = os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY)
+    except (OSError, AttributeError):  # none; or a system without
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return False
+    finally:
+        os.close(terminal)
 
 
 def read_limit(text: str) -> tuple[str, tuple[int, float]]:

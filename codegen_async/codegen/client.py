@@ -45,7 +45,7 @@ from codegen_async.events import Observer, PhaseChanged
 from codegen_async.limits import Limits, Rate
 from codegen_async.polling import ListPoll, PollSchedule
 from codegen_async.secret import Secret
-from codegen_async.settings import Timeouts, check_seconds, from_environment
+from codegen_async.settings import Timeouts, check_base_url, check_seconds, from_environment, speed_of
 from codegen_async.transport import Sender, Transport
 
 BASE_URL = "https://api.codegen.com"
@@ -133,14 +133,16 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
             )
         finally:
             del token  # crash reporters show the variables of functions that raise
-        self._rates = replaced(RATES, rates)
+        base_url = check_base_url(base_url or os.environ.get("CODEGEN_API_BASE_URL") or BASE_URL)
+        speed = speed_of(base_url)
+        self._rates = {name: rate.sped_up(speed) for name, rate in replaced(RATES, rates).items()}
         self._serve(_org_id(org_id))
-        self._settle = check_seconds("settle", settle)
+        self._settle = check_seconds("settle", settle) / speed
         self._doubts: Doubts = {}
         super().__init__(
             secret,
-            base_url=base_url or os.environ.get("CODEGEN_API_BASE_URL") or BASE_URL,
-            limits=Limits(self._rates, ceiling=ceiling),
+            base_url=base_url,
+            limits=Limits(self._rates, ceiling=None if ceiling is None else ceiling.sped_up(speed)),
             latency=latency,
             share=share,
             timeouts=timeouts,

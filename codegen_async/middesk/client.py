@@ -42,7 +42,7 @@ from codegen_async.middesk.threads import ThreadCalls, check_context
 from codegen_async.middesk.webhooks import SeenEvents
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
-from codegen_async.settings import Timeouts, from_environment, is_loopback
+from codegen_async.settings import Timeouts, check_base_url, from_environment, is_loopback, speed_of
 from codegen_async.transport import Sender, Transport
 
 BASE_URL = "https://api.middesk.com"
@@ -114,15 +114,16 @@ class MiddeskClient(ThreadCalls, LookCalls):
             secret = Secret(from_environment("MIDDESK_API_KEY", "token") if token is None else token)
         finally:
             del token  # crash reporters show the variables of functions that raise
-        self._rate = rate
+        base_url = check_base_url(base_url or os.environ.get("MIDDESK_API_BASE_URL") or _home_of(secret))
+        self._rate = rate.sped_up(speed_of(base_url))
         self._resume_body = resume_body
         self._pages = decoding.make_page_decoder()
         self._book = InterruptBook()
         self._seen = SeenEvents()
         super().__init__(
             secret,
-            base_url=base_url or os.environ.get("MIDDESK_API_BASE_URL") or _home_of(secret),
-            limits=Limits({requests.ENDPOINT: rate}),
+            base_url=base_url,
+            limits=Limits({requests.ENDPOINT: self._rate}),
             latency=latency,
             share=share,
             timeouts=timeouts,

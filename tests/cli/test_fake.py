@@ -1,6 +1,7 @@
 """`codegen-async fake serve`: a server for other processes."""
 
 import signal
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -8,7 +9,7 @@ import pytest
 
 from codegen_async.cli.serving import PlannedFault, read_fault, read_limit
 from codegen_async.testing import Fault
-from tests.cli.harness import CommandLine, Started
+from tests.cli.harness import CommandLine, Started, write_prompts
 
 
 @contextmanager
@@ -74,3 +75,72 @@ def test_a_fault_is_a_name_a_place_and_how_often(text: str, fault: PlannedFault)
 
 def test_a_limit_is_a_number_in_so_many_seconds() -> None:
     assert read_limit("create=5/0.5") == ("create", (5, 0.5))
+
+
+# -- at a higher speed
+
+
+def test_a_fast_server_prints_how_its_clients_can_keep_up(bare: CommandLine) -> None:
+    with serving(bare, "--speed", 60, "--median", 30, variables=4):
+        assert bare.env["CODEGEN_ASYNC_SPEED"] == f"60@{bare.env['CODEGEN_API_BASE_URL']}"
+        prompts = write_prompts(bare.home, 25)
+        assert bare.run("batch", "run", prompts, "--quiet").code in (0, 3)  # two minutes of creates, in real time
+
+
+# -- for one program
+
+
+def script(text: str) -> tuple[str, ...]:
+    return "--", sys.executable, "-c", text
+
+
+def test_a_program_finds_the_server_and_its_exit_code_is_the_command_s(bare: CommandLine) -> None:
+    text = """
+import asyncio, sys
+from codegen_async import CodegenClient
+async def main():
+    async with CodegenClient() as client:
+        print((await client.create_run("x")).id)
+asyncio.run(main())
+sys.exit(9)
+"""
+    result = bare.run("fake", "exec", *script(text))
+    assert (result.code, result.out) == (9, "40000\n")
+    assert "create 1 of 10 in 60 s" in result.err
+    assert "0 violations" in result.err
+
+
+def test_options_of_the_program_are_its_own(bare: CommandLine) -> None:
+    result = bare.run("fake", "exec", "--quiet", *script("import sys; print(sys.argv[1:])"), "--json", "--speed", "x")
+    assert (result.code, result.out, result.err) == (0, "['--json', '--speed', 'x']\n", "")
+
+
+def test_a_program_for_middesk_gets_the_variables_of_middesk(bare: CommandLine) -> None:
+    text = "import os; print(*sorted(name for name in os.environ if name.startswith('MIDDESK')))"
+    result = bare.run("fake", "exec", "--api", "middesk", *script(text))
+    assert result.out == "MIDDESK_API_BASE_URL MIDDESK_API_KEY\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_passed_on_and_the_program_decides(bare: CommandLine, number: signal.Signals) -> None:
+    text = f"""
+import signal, sys
+signal.signal({number}, lambda *_: sys.exit(40))
+print("ready", file=sys.stderr, flush=True)
+signal.pause()
+"""
+    with bare.started("fake", "exec", *script(text)) as command:
+        command.until("ready")
+        command.interrupt(number)
+        assert command.end().code == 40
+
+
+def test_a_program_that_a_signal_ends_is_told_as_shells_do(bare: CommandLine) -> None:
+    assert bare.run("fake", "exec", *script("import os; os.kill(os.getpid(), 9)")).code == 137
+
+
+@pytest.mark.parametrize("words", [(), ("--", "/no/such/program"), ("--port", -1, "--", "true")])
+def test_what_cannot_be_run_is_an_error_of_usage(bare: CommandLine, words: tuple[object, ...]) -> None:
+    result = bare.run("fake", "exec", *words)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: ")
