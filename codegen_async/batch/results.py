@@ -94,8 +94,8 @@ def row(outcome: Outcome) -> dict[str, Any]:
         status=None if run is None else run.status,
         run_id=outcome.run_id,
         attempts=outcome.attempts,
-        created_at=_time(outcome.created_at),
-        ended_at=_time(outcome.ended_at),
+        created_at=time_of(outcome.created_at),
+        ended_at=time_of(outcome.ended_at),
         duration=outcome.seconds,
         web_url=None if run is None else run.web_url,
         pull_requests=tuple(request.url for request in requests if request.url),
@@ -109,7 +109,8 @@ def row(outcome: Outcome) -> dict[str, Any]:
     return msgspec.structs.asdict(fields) | extra
 
 
-def _time(seconds: float | None) -> str | None:
+def time_of(seconds: float | None) -> str | None:
+    """Return seconds since 1970 in the form of RFC 3339."""
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

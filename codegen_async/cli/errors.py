@@ -153,9 +153,16 @@ def explain(error: Exception, options: Iterable[str] = ()) -> CommandError:
         return special
     for kind, code, hint in _KINDS:
         if isinstance(error, kind):
-            return CommandError(str(error), hint, code)
+            return CommandError(_words(error), hint, code)
     what = f"this should not have happened: {type(error).__name__}: {clean(str(error))}"
     return CommandError(what, "please report it with what --debug shows")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, CodegenAsyncError):
+        # Errors of the network have classes of their own, and files are named where they are opened.
+        return f"{error.filename or 'the output'} cannot be written or read: {error.strerror}"
+    return str(error)
 
 
 def _explain_run(error: Exception, options: Iterable[str]) -> CommandError | None:

@@ -13,6 +13,7 @@ from codegen_async.cli.errors import CommandError, UsageError
 from codegen_async.errors import clean
 
 STDIN = "-"
+_PROMPTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
 _DATABASE = b"SQLite format 3\0"
 
 _PIECE = 65536  # bytes
@@ -74,9 +75,12 @@ def existing(journal: Path) -> Path:
     beside = Path(f"{journal}.db")
     if is_journal(beside) and not is_journal(journal):
         return beside
+    hint = "the journal of a batch is FILE.db, or as --journal said"
     if not journal.is_file():
+        raise CommandError(f"{journal}: there is no such journal", hint)
+    if journal.suffix.lower() in _PROMPTS and not is_journal(journal):
         raise CommandError(
-            f"{journal}: there is no such journal", "the journal of a batch is FILE.db, or as --journal said"
+            f"{journal}: no journal stands beside this file of prompts", f"it was not run yet, or {hint}"
         )
     return journal
 

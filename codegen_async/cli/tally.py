@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from codegen_async.batch.items import Outcome, State
+from codegen_async.batch.results import time_of
 from codegen_async.cli.errors import Exit
 from codegen_async.cli.render import fields_of, summary_of
 from codegen_async.models import Phase
@@ -48,8 +49,12 @@ def verdict(counts: Mapping[str, int]) -> Exit:
 
 def outcome_fields(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as JSON fields."""
-    fields = msgspec.structs.asdict(outcome)
-    return {**fields, "run": None if outcome.run is None else fields_of(outcome.run)}
+    return {
+        **msgspec.structs.asdict(outcome),
+        "run": None if outcome.run is None else fields_of(outcome.run),
+        "created_at": time_of(outcome.created_at),
+        "ended_at": time_of(outcome.ended_at),
+    }
 
 
 def outcome_row(outcome: Outcome) -> Sequence[str]:

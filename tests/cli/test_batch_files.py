@@ -182,11 +182,21 @@ def test_a_file_of_prompts_stands_for_the_journal_beside_it(cli: CommandLine, do
     for words in (("status",), ("export", "-"), ("audit",), ("list",), ("watch",)):
         name, *rest = words
         of_prompts = cli.run("batch", name, done, *rest)
-        assert of_prompts == cli.run("batch", name, f"{done}.db", *rest)
+        of_journal = cli.run("batch", name, f"{done}.db", *rest)
+        assert (of_prompts.code, of_prompts.out) == (of_journal.code, of_journal.out)
         assert of_prompts.out
     assert cli.run("batch", "retry", done).code == 3
     done.unlink()
     assert cli.run("batch", "status", done).code == 0
+
+
+def test_a_file_of_prompts_that_was_not_run_has_no_journal(bare: CommandLine) -> None:
+    prompts = write_prompts(bare.home, 1)
+    result = bare.run("batch", "status", prompts)
+    assert (result.code, result.err.splitlines()[0]) == (
+        1,
+        f"error: {prompts}: no journal stands beside this file of prompts",
+    )
 
 
 def test_a_list_shows_items_by_state(cli: CommandLine, done: Path) -> None:
@@ -266,7 +276,10 @@ def test_results_that_cannot_be_written_are_told(cli: CommandLine, done: Path) -
 def test_output_that_finds_no_room_or_no_reader_is_told(cli: CommandLine, done: Path, words: tuple[str, ...]) -> None:
     command = cli.words("batch", words[0], done, *words[1:])
     full = cli.spawn(["sh", "-c", '"$@" > /dev/full', "sh", *command])
-    assert (full.code, full.err.splitlines()[0]) == (1, "error: [Errno 28] No space left on device")
+    assert (full.code, full.err.splitlines()[0]) == (
+        1,
+        "error: the output cannot be written or read: No space left on device",
+    )
     left = cli.spawn(["sh", "-c", '{ "$@"; echo $? >&2; } | true', "sh", *command])
     assert left.err in ("141\n", "0\n")  # 0: all of it was in the pipe before its reader left
 
