@@ -15,8 +15,6 @@ from heapq import heappop, heappush, nlargest, nsmallest
 from types import TracebackType
 from typing import Self
 
-import msgspec
-
 from codegen_async.limits.gate import Gate
 from codegen_async.limits.pacer import Pacer
 from codegen_async.limits.rates import LimiterState, Priority, Rate, StaleSlotError
@@ -52,7 +50,7 @@ class WindowLimiter:
         send_by: float = 15.0,
     ) -> None:
         if burst is not None:
-            rate = msgspec.structs.replace(rate, burst=burst)
+            rate = Rate(rate.limit, rate.period, burst)
         if not (margin is None or 0 <= margin < math.inf):
             raise ValueError(f"margin: expected seconds >= 0, got {margin!r}")
         for name, seconds in (("lateness", lateness), ("send_by", send_by)):

@@ -70,7 +70,7 @@ async def test_only_errors_of_ours_leave_a_get(case: Case, caplog: pytest.LogCap
             assert result.status == case.status
             assert not isinstance(result, OutcomeUnknownError)
             assert (result.__cause__, result.__context__) == (None, None)
-    assert not [record for record in caplog.records if record.levelno > logging.DEBUG]
+    assert not [record for record in caplog.records if record.levelno > logging.INFO]
 
 
 @virtual
