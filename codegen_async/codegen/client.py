@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import re
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from codegen_async.arguments import (
-    LARGEST_ID,
-    LARGEST_PAGE,
     check_id,
-    check_int,
     check_patience,
-    check_seconds_given,
     check_text,
     check_wait,
 )
 from codegen_async.client import replaced
 from codegen_async.codegen.account import AccountCalls, only_organization
 from codegen_async.codegen.creating import Creating, OnUnknown, check_key
-from codegen_async.codegen.decoding import Decoding, is_own, waiting_page
+from codegen_async.codegen.decoding import Decoding, is_own
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.keyed import Doubts, KeyedCreates
 from codegen_async.codegen.logs import LogCalls
-from codegen_async.codegen.models import AgentRun, AgentRunPage
-from codegen_async.codegen.paging import walk
+from codegen_async.codegen.looking import LookCalls
+from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.prompts import PromptCalls
 from codegen_async.codegen.remote import CodegenRemote
 from codegen_async.codegen.requests import Requests
@@ -43,7 +36,7 @@ from codegen_async.errors import (
 )
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.limits import Limits, Rate
-from codegen_async.polling import ListPoll, PollSchedule
+from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
 from codegen_async.settings import Timeouts, check_base_url, check_seconds, from_environment, speed_of
 from codegen_async.transport import Sender, Transport
@@ -68,7 +61,7 @@ RATES: Mapping[str, Rate] = {
 _TOKEN = ("CODEGEN_API_TOKEN", "token", "CODEGEN_API_KEY")  # the last is what some of the vendor's tools read
 
 
-class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
+class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
     """Start Codegen agent runs, look at them and wait for them, within the API's rate limits.
 
     Use it as `async with CodegenClient() as client:`. All methods may be called concurrently. The limits hold if there
@@ -298,98 +291,6 @@ class CodegenClient(PromptCalls, LogCalls, StopCalls, AccountCalls):
         link.waiting.reopened(run_id)
         link.waiting.seen(run)
         return run
-
-    async def get_run(self, run_id: int, *, max_age: float | None = None, patience: float | None = None) -> AgentRun:
-        """Return a run as it is now ("Get Agent Run"; 60 per 30 s).
-
-        Args:
-            run_id: the run.
-            max_age: seconds that the answer may be old. If it is given, calls for one run that come together share one
-                request. 0 asks the server in any case. Default: an end that was seen within the last five minutes is
-                not asked for again (`resume_run` and `notify` forget it); all else is.
-            patience: seconds that it may wait for a slot. Default: as long as it takes.
-
-        Raises:
-            InvalidArgumentError: an argument cannot be right.
-            LimiterBusyError: a slot is further away than `patience`; nothing was done.
-            NotFoundError: there is no such run in the organization.
-            APIError: any other failure.
-        """
-        request = self._requests.get(check_id("run_id", run_id))
-        age = None if max_age is None else check_seconds_given("max_age", max_age)
-        seconds = check_patience(patience)
-        link = self._linked()
-        read = self._decoding.run(run_id)
-        return await link.waiting.look(
-            run_id, lambda: link.transport.call(request, read, patience=seconds), max_age=age, patience=seconds
-        )
-
-    # -- many runs
-
-    def list_runs(
-        self,
-        *,
-        user_id: int | None = None,
-        source_type: str | None = None,
-        page_size: int = LARGEST_PAGE,
-        patience: float | None = None,
-    ) -> AsyncGenerator[AgentRun]:
-        """Yield the organization's runs, newest first, page after page ("List Agent Runs"; 60 pages per 30 s).
-
-        Each run is yielded once, also when new ones push others onto the next page meanwhile, and none that is there
-        all the time is left out, also when others are deleted meanwhile. A server that shows the same page again and
-        again is left, and the log says so.
-
-        Args:
-            user_id: only runs started by this user.
-            source_type: only runs started this way, see `SourceType`.
-            page_size: runs asked for at a time, 1..100. Default 100, which needs the fewest requests.
-            patience: seconds that each page may wait for a slot. Default: as long as it takes.
-
-        Raises:
-            InvalidArgumentError: an argument cannot be right.
-            LimiterBusyError: a slot is further away than `patience`; nothing was done.
-            APIError: a page could not be had.
-        """
-        page_at = functools.partial(self.list_runs_page, user_id=user_id, source_type=source_type, patience=patience)
-        return walk(page_at, page_size)
-
-    async def list_runs_page(
-        self,
-        *,
-        user_id: int | None = None,
-        source_type: str | None = None,
-        skip: int = 0,
-        limit: int = LARGEST_PAGE,
-        patience: float | None = None,
-    ) -> AgentRunPage:
-        """Return one page of the organization's runs, newest first ("List Agent Runs"; 60 per 30 s).
-
-        Args:
-            user_id: only runs started by this user.
-            source_type: only runs started this way, see `SourceType`.
-            skip: runs to leave out at the newest end, 0 or more.
-            limit: runs on the page, 1..100.
-            patience: seconds that it may wait for a slot. Default: as long as it takes.
-
-        Raises:
-            InvalidArgumentError: an argument cannot be right.
-            LimiterBusyError: a slot is further away than `patience`; nothing was done.
-            APIError: the page could not be had.
-        """
-        request = self._requests.page(
-            check_int("skip", skip, 0, LARGEST_ID),
-            check_int("limit", limit, 1, LARGEST_PAGE),
-            user_id=None if user_id is None else check_id("user_id", user_id),
-            source_type=None if source_type is None else check_text("source_type", source_type),
-        )
-        link = self._linked()
-        page = await link.transport.call(request, self._decoding.page, patience=check_patience(patience))
-        shown = waiting_page(page)
-        if user_id is not None:  # places in this list say nothing of those in others
-            shown = msgspec.structs.replace(shown, total=None)
-        link.waiting.seen_page(ListPoll(skip, limit, source_type), shown)
-        return page
 
     # -- waiting
 
