@@ -40,7 +40,7 @@ build/lowest/made: pyproject.toml tests/lowest.py
 	touch $@
 
 demo: .venv/made  ## a batch of 40 simulated runs over real HTTP, on the command line; no token, no network
-	$(BIN)/codegen-async batch run docs/examples/prompts.jsonl --simulate
+	$(BIN)/codegen-async demo
 
 test: .venv/made  ## the tests, under 8 minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"

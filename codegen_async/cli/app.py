@@ -16,7 +16,7 @@ from codegen_async.version import __version__
 
 _EPILOGUE = f"""\
 Try it without a token and without network:
-  {PROGRAM} batch run docs/examples/prompts.jsonl --simulate
+  {PROGRAM} demo
 
 Settings come from flags, the environment (CODEGEN_API_TOKEN, CODEGEN_ORG_ID),
 codegen-async.toml in this directory, and the user's config file; which from
@@ -34,6 +34,7 @@ _GROUPS = {
     "middesk": ("middesk:app", "Look at and resume agent runs of Middesk."),
     "fake": ("fake:app", "Serve simulated APIs, for trying and testing."),
     "auth": ("auth:app", "Keep a token where only its owner can read it."),
+    "demo": ("demo:app", "Show a batch of 40 simulated runs; no token, no network."),
     "doctor": ("doctor:app", "Check what the client needs: token, network, clock, files."),
     "config": ("config_view:app", "Show the settings and where each comes from."),
     "completion": ("completion:app", "Print the completion script of a shell."),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 app: App = App(
     name="batch",
     help="Run a file of prompts, durably: nothing lost, nothing created twice.",
-    help_epilogue="Example:\n  codegen-async batch run docs/examples/prompts.jsonl --simulate",
+    help_epilogue="Example:\n  codegen-async demo --prompts | codegen-async batch run - --simulate",
 )
 
 JournalFile = Annotated[Path, Parameter(name="JOURNAL", help="The journal of the batch, or its file of prompts.")]
@@ -65,9 +65,10 @@ once, however often the command is interrupted and started again.
 The exit code is 3 if one ended badly, else 7 if one needs a person.
 
 Examples:
-  codegen-async batch run docs/examples/prompts.jsonl --simulate
-  codegen-async batch run prompts.csv --max-active 20 --out outcomes.jsonl
-  jq -c '.[]' tasks.json | codegen-async batch run - --journal tasks.db"""
+  codegen-async demo --prompts > prompts.jsonl
+  codegen-async batch run prompts.jsonl --simulate
+  codegen-async batch run prompts.jsonl --max-active 20 --out outcomes.jsonl
+  codegen-async demo --prompts | codegen-async batch run - --journal tasks.db"""
 )
 def run(
     file: PromptsFile,
@@ -123,8 +124,8 @@ created and how long that takes at the limit. Asks no server and needs no token.
 All that is wrong is told, each with file and line; the exit code is then 2.
 
 Examples:
-  codegen-async batch check docs/examples/prompts.jsonl
-  codegen-async batch check prompts.csv --json"""
+  codegen-async batch check prompts.jsonl
+  codegen-async demo --prompts | codegen-async batch check - --json"""
 )
 def check(
     file: PromptsFile,

@@ -12,9 +12,9 @@ app: App = App(
     name="completion",
     help_epilogue="""\
 Examples:
-  codegen-async completion bash > ~/.local/share/bash-completion/completions/codegen-async
-  codegen-async completion zsh > ~/.zfunc/_codegen-async
-  codegen-async completion fish > ~/.config/fish/completions/codegen-async.fish""",
+  eval "$(codegen-async completion bash)"            # in ~/.bashrc
+  codegen-async completion zsh > _codegen-async      # into a folder of $fpath
+  codegen-async completion fish > codegen-async.fish # into ~/.config/fish/completions""",
 )
 
 

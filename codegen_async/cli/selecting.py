@@ -66,6 +66,7 @@ def _known(words: Sequence[str]) -> Sequence[str]:
         ("run", "logs"): AgentRunLog.__struct_fields__,
         ("middesk",): (*MiddeskRun.__struct_fields__, "phase"),
         ("batch",): Outcome.__struct_fields__,
+        ("demo",): Outcome.__struct_fields__,
     }
     command = tuple(word for word in words if not word.startswith("-"))
     return next((names for path, names in kinds.items() if command[: len(path)] == path), run)
