@@ -38,7 +38,7 @@ def expand(words: Sequence[str]) -> list[str]:
             expanded.append(words[place])
             continue
         following = words[place + 1] if place + 1 < end else ""
-        if not equals and _NAMES.fullmatch(following) and ("," in following or following in _known(words)):
+        if not equals and _NAMES.fullmatch(following) and ("," in following or _is_field(following)):
             names = following
             next(rest)
         expanded += [form, f"--fields={_checked(names, form, words)}"] if equals or names else [form]
@@ -46,30 +46,47 @@ def expand(words: Sequence[str]) -> list[str]:
 
 
 def _checked(names: str, form: str, words: Sequence[str]) -> str:
-    known = _known(words)
-    for name in names.split(","):
+    """Return names, if they can be fields of what the command prints; where nothing is sent, printing tells in time."""
+    known = _of_command(words)
+    for name in names.split(",") if known else ():
         if name not in known:
-            meant = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {meant[0]}? " if meant else ""
-            raise UsageError(f"{form}: there is no field {name!r}", f"{hint}fields are {', '.join(known)}")
+            raise _no_field(name, known, form)
     return names
 
 
-def _known(words: Sequence[str]) -> Sequence[str]:
-    """Return the fields of what a command prints."""
+def _no_field(name: str, known: Sequence[str], form: str = "--json") -> UsageError:
+    meant = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {meant[0]}? " if meant else ""
+    return UsageError(f"{form}: there is no field {name!r}", f"{hint}fields are {', '.join(known)}")
+
+
+def _of_command(words: Sequence[str]) -> Sequence[str]:
+    """Return the fields of what a command prints that sends something first; none of any other."""
     from codegen_async.batch.items import Outcome
-    from codegen_async.codegen.models import AgentRun, AgentRunLog
+    from codegen_async.codegen.models import AgentRun
     from codegen_async.middesk.models import MiddeskRun
 
-    run = (*AgentRun.__struct_fields__, "phase")
-    kinds: Mapping[tuple[str, ...], Sequence[str]] = {
-        ("run", "logs"): AgentRunLog.__struct_fields__,
-        ("middesk",): (*MiddeskRun.__struct_fields__, "phase"),
-        ("batch",): Outcome.__struct_fields__,
-        ("demo",): Outcome.__struct_fields__,
+    kinds: Mapping[tuple[str, ...], type[msgspec.Struct]] = {
+        ("run", "create"): AgentRun,
+        ("run", "resume"): AgentRun,
+        ("middesk", "resume"): MiddeskRun,
+        ("batch", "run"): Outcome,
+        ("batch", "retry"): Outcome,
     }
-    command = tuple(word for word in words if not word.startswith("-"))
-    return next((names for path, names in kinds.items() if command[: len(path)] == path), run)
+    kind = kinds.get(tuple([word for word in words if not word.startswith("-")][:2]))
+    return () if kind is None else (*kind.__struct_fields__, *(() if kind is Outcome else ("phase",)))
+
+
+def _is_field(name: str) -> bool:
+    """Whether a word alone is the name of a field of something."""
+    from codegen_async.batch.items import Outcome
+    from codegen_async.batch.results import COLUMNS
+    from codegen_async.codegen import account_models as account
+    from codegen_async.codegen import models
+    from codegen_async.middesk.models import MiddeskRun
+
+    kinds = (Outcome, models.AgentRun, models.AgentRunLog, MiddeskRun, account.Organization, account.Repo)
+    return name in {"phase", *COLUMNS, *(field for kind in kinds for field in kind.__struct_fields__)}
 
 
 def selection(display: Display) -> Select:
@@ -92,7 +109,10 @@ def _picked(value: object, names: Sequence[str]) -> object:
     plain: Any = msgspec.to_builtins(value)
     if isinstance(plain, list):
         return [_picked(one, names) for one in cast("list[object]", plain)]
-    return {name: plain.get(name) for name in names}
+    for name in names:
+        if name not in plain:
+            raise _no_field(name, list(plain))
+    return {name: plain[name] for name in names}
 
 
 def _compiled(expression: str) -> Any:

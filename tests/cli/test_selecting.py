@@ -38,6 +38,15 @@ def test_a_field_that_is_not_there_is_refused_before_anything_is_sent(cli: Comma
     assert not fake.server.world.runs
 
 
+def test_a_field_that_nothing_shown_has_is_named(cli: CommandLine, fake: Served) -> None:
+    fake.create()
+    done = cli.run("run", "list", "--json", "id,phse")
+    assert (done.code, done.out) == (2, "")
+    assert "did you mean phase?" in done.err
+    assert cli.run("repo", "list", "--json", "id,full_name").json
+    assert cli.run("org", "list", "--jsonl", "name").jsonl == [{"name": "Example"}]
+
+
 def test_jq_prints_what_an_expression_makes_of_the_json(cli: CommandLine, fake: Served) -> None:
     run_id = fake.create()
     assert cli.run("run", "list", "--jq", ".[] | .status, .id").out == f"COMPLETE\n{run_id}\n"
