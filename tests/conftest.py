@@ -50,6 +50,11 @@ def _nothing_blocks_a_loop() -> Generator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _a_home_for_what_users_keep(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+
+
+@pytest.fixture(autouse=True)
 def _the_token_shows_in_no_log(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     monkeypatch.setenv("CODEGEN_API_TOKEN", CANARY)
     for name in ("CODEGEN_ORG_ID", "CODEGEN_API_BASE_URL"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,17 +14,20 @@ from typing import Any, Self
 import anyio
 
 from codegen_async.arguments import LARGEST_ID, check_id, check_int, check_text
-from codegen_async.batch import results
 from codegen_async.batch.aside import aside
 from codegen_async.batch.audit import AuditReport, compare
 from codegen_async.batch.bounds import Bounds, check_most
 from codegen_async.batch.inputs import Prompts, read_prompts
-from codegen_async.batch.items import Outcome, State, Task, check_name
-from codegen_async.batch.journal import Journal, driving, read_counts, read_outcomes
+from codegen_async.batch.items import Added, Outcome, State, Task, check_name
+from codegen_async.batch.journal import Journal, driving
+from codegen_async.batch.outside import export_journal, journal_status
+from codegen_async.batch.places import Account
 from codegen_async.batch.runner import Runner
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import ClientClosedError, InvalidArgumentError
 from codegen_async.events import ItemChanged
+
+__all__ = ["Batch", "export_journal", "journal_status"]
 
 
 class Batch(anyio.AsyncContextManagerMixin):
@@ -38,11 +42,15 @@ class Batch(anyio.AsyncContextManagerMixin):
         path: the journal; made if it is not there.
         repo_id: the repository for prompts that name none; a setting that the journal does not keep, as it is no part
             of a prompt. Default: the server's choice.
+        adopt: take over a journal that this user did not make here, or whose server has another address now. Default:
+            such a journal is refused, as its prompts would be run with your token, or its runs be looked for where they
+            are not. It belongs to its organization for good.
         clock: returns wall-clock seconds, which cross processes. Default: `time.time`; another one is for tests.
 
     Raises:
         InvalidArgumentError: `repo_id` cannot be one.
-        JournalError: on entering: the file cannot be used, or another process drives it.
+        JournalError: on entering: the file cannot be used, another process drives it, it belongs to another server or
+            organization, or somebody else made it.
         ClientClosedError: on entering: the client is not open; from any method: the block has ended.
     """
 
@@ -52,6 +60,7 @@ class Batch(anyio.AsyncContextManagerMixin):
         path: str | os.PathLike[str],
         *,
         repo_id: int | None = None,
+        adopt: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.path: Path = Path(path)
@@ -64,8 +73,9 @@ class Batch(anyio.AsyncContextManagerMixin):
         self._stopped = False
         self._paused = False
         self._max_active: int | None = None
-        self._added: dict[str, Task] = {}
-        self._keyless = 0
+        self._adopt = adopt
+        self._added: dict[str, tuple[Task, int | None]] = {}
+        self._copies: Counter[bytes] = Counter()  # of each content, added without a key
 
     async def open(self) -> Self:
         """Open the batch where no block fits, and return it; end it with `aclose`.
@@ -84,7 +94,8 @@ class Batch(anyio.AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         self._client.check_open()
-        async with driving(self.path, self._clock) as journal:
+        account = Account.at(self._client.base_url, self._client.org_id)
+        async with driving(self.path, self._clock, account, adopt=self._adopt) as journal:
             self._journal = journal
             try:
                 with self._client.remembering(journal.memory, self._clock):
@@ -115,8 +126,9 @@ class Batch(anyio.AsyncContextManagerMixin):
         """Add a prompt; the other arguments are those of `CodegenClient.create_run`.
 
         It is in the journal once `run` begins or the block ends. What is there already, with the same content, is not
-        added again, so a script may simply be started anew. Without a key, items are told apart by the order in which
-        they are added; give keys if that may change between starts.
+        added again, so a script may simply be started anew. Without a key, items are told apart by their content; of
+        several with the same content, each is an item of its own. Under the key of an item that was rejected, other
+        content corrects it.
 
         Args:
             prompt: what the agent is to do.
@@ -125,7 +137,8 @@ class Batch(anyio.AsyncContextManagerMixin):
             repo_id: the repository to work on.
             model: the model to use.
             agent_type: the agent to use.
-            key: a name for the item, at most 200 characters, the first of them no `#`. Default: `#0`, `#1`, ...
+            key: a name for the item, at most 200 characters, the first of them no `#`. Default: `#0`, `#1`, ..., as
+                added when it was new.
 
         Raises:
             InvalidArgumentError: an argument cannot be right, nothing was added; later, from `run` or on leaving: the
@@ -135,39 +148,52 @@ class Batch(anyio.AsyncContextManagerMixin):
         task = Task.checked(
             prompt, images=images, metadata=metadata, repo_id=repo_id, model=model, agent_type=agent_type
         )
-        name = f"#{self._keyless}" if key is None else check_name(key)
-        if self._added.get(name, task) != task:
+        name = f"#{self._copies.total()}" if key is None else check_name(key)
+        if self._added.get(name, (task, None))[0] != task:
             raise InvalidArgumentError("key", name, "another key, as an item of this one was added with other content")
-        self._keyless += key is None
-        self._added[name] = task
+        if key is None:
+            self._copies[task.content()] += 1
+        self._added[name] = (task, None if key is not None else self._copies[task.content()])
         if self._runner is not None:
             self._runner.look()
 
-    async def add_file(self, path: str | os.PathLike[str]) -> None:
+    async def add_file(self, path: str | os.PathLike[str], *, whole: bool = False) -> Added:
         """Add the prompts of a file, all of them or, if one cannot be right, none.
 
         A `.jsonl` or `.json` file has objects with a `prompt` and, where wanted, `key`, `images` (a list), `metadata`,
         `repo_id`, `model` and `agent_type`; a `.csv` or `.tsv` file has these as columns, `images` as JSON or one path
         and `metadata` as JSON; a `.txt` file has a prompt a line. What else a line says comes out with the results.
-        Paths of images are taken from the folder of the file. Without a key, an item is called `#<file>:<line>`.
+        Paths of images are taken from the folder of the file. Without a key, an item is called `#<file>:<line>`, and is
+        the item of the same content wherever that line was before; of several equal lines, each is an item of its own.
+
+        The file may have changed since it was added before: what was not sent, or rejected, is corrected under its key,
+        and left out where the file does not have it any more.
+
+        Args:
+            path: the file.
+            whole: whether the file is all that is to be done: nothing else is left to be sent, whatever it came from.
 
         Raises:
             InvalidArgumentError: a line cannot be right, and which; an image is not there; or its key is that of an
-                item with other content.
+                item with other content, which was sent.
             JournalError: the journal cannot be written to.
         """
-        await self.add_prompts(await aside(lambda: read_prompts(Path(path))))
+        return await self.add_prompts(await aside(lambda: read_prompts(Path(path))), whole=whole)
 
-    async def add_prompts(self, prompts: Prompts) -> None:
+    async def add_prompts(self, prompts: Prompts, *, whole: bool = False) -> Added:
         """Add the prompts of a file that was read already; see `add_file`."""
         await self._save_added()
         prompts.check()
         sent = await self._opened().sent()
         await asyncio.to_thread(prompts.look_at_images, sent)
         prompts.check()
-        await self._opened().add(prompts.named())
+        try:
+            added = await self._opened().add(prompts.named(), source=prompts.name, whole=whole)
+        except InvalidArgumentError as error:
+            raise prompts.at_key(error) from None
         if self._runner is not None:
             self._runner.look()
+        return added
 
     async def resend(self, *keys: str) -> None:
         """Let `run` send items again that are `unknown` or `rejected`: the decision of a person.
@@ -412,30 +438,9 @@ class Batch(anyio.AsyncContextManagerMixin):
         if self._added:
             added, self._added = self._added, {}
             try:
-                await self._opened().add(added.items())
+                await self._opened().add((name, *what) for name, what in added.items())
             except BaseException as error:
                 if isinstance(error, InvalidArgumentError):
                     added.pop(str(error.value), None)  # it bears the key of another item
                 self._added = added | self._added  # for another time
                 raise
-
-
-async def export_journal(
-    journal: str | os.PathLike[str], path: str | os.PathLike[str], *, kind: str | None = None
-) -> int:
-    """Write the items of a journal to a file as `Batch.export` does, also while another process drives it.
-
-    Raises:
-        InvalidArgumentError: it is no format that is known, or cannot be written.
-        JournalError: there is no such journal, or it cannot be read.
-    """
-    return await asyncio.to_thread(lambda: results.export(read_outcomes(Path(journal)), Path(path), kind=kind))
-
-
-async def journal_status(journal: str | os.PathLike[str]) -> dict[State, int]:
-    """Return how many items of a journal are in each state, also while another process drives it.
-
-    Raises:
-        JournalError: there is no such journal, or it cannot be read.
-    """
-    return await asyncio.to_thread(read_counts, Path(journal))

@@ -90,6 +90,13 @@ class Prompts:
             nth = "" if places[line.number] == 1 else f".{places[line.number]}"
             yield f"#{self.name}:{line.number}{nth}" if line.key is None else line.key, line.task
 
+    def at_key(self, error: InvalidArgumentError) -> InvalidArgumentError:
+        """Return an error about a key as one that names its line."""
+        line = self._keys.get(str(error.value))
+        if line is None:
+            return error
+        return InvalidArgumentError(f"{self.name}, line {line.number}, key", error.value, error.expected)
+
     def report(self, line: int, field: str, value: object, expected: str) -> None:
         """Note what is wrong with a line."""
         self.problems.append(InvalidArgumentError(f"{self.name}, line {line}, {field}", value, expected))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -93,7 +93,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def content(self) -> bytes:
         """Return what decides whether two tasks are the same, as JSON: what is sent."""
-        return msgspec.structs.replace(self, folder=None, extra=None).encode()
+        return msgspec.structs.replace(self, folder=None, extra=None, metadata=self.metadata or None).encode()
 
 
 _task = msgspec.json.Decoder(Task)
@@ -102,6 +102,24 @@ _task = msgspec.json.Decoder(Task)
 def decode_task(content: bytes | str) -> Task:
     """Read a task from JSON."""
     return _task.decode(content)
+
+
+class Added(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what came of adding prompts to a batch.
+
+    Attributes:
+        new: keys of those that the batch did not have.
+        corrected: keys of those that had come to nothing and are sent in their new form.
+        withdrawn: keys of those that were not sent and that the file does not have any more; they are left out.
+        known: how many the batch has already.
+        equal: how many have no key and the content of an earlier line; each is a prompt of its own.
+    """
+
+    new: Sequence[str] = ()
+    corrected: Sequence[str] = ()
+    withdrawn: Sequence[str] = ()
+    known: int = 0
+    equal: int = 0
 
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):

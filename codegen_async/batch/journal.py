@@ -8,35 +8,32 @@ unknown (nobody can say).
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
+from codegen_async.batch import steps
 from codegen_async.batch.commits import Committer
-from codegen_async.batch.items import Item, Outcome, State, Task, decode_task, idempotency_key
+from codegen_async.batch.items import Added, Item, Outcome, State, Task, decode_task, idempotency_key
 from codegen_async.batch.lease import Lease
-from codegen_async.batch.schema import Identity, check_place, explained, open_journal, open_to_read
+from codegen_async.batch.ownership import take
+from codegen_async.batch.places import Account
+from codegen_async.batch.readers import OUTCOME, PAGE, counts_of, outcome_of, sent_of
+from codegen_async.batch.schema import Identity, check_place, close_journal, explained, open_journal
 from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.searching import Ours, Question
 from codegen_async.errors import InvalidArgumentError
-from codegen_async.models import Phase
 
-_PAGE = 200  # rows held in memory at a time
 _NEAR = 50  # runs on either side of one that is looked for, which tell whether it would have been found
-
-_decode_run = msgspec.json.Decoder(AgentRun).decode
 
 _ITEM = "seq, name, attempt, floor, likely_done, run_id"
 _OLDER = "SELECT name, attempt, run_id FROM items WHERE run_id <= ? ORDER BY run_id DESC LIMIT ?"
 _NEWER = "SELECT name, attempt, run_id FROM items WHERE run_id > ? ORDER BY run_id LIMIT ?"
-_LAST_TURN = "(SELECT coalesce(max(turn), 0) + 1 FROM items WHERE state = 'planned')"
-_OUTCOME = "seq, name, state, attempt, run_id, run, error, created_at, ended_at, task"
 
 
 class Fact(NamedTuple):
@@ -62,6 +59,8 @@ class Journal:
     ) -> None:
         self.path = path
         self.batch_id: str = ""
+        self.moved: int = 0
+        """Whether another file of this batch may know better (`ownership.OVERTAKEN`, `UNPLACED`), else 0."""
         self._committer = committer
         self._clock = clock
         self.memory: memoryview = memory
@@ -72,6 +71,7 @@ class Journal:
         """Read what is true of the batch as a whole."""
         meta = dict(await self._rows("SELECT name, value FROM meta"))
         self.batch_id = meta["batch"]
+        self.moved = int(meta.get("moved", 0))
 
     async def watch(self, tell: Callable[[str, str], None]) -> None:
         """Call `tell` with the name and the state of every item, and from now on of each that changes."""
@@ -79,21 +79,31 @@ class Journal:
 
     # -- filling it
 
-    async def add(self, tasks: Iterable[tuple[str, Task]]) -> None:
-        """Plan named tasks, all or none. One that is there already, with the same content, stays as it is.
+    async def add(
+        self,
+        tasks: Iterable[tuple[str, Task] | tuple[str, Task, int | None]],
+        *,
+        source: str | None = None,
+        whole: bool = False,
+    ) -> Added:
+        """Plan named tasks, all or none; see `steps.Adding`. One that is there already stays as it is.
 
         Args:
-            tasks: iterated on the journal's thread.
+            tasks: names and tasks, and which of several of the same content; iterated on the journal's thread.
+            source: the name of the file that they come from, whose items that it does not have any more are left out.
+            whole: whether all are left out that were not sent and are not in the file.
 
         Raises:
             InvalidArgumentError: a name is taken by another task, or what the iterator raises.
         """
 
-        def work(connection: sqlite3.Connection) -> None:
-            for name, task in tasks:
-                _add(connection, name, task)
+        def work(connection: sqlite3.Connection) -> Added:
+            adding = steps.Adding(connection, source, whole=whole)
+            for name, task, *copy in tasks:
+                adding.add(name, task, *copy)
+            return adding.end()
 
-        await self._committer.write(work)
+        return await self._committer.write(work)
 
     async def release(self, names: Sequence[str]) -> None:
         """Plan items again that are rejected or unknown: a person has decided.
@@ -104,7 +114,7 @@ class Journal:
 
         def work(connection: sqlite3.Connection) -> None:
             for name in names:
-                if not _release(connection, name):
+                if not steps.release(connection, name):
                     raise InvalidArgumentError("key", name, "the key of an item that is rejected or unknown")
 
         await self._committer.write(work)
@@ -141,7 +151,7 @@ class Journal:
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> None:
-            _move(
+            steps.move(
                 connection,
                 "UPDATE items SET state = 'created', run_id = ?, created_at = ?, finished = NULL, error = NULL"
                 " WHERE seq = ? AND state = 'sending'",
@@ -168,9 +178,37 @@ class Journal:
         ours = {run_id: Ours(idempotency_key(self.batch_id, name, attempt)) for name, attempt, run_id in rows}
         return Question(key=item.key, floor=item.floor, until=None if fresh else until[0][0], ours=ours)
 
+    async def begin_at(self, floor: int) -> None:
+        """Note the id of a run that existed before anything was sent."""
+        await self._committer.write(
+            lambda connection: connection.execute("INSERT OR IGNORE INTO meta VALUES ('floor', ?)", (floor,))
+        )
+
+    async def runs_by_key(self) -> dict[str, int | None]:
+        """Return the idempotency keys of all attempts, with their runs where they are the last ones."""
+        found: dict[str, int | None] = {}
+        async for fact in self.facts():
+            earlier = (idempotency_key(self.batch_id, fact.name, attempt) for attempt in range(1, fact.attempt))
+            found |= dict.fromkeys(earlier)
+            found[idempotency_key(self.batch_id, fact.name, fact.attempt)] = fact.run_id
+        return found
+
+    async def found(self, seq: int, attempt: int, run_id: int) -> None:
+        """Note the run of an item that was sent from another file of this batch."""
+        await self._write(
+            "UPDATE items SET state = 'created', attempt = ?, run_id = ?, created_at = ?, error = NULL, finished = NULL"
+            " WHERE seq = ? AND state IN ('planned', 'rejected', 'created')",
+            (attempt, run_id, self._clock(), seq),
+        )
+
+    async def settled(self) -> None:
+        """Note that all that was sent from other files of this batch is known."""
+        await self._committer.write(lambda connection: connection.execute("DELETE FROM meta WHERE name = 'moved'"))
+        self.moved = 0
+
     async def put_back(self, seq: int, *, last: bool) -> None:
         """Plan an item again that has no run; `last`: after all others."""
-        turn = _LAST_TURN if last else "turn"
+        turn = steps.LAST_TURN if last else "turn"
         await self._write(
             f"UPDATE items SET state = 'planned', turn = {turn}, finished = NULL, error = NULL"  # noqa: S608 - constants
             " WHERE seq = ? AND state = 'sending'",
@@ -218,12 +256,12 @@ class Journal:
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> None:
-            _move(
+            steps.move(
                 connection,
                 "UPDATE items SET run = ?, ended_at = ? WHERE seq = ? AND state = 'created'",
                 (_encoded(run), now, seq),
             )
-            _attempt_again(connection, seq)
+            steps.attempt_again(connection, seq)
 
         await self._committer.write(work)
 
@@ -240,10 +278,10 @@ class Journal:
 
         def work(connection: sqlite3.Connection) -> Sequence[str]:
             for name in names:
-                _plan_again(connection, name)
-            again = _ended_badly(connection) if failed else []
+                steps.plan_again(connection, name)
+            again = steps.ended_badly(connection) if failed else []
             for seq, _ in again:
-                _attempt_again(connection, seq)
+                steps.attempt_again(connection, seq)
             return tuple(dict.fromkeys((*names, *(name for _, name in again))))
 
         return await self._committer.write(work)
@@ -266,7 +304,7 @@ class Journal:
     async def items(self, *states: State) -> AsyncGenerator[Item]:
         """Yield the items that are in one of these states, in order."""
         marks = ", ".join("?" * len(states))
-        query = f"SELECT {_ITEM} FROM items WHERE seq > ? AND state IN ({marks}) ORDER BY seq LIMIT {_PAGE}"  # noqa: S608 - constants
+        query = f"SELECT {_ITEM} FROM items WHERE seq > ? AND state IN ({marks}) ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - constants
         last = 0
         while rows := await self._rows(query, (last, *states)):
             for row in rows:
@@ -276,10 +314,10 @@ class Journal:
     async def to_hand_out(self) -> list[tuple[int, Outcome]]:
         """Return outcomes that were not handed out yet, with their places in the order."""
         query = (
-            f"SELECT {_OUTCOME}, finished FROM items"  # noqa: S608 - a constant
+            f"SELECT {OUTCOME}, finished FROM items"  # noqa: S608 - a constant
             " WHERE finished > (SELECT value FROM meta WHERE name = 'handed_out') ORDER BY finished LIMIT 20"
         )
-        return [(row[-1], _outcome(row[:-1])) for row in await self._rows(query)]
+        return [(row[-1], outcome_of(row[:-1])) for row in await self._rows(query)]
 
     async def handed_out(self, place: int) -> None:
         """Note that the outcomes up to this place need not be handed out again."""
@@ -287,7 +325,7 @@ class Journal:
 
     async def facts(self) -> AsyncGenerator[Fact]:
         """Yield what an audit needs to know of each item."""
-        query = f"SELECT seq, name, state, attempt, run_id FROM items WHERE seq > ? ORDER BY seq LIMIT {_PAGE}"  # noqa: S608 - a constant
+        query = f"SELECT seq, name, state, attempt, run_id FROM items WHERE seq > ? ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - a constant
         last = 0
         while rows := await self._rows(query, (last,)):
             for seq, name, state, attempt, run_id in rows:
@@ -301,16 +339,16 @@ class Journal:
 
     async def under_way(self, most: int) -> list[Outcome]:
         """Return the items whose runs go on, oldest first, so many at most."""
-        query = f"SELECT {_OUTCOME} FROM items WHERE state = 'created' ORDER BY turn, seq LIMIT ?"  # noqa: S608 - a constant
-        return [_outcome(row) for row in await self._rows(query, (most,))]
+        query = f"SELECT {OUTCOME} FROM items WHERE state = 'created' ORDER BY turn, seq LIMIT ?"  # noqa: S608 - a constant
+        return [outcome_of(row) for row in await self._rows(query, (most,))]
 
     async def counts(self) -> dict[State, int]:
         """Return how many items are in each state."""
-        return await self._committer.read(_counts)
+        return await self._committer.read(counts_of)
 
     async def sent(self) -> Counter[bytes]:
         """Return the contents of the tasks that have a run, or may have one."""
-        return await self._committer.read(_sent)
+        return await self._committer.read(sent_of)
 
     # -- helpers
 
@@ -318,11 +356,11 @@ class Journal:
         return await self._committer.read(lambda connection: connection.execute(query, values).fetchall())
 
     async def _write(self, statement: str, values: Sequence[object]) -> None:
-        await self._committer.write(lambda connection: _move(connection, statement, values))
+        await self._committer.write(lambda connection: steps.move(connection, statement, values))
 
     async def _finish(self, statement: str, values: Sequence[object], seq: int) -> None:
         def work(connection: sqlite3.Connection) -> None:
-            _move(connection, statement, values)
+            steps.move(connection, statement, values)
             connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'finished'")
             connection.execute(
                 "UPDATE items SET finished = (SELECT value FROM meta WHERE name = 'finished') WHERE seq = ?", (seq,)
@@ -344,11 +382,19 @@ class Journal:
 
 
 @asynccontextmanager
-async def driving(path: Path, clock: Callable[[], float]) -> AsyncGenerator[Journal]:
+async def driving(
+    path: Path, clock: Callable[[], float], account: Account | None = None, *, adopt: bool = False
+) -> AsyncGenerator[Journal]:
     """Hold a journal for this process alone; make it if there is none.
 
+    Args:
+        path: the journal.
+        clock: returns wall-clock seconds.
+        account: where runs are created; None: nothing is sent, so it does not matter whose it is.
+        adopt: whether the user says that it is his, and that a server of another name is the same.
+
     Raises:
-        JournalError: another process holds it, or it cannot be used.
+        JournalError: another process holds it, it belongs elsewhere, or it cannot be used.
     """
     opened: list[tuple[Lease, Identity]] = []
 
@@ -357,15 +403,22 @@ async def driving(path: Path, clock: Callable[[], float]) -> AsyncGenerator[Jour
         lease = Lease(path.resolve())  # a journal has one lock, whatever it is called
         try:
             connection = open_journal(path)
-            lease.guard()
-            opened.append((lease, Identity(path)))
+            try:
+                lease.guard()
+                with explained(path), connection:
+                    connection.execute("BEGIN IMMEDIATE")
+                    take(connection, path, account, adopt=adopt)
+                opened.append((lease, Identity(path)))
+            except BaseException:
+                close_journal(connection)
+                raise
         except BaseException:
             lease.release()
             raise
         return connection
 
     def disconnect(connection: sqlite3.Connection) -> None:
-        connection.close()
+        close_journal(connection)
         opened.pop()[0].release()
 
     committer = Committer(path, connect, disconnect)
@@ -379,126 +432,5 @@ async def driving(path: Path, clock: Callable[[], float]) -> AsyncGenerator[Jour
         await committer.aclose()
 
 
-def read_counts(path: Path) -> dict[State, int]:
-    """Return how many items of a journal are in each state. Blocking; works while it is being run.
-
-    Raises:
-        JournalError: there is no such journal, or it cannot be read.
-    """
-    with contextlib.closing(open_to_read(path)) as connection, explained(path):
-        return _counts(connection)
-
-
-def read_sent(path: Path) -> Counter[bytes]:
-    """Return the contents of the tasks of a journal that have a run, or may have one. Blocking.
-
-    Raises:
-        JournalError: there is no such journal, or it cannot be read.
-    """
-    with contextlib.closing(open_to_read(path)) as connection, explained(path):
-        return _sent(connection)
-
-
-def read_outcomes(path: Path) -> Generator[Outcome]:
-    """Yield where every item of a journal stands, in order. Blocking; works while it is being run.
-
-    Raises:
-        JournalError: there is no such journal, or it cannot be read.
-    """
-    with contextlib.closing(open_to_read(path)) as connection, explained(path):
-        for row in connection.execute(f"SELECT {_OUTCOME} FROM items ORDER BY seq"):  # noqa: S608 - a constant
-            yield _outcome(row)
-
-
-def _add(connection: sqlite3.Connection, name: str, task: Task) -> None:
-    row = (name, task.encode())
-    added = connection.execute("INSERT INTO items (name, task) VALUES (?, ?) ON CONFLICT DO NOTHING", row)
-    if added.rowcount:
-        return
-    known = connection.execute("SELECT task FROM items WHERE name = ?", (name,)).fetchone()[0]
-    if decode_task(known).content() != task.content():
-        raise InvalidArgumentError("key", name, "another key, as the batch has an item of this one with other content")
-    if known != row[1]:  # its file was moved, or says more of it
-        connection.execute("UPDATE items SET task = ? WHERE name = ?", row[::-1])
-
-
-def _plan_again(connection: sqlite3.Connection, name: str) -> None:
-    row = connection.execute("SELECT seq, state, run, finished FROM items WHERE name = ?", (name,)).fetchone()
-    seq, state, run, finished = row or (0, "", None, None)
-    lost = state == State.CREATED and run is None and finished is not None
-    if state in (State.REJECTED, State.UNKNOWN):
-        _release(connection, name)
-    elif lost or (state == State.ENDED and not _succeeded(run)):
-        _attempt_again(connection, seq)
-    else:
-        expected = "the key of an item that is rejected or unknown, or whose run has failed or is not found"
-        raise InvalidArgumentError("key", name, expected)
-
-
-def _release(connection: sqlite3.Connection, name: str) -> bool:
-    done = connection.execute(
-        "UPDATE items SET state = 'planned', likely_done = 0, error = NULL, finished = NULL"
-        " WHERE name = ? AND state IN ('rejected', 'unknown')",
-        (name,),
-    )
-    return bool(done.rowcount)
-
-
-def _attempt_again(connection: sqlite3.Connection, seq: int) -> None:
-    connection.execute(
-        "INSERT INTO attempts SELECT seq, attempt, run_id, created_at, ended_at, run, error FROM items WHERE seq = ?",
-        (seq,),
-    )
-    connection.execute(
-        f"UPDATE items SET state = 'planned', turn = {_LAST_TURN}, attempt = attempt + 1, floor = NULL, run_id = NULL,"  # noqa: S608 - constants
-        " created_at = NULL, ended_at = NULL, likely_done = 0, run = NULL, error = NULL, finished = NULL WHERE seq = ?",
-        (seq,),
-    )
-
-
-def _ended_badly(connection: sqlite3.Connection) -> list[tuple[int, str]]:
-    rows = connection.execute("SELECT seq, name, run FROM items WHERE state = 'ended' ORDER BY seq")
-    return [(seq, name) for seq, name, run in rows if not _succeeded(run)]
-
-
-def _succeeded(run: bytes | None) -> bool:
-    return run is not None and _decode_run(run).phase is Phase.SUCCEEDED
-
-
-def _move(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> None:
-    if connection.execute(statement, values).rowcount != 1:
-        raise AssertionError(f"the journal does not allow this step: {statement}")
-
-
-def _counts(connection: sqlite3.Connection) -> dict[State, int]:
-    rows = connection.execute("SELECT state, count(*) FROM items GROUP BY state").fetchall()
-    return dict.fromkeys(State, 0) | {State(state): count for state, count in rows}
-
-
-def _sent(connection: sqlite3.Connection) -> Counter[bytes]:
-    rows = connection.execute("SELECT task FROM items WHERE state NOT IN ('planned', 'rejected')")
-    return Counter(decode_task(task).content() for (task,) in rows)
-
-
 def _encoded(run: AgentRun | None) -> bytes | None:
     return None if run is None else msgspec.json.encode(run)
-
-
-def _outcome(row: tuple[Any, ...]) -> Outcome:
-    seq, name, state, attempt, run_id, run, error, created_at, ended_at, content = row
-    task = decode_task(content)
-    return Outcome(
-        key=name,
-        index=seq - 1,
-        state=State(state),
-        run=None if run is None else _decode_run(run),
-        run_id=run_id,
-        error=error,
-        attempts=attempt,
-        seconds=None if created_at is None or ended_at is None else max(0.0, ended_at - created_at),
-        created_at=created_at,
-        ended_at=ended_at,
-        prompt=task.prompt,
-        metadata=task.metadata,
-        extra=task.extra,
-    )

@@ -15,17 +15,19 @@ import asyncio
 import itertools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import TypeVar
 
 import anyio
 import msgspec
 
 from codegen_async.batch.bounds import Bounds, Spending
-from codegen_async.batch.items import Item, State, Task
+from codegen_async.batch.items import Item, State, Task, idempotency_key
 from codegen_async.batch.journal import Journal
+from codegen_async.batch.places import OVERTAKEN
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.codegen.models import AgentRun
+from codegen_async.codegen.searching import Sight, key_of
 from codegen_async.errors import (
     PASSING,
     APIError,
@@ -35,6 +37,7 @@ from codegen_async.errors import (
     DecodeError,
     InvalidArgumentError,
     InvalidRequestError,
+    JournalError,
     NotFoundError,
     OutcomeUnknownError,
     PermissionDeniedError,
@@ -55,6 +58,8 @@ _log = logging.getLogger("codegen_async")
 
 _UNSENT = (ConnectionFailedError, RequestTimeoutError, RateLimitedError)
 _REFUSED = (AuthenticationError, PermissionDeniedError, RedirectedError)
+
+_TELLING = 32  # characters of a key that tell whose it is
 
 _OUTAGE = Backoff(first=1.0, ceiling=30.0)
 
@@ -102,6 +107,8 @@ class Runner:
         self._changed = asyncio.Event()  # one of these numbers has
         self._echo_settled = asyncio.Event()
         self._taken_up = False
+        self._keyed_from: float | None = None  # the oldest run that is seen to bear a key, once that was asked
+        self._sent: dict[str, int] = {}  # runs of the batch that were created from another file, by key
         self._stopping = False
         self._paused = False
         self._patience = anyio.CancelScope()
@@ -166,6 +173,9 @@ class Runner:
         # Being a write, it also comes after all that an earlier run has left to be written.
         await self._journal.begin_life()
         await self._journal.look_again()
+        await self._journal.begin_at(self._creating.floor or 0)
+        if self._journal.moved:
+            await self._outlast(self._catch_up)
         self._spending.runs = await self._journal.runs_made()
         self._taken_up = True
         async for item in self._journal.items(State.SENDING, State.CREATED):
@@ -173,6 +183,31 @@ class Runner:
                 self._start(self._reconcile(item, "its sending was interrupted"))
             else:
                 self._start(self._follow(item, item.run_id))
+
+    async def _catch_up(self) -> None:
+        """Find what was sent for this batch from another file: the one that this is a copy of, or a copy of it."""
+        sight = await self._creating.newest(await self._journal.first_floor() or 0)
+        known = await self._journal.runs_by_key()
+        self._check_proof(sight, known)
+        self._sent = {key: run.id for key, run in sight.keyed.items() if key.startswith(f"{self._journal.batch_id}-")}
+        async for item in self._journal.items(State.PLANNED, State.REJECTED):
+            for attempt in range(item.attempt, item.attempt + len(self._sent)):
+                run_id = self._sent.get(idempotency_key(self._journal.batch_id, item.name, attempt))
+                if run_id is None:
+                    break
+                await self._journal.found(item.seq, attempt, run_id)
+        if self._sent.keys() <= known.keys():  # else one may be that of an item that is added later
+            await self._journal.settled()
+
+    def _check_proof(self, sight: Sight, known: Mapping[str, int | None]) -> None:
+        seen = {run_id: key for key, run_id in known.items() if run_id is not None and run_id in sight.runs}
+        shown = all(key_of(sight.runs[run_id]) == key for run_id, key in seen.items())
+        if self._journal.moved == OVERTAKEN and not (sight.whole and sight.keyed and shown):
+            raise JournalError(
+                str(self._journal.path),
+                "is a copy, and nothing proves that the list would show what was sent since; go on with the original, "
+                "or, if nothing was sent from it, adopt this: --adopt, Batch(adopt=True)",
+            )
 
     # -- creating
 
@@ -227,6 +262,10 @@ class Runner:
             self._start(self._send(*claimed, slot)).add_done_callback(lambda _: slot.close())
 
     async def _send(self, item: Item, task: Task, slot: Slot) -> None:
+        if (run_id := self._sent.get(item.key)) is not None:
+            await self._journal.created(item.seq, run_id)
+            await self._follow(item, run_id)
+            return
         _log.debug("batch: sending %s", item.name)
         try:
             fields = await self._creating.prepare(**task.arguments(self._repo_id))
@@ -322,18 +361,49 @@ class Runner:
             await self._journal.stuck(item.seq, None, error)
         except RunBlockedError as blocked:
             snapshot = blocked.run if isinstance(blocked.run, AgentRun) else None
-            await self._journal.stuck(item.seq, snapshot, str(blocked))
+            await self._stuck(item, snapshot, str(blocked))
         except (DecodeError, InvalidRequestError) as unseen:
             await self._journal.stuck(item.seq, None, str(unseen))
         else:
-            if final.phase is not Phase.CANCELLED:  # somebody's wish, neither good nor bad
-                self._spending.note_end(well=final.phase is Phase.SUCCEEDED)
-            if final.phase is Phase.FAILED and item.attempt < self._bounds.max_attempts:
-                await self._journal.retry(item.seq, final)
+            if not await self._ended(item, final):
                 return
-            await self._journal.ended(item.seq, final)
         _log.debug("batch: %s has ended", item.name)
         self.news.set()
+
+    async def _stuck(self, item: Item, run: AgentRun | None, error: str) -> None:
+        strange = None if run is None else await self._strange(item, run)
+        await self._journal.stuck(item.seq, run if strange is None else None, strange or error)
+
+    async def _ended(self, item: Item, run: AgentRun) -> bool:
+        """Note the end of a run; return whether the item has an outcome."""
+        if strange := await self._strange(item, run):
+            await self._journal.stuck(item.seq, None, strange)
+            return True
+        if run.phase is not Phase.CANCELLED:  # somebody's wish, neither good nor bad
+            self._spending.note_end(well=run.phase is Phase.SUCCEEDED)
+        if run.phase is Phase.FAILED and item.attempt < self._bounds.max_attempts:
+            await self._journal.retry(item.seq, run)
+            return False
+        await self._journal.ended(item.seq, run)
+        return True
+
+    async def _strange(self, item: Item, run: AgentRun) -> str | None:
+        """Return what is wrong if a run is not that of its item but a stranger's of the same id."""
+        if key_of(run) is None and await self._shows_key_of(item, run.id):
+            run = await self._outlast(lambda: self._creating.fetch(run.id))  # a list may show less
+            if key_of(run) is None:
+                return f"run {run.id} bears no key: it is not the one of this prompt"
+        key = key_of(run)
+        if key is None or item.key.startswith(key[:_TELLING]):  # some servers cut them short
+            return None
+        return f"run {run.id} bears another key: it is not the one of this prompt"
+
+    async def _shows_key_of(self, item: Item, run_id: int) -> bool:
+        """Whether the server gives back the keys of runs as old as this one."""
+        if self._keyed_from is None:
+            sight = await self._outlast(lambda: self._creating.newest(item.floor or 0))
+            self._keyed_from = min((run.id for run in sight.keyed.values()), default=math.inf)
+        return self._keyed_from <= run_id
 
     # -- tasks
 

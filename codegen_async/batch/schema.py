@@ -11,11 +11,17 @@ from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import quote
 
+from codegen_async.batch.steps import digest_of
 from codegen_async.errors import JournalError
-from codegen_async.private import PRIVATE
+from codegen_async.private import PRIVATE, NotOursError, open_private
+
+_SIDES = ("-journal", "-wal", "-shm")
+_BRING = "bring all files of the journal together, or give another path"
+_PATIENCE = 60.0  # seconds for which a commit waits for those who read
 
 APPLICATION_ID = 0x43_47_41_4A  # "CGAJ"
 _MAGIC = b"SQLite format 3\0"
+_HEAD = 100  # bytes in which a database says what it is
 
 _MIGRATIONS = (
     (
@@ -55,6 +61,12 @@ _MIGRATIONS = (
             PRIMARY KEY (seq, attempt)
         ) WITHOUT ROWID
         """,
+        # What tells prompts without keys apart, wherever their lines are now; and the file they came from.
+        "ALTER TABLE items ADD COLUMN digest BLOB",
+        "ALTER TABLE items ADD COLUMN source TEXT",
+        "UPDATE items SET digest = digest_of(task)",
+        "UPDATE items SET source = rtrim(rtrim(substr(name, 2), '0123456789'), ':') WHERE name GLOB '#*:*'",
+        "CREATE INDEX items_by_digest ON items (digest)",
         # A run that was not found is looked for again, and has not ended.
         "UPDATE items SET state = 'created' WHERE state = 'ended' AND run IS NULL AND run_id IS NOT NULL",
     ),
@@ -105,52 +117,89 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def check_place(path: Path) -> None:
-    """Make sure that a journal is, or can be made, at a path, before anything is written there.
+    """Make sure that a journal of ours is, or can be made, at a path, before anything is written there.
 
     Raises:
-        JournalError: something else is there, or the journal has a second name.
+        JournalError: something else is there, or what is there is not for its owner alone.
     """
     with explained(path):
-        try:
-            found = path.stat()
-        except FileNotFoundError:
+        for side in _SIDES:
+            _check_file(Path(f"{path}{side}"))
+        _check_content(path)
+        if not _check_file(path) and (alone := [side for side in _SIDES if Path(f"{path}{side}").exists()]):
+            if alone == ["-journal"] and path.exists():
+                return  # killed at its very beginning
+            raise JournalError(str(path), f"is missing or empty, but {path.name}{alone[0]} is beside it; {_BRING}")
+
+
+def _check_file(path: Path) -> int:
+    """Return the size of a file of ours; 0 if there is none."""
+    try:
+        handle = open_private(path, create=False)
+    except FileNotFoundError:
+        return 0
+    except IsADirectoryError:
+        raise JournalError(str(path), "is no file; give another path") from None
+    except NotOursError as exc:
+        raise JournalError(str(path), str(exc.strerror)) from None
+    except PermissionError:
+        raise JournalError(str(path), _ADVICE[sqlite3.SQLITE_READONLY]) from None
+    with os.fdopen(handle, "rb") as file:
+        return os.fstat(file.fileno()).st_size
+
+
+def _check_content(path: Path) -> None:
+    """Make sure that a file is a journal or empty; an empty one of ours becomes private."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
             return
-        if not stat.S_ISREG(found.st_mode):
-            raise JournalError(str(path), "is no file; give another path")
-        if found.st_nlink > 1:
-            raise JournalError(
-                str(path), "has a second name (a hard link), which would have a lock of its own; remove one"
-            )
-        with path.open("rb") as file:
-            if file.read(len(_MAGIC)) not in (_MAGIC, b""):
-                raise JournalError(str(path), _ADVICE[sqlite3.SQLITE_NOTADB])
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return  # told when it is to be used
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(file.fileno())
+        head = file.read(_HEAD)
+        if not head and found.st_uid == os.geteuid():
+            os.fchmod(file.fileno(), PRIVATE)
+        owner, page = int.from_bytes(head[68:72]), int.from_bytes(head[16:18])
+        begun = not owner and found.st_size == page  # it does not say yet what it is
+        if head and not (head.startswith(_MAGIC) and (begun or owner == APPLICATION_ID)):
+            raise JournalError(str(path), _ADVICE[sqlite3.SQLITE_NOTADB])
 
 
 def open_journal(path: Path) -> sqlite3.Connection:
     """Open a journal to write to, after making it or bringing it up to date if need be.
 
+    All that is acknowledged is in this one file: a rollback journal is beside it only while a commit is under way. So
+    a file that is carried away alone, after a kill, is whole. It costs some syncs more than a write-ahead log does
+    (`benchmarks/commits.py`), where creates come ten a minute.
+
     Raises:
-        JournalError: it cannot be written to, is damaged, or is something else.
+        JournalError: it cannot be written to, is damaged or not whole, or is something else.
     """
     with explained(path):
-        with contextlib.suppress(FileExistsError):
-            # SQLite gives its side files the mode of this one, so no moment is public.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, PRIVATE))
-        if not os.access(path, os.W_OK, effective_ids=True):  # SQLite would make side files that nobody can write to
-            raise JournalError(str(path), _ADVICE[sqlite3.SQLITE_READONLY])
-        connection = sqlite3.connect(path, isolation_level=None)
+        os.close(open_private(path))  # SQLite gives its side files the mode of this one, so no moment is public
+        connection = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)
         try:
-            _check(connection, path, may_be_new=True)
-            connection.execute("PRAGMA journal_mode = WAL")
+            _check(connection, path)
+            connection.execute("PRAGMA journal_mode = TRUNCATE")
             # FULL: what is committed survives a power cut too. An intent to send must.
             connection.execute("PRAGMA synchronous = FULL")
-            if (verdict := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            # Not the quick one: a copy that was taken during a commit may have rows of before and an index of after.
+            if (verdict := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
                 raise JournalError(str(path), f"{_ADVICE[sqlite3.SQLITE_CORRUPT]} ({verdict})")
             _migrate(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def close_journal(connection: sqlite3.Connection) -> None:
+    """Close a journal and leave nothing beside it."""
+    with contextlib.suppress(sqlite3.Error):  # somebody reads it; then an empty file stays
+        connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
@@ -160,9 +209,13 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         JournalError: there is none, or it is damaged or something else.
     """
     with explained(path):
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None)
+        # What a kill left half written can only be undone by who may write.
+        mode = "rw" if os.access(path, os.W_OK, effective_ids=True) else "ro"
+        connection = sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None)
         try:
-            _check(connection, path, may_be_new=False)
+            connection.execute("PRAGMA query_only = ON")
+            _check(connection, path)
+            _check_tables(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -188,9 +241,10 @@ def explain(path: Path, error: sqlite3.Error) -> JournalError:
     return JournalError(str(path), f"{_ADVICE.get(code, 'cannot be used')} (SQLite: {error})")
 
 
-def _check(connection: sqlite3.Connection, path: Path, *, may_be_new: bool) -> None:
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if not tables and may_be_new:
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        if connection.execute("PRAGMA page_count").fetchone()[0]:  # of a write-ahead log that is not here
+            raise JournalError(str(path), f"is not whole: it is empty, and {path.name}-wal is missing; {_BRING}")
         return
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise JournalError(str(path), _ADVICE[sqlite3.SQLITE_NOTADB])
@@ -201,7 +255,13 @@ def _check(connection: sqlite3.Connection, path: Path, *, may_be_new: bool) -> N
         )
 
 
+def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
+    if not _pragma(connection, "user_version"):
+        raise JournalError(str(path), _ADVICE[sqlite3.SQLITE_NOTADB])
+
+
 def _migrate(connection: sqlite3.Connection) -> None:
+    connection.create_function("digest_of", 1, digest_of, deterministic=True)
     version = _pragma(connection, "user_version")
     if version == len(_MIGRATIONS):
         return
@@ -211,7 +271,9 @@ def _migrate(connection: sqlite3.Connection) -> None:
             connection.execute(statement)
     if not version:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute("INSERT INTO meta VALUES ('batch', ?), ('finished', 0), ('handed_out', 0)", (_new_id(),))
+        connection.execute(
+            "INSERT INTO meta VALUES ('batch', ?), ('finished', 0), ('handed_out', 0), ('made', 1)", (_new_id(),)
+        )
     connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
     connection.execute("COMMIT")
 

@@ -34,6 +34,9 @@ app: App = App(
 )
 
 JournalFile = Annotated[Path, Parameter(name="JOURNAL", help="The journal of the batch, or its file of prompts.")]
+Adopt = Annotated[
+    bool, Parameter(help="Take over a journal that was made elsewhere, or whose server has another address now.")
+]
 PromptsFile = Annotated[
     Path, Parameter(name="FILE", help="The prompts; - for the standard input.", allow_leading_hyphen=True)
 ]
@@ -78,12 +81,14 @@ def run(
     kind: InputFormat = None,
     out: Annotated[Path | None, Parameter(help="Where to append each outcome, as JSON on a line.")] = None,
     dry_run: Annotated[bool, Parameter(help="Only check the file, as `batch check` does.")] = False,
+    adopt: Adopt = False,
     repository: Repository = ANY_REPOSITORY,
     limits: Limits = UNLIMITED,
     connection: Connection = HERE,
     display: Display = PLAIN,
 ) -> Exit:
     """Make each prompt of a file into a run, and wait for all of them."""
+    import os
     import tempfile
 
     from codegen_async.cli.driving import Drive
@@ -108,12 +113,13 @@ def run(
             return "" if connection.simulate else filling.again(path, options)
 
         with appending(out) as outcomes:
-            work = Drive(path, filling, again, limits, find_repo=find_repo, out=outcomes)
+            work = Drive(path, filling, again, limits, find_repo=find_repo, out=outcomes, adopt=adopt)
             return execute_on(connection, display, work)
 
     if filling.journal is not None:
         return drive(filling.journal)
     with tempfile.TemporaryDirectory(prefix="codegen-async-") as directory:
+        os.environ["XDG_STATE_HOME"] = directory  # what would be kept for the user goes as well
         return drive(Path(directory) / "journal.db")
 
 
@@ -150,17 +156,21 @@ Example:
   codegen-async batch status prompts.jsonl.db"""
 )
 def status(journal: JournalFile, /, *, display: Display = PLAIN) -> Exit:
-    """Show how many prompts of a batch stand where."""
-    from codegen_async.batch.journal import read_outcomes
+    """Show how many prompts of a batch stand where, and on which server."""
+    from codegen_async.batch.readers import read_account, read_outcomes
     from codegen_async.cli.inputs import existing
     from codegen_async.cli.output import Output
     from codegen_async.cli.tally import tally
 
     output = Output(display)
-    counts = tally(read_outcomes(existing(journal)))
+    journal = existing(journal)
+    counts = tally(read_outcomes(journal))
+    account = read_account(journal)
     if output.structured:
-        output.document(counts)
+        where = {} if account is None else {"base_url": account.base_url, "org_id": account.org_id}
+        output.document({**counts, **where})
     else:
+        output.note(f"its runs are those of {account or 'no server yet'}")
         output.table(("STATUS", "PROMPTS"), [(name, str(count)) for name, count in counts.items()])
     return Exit.OK
 
@@ -258,6 +268,7 @@ def retry(
     /,
     *,
     failed: Annotated[bool, Parameter(help="All whose runs failed or were cancelled.")] = False,
+    adopt: Adopt = False,
     repository: Repository = ANY_REPOSITORY,
     limits: Limits = UNLIMITED,
     server: RealServer = REAL,
@@ -285,7 +296,7 @@ def retry(
         end = ("--",) if any(key.startswith("-") for key in named) else ()
         return command("batch", "retry", *options, *end, journal, *named)
 
-    return execute_on(server, display, Drive(journal, fill, again, limits, find_repo=find_repo))
+    return execute_on(server, display, Drive(journal, fill, again, limits, find_repo=find_repo, adopt=adopt))
 
 
 @app.command(
@@ -296,7 +307,9 @@ when the batch is not being run. The exit code is 7 if anything is wrong.
 Example:
   codegen-async batch audit prompts.jsonl.db"""
 )
-def audit(journal: JournalFile, /, *, server: RealServer = REAL, display: Display = PLAIN) -> Exit:
+def audit(
+    journal: JournalFile, /, *, adopt: Adopt = False, server: RealServer = REAL, display: Display = PLAIN
+) -> Exit:
     """Compare a batch with the runs that the server has."""
     import msgspec
 
@@ -307,7 +320,7 @@ def audit(journal: JournalFile, /, *, server: RealServer = REAL, display: Displa
     journal = existing(journal)  # one that is not there must not be made
 
     async def work(session: Session[CodegenClient]) -> Exit:
-        async with Batch(session.client, journal) as batch:
+        async with Batch(session.client, journal, adopt=adopt) as batch:
             report = await batch.audit()
         if session.output.structured:
             session.output.document(report)

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from codegen_async.batch.inputs import Prompts
-from codegen_async.batch.journal import read_sent
+from codegen_async.batch.readers import read_sent
 from codegen_async.cli.errors import CommandError, Exit
 from codegen_async.cli.live import duration
 from codegen_async.cli.options import Display

@@ -14,7 +14,7 @@ from codegen_async.batch.appending import OutcomeFile, is_done
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.bounds import check_most
 from codegen_async.batch.items import Outcome
-from codegen_async.batch.journal import read_outcomes
+from codegen_async.batch.readers import read_outcomes
 from codegen_async.cli.errors import CommandError, Exit, explain
 from codegen_async.cli.options import Limits
 from codegen_async.cli.progress import Progress, progress_shown
@@ -38,6 +38,7 @@ class Drive:
         limits: see `Batch.run`.
         find_repo: returns the repository for prompts that name none; see `Batch`.
         out: where each outcome is appended as well, once.
+        adopt: see `Batch`.
 
     Raises:
         InvalidArgumentError: the limits are no numbers >= 1.
@@ -52,12 +53,14 @@ class Drive:
         *,
         find_repo: FindRepo,
         out: OutcomeFile | None = None,
+        adopt: bool = False,
     ) -> None:
         self._journal = journal
         self._out = out
         self._fill = fill
         self._again = again
         self._find_repo = find_repo
+        self._adopt = adopt
         self._limits = asdict(limits)
         for name, value in self._limits.items():
             check_most(name, value)
@@ -96,7 +99,9 @@ class Drive:
     async def _run(self, session: Session[CodegenClient]) -> None:
         collected: list[object] = []
         repo_id = await self._find_repo(session.client)
-        async with Batch(session.client, self._journal, repo_id=repo_id, clock=session.target.clock) as batch:
+        async with Batch(
+            session.client, self._journal, repo_id=repo_id, adopt=self._adopt, clock=session.target.clock
+        ) as batch:
             await self._fill(batch)
             await asyncio.to_thread(self._catch_up)
             outcomes = batch.run(**self._limits)

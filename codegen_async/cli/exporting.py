@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from codegen_async.batch.journal import read_outcomes
+from codegen_async.batch.readers import read_outcomes
 from codegen_async.batch.results import export, row, write
 from codegen_async.cli.errors import CommandError, Exit
 from codegen_async.cli.inputs import STDIN

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from codegen_async.batch.appending import OutcomeFile
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.inputs import Prompts, has_place, parse_prompts, read_prompts
-from codegen_async.batch.journal import read_sent
+from codegen_async.batch.items import Added
+from codegen_async.batch.readers import read_sent
 from codegen_async.cli.errors import UsageError, command
 from codegen_async.cli.inputs import STDIN, is_journal, read_bytes
 from codegen_async.cli.output import Output
 from codegen_async.errors import clean
+
+_NAMED = 5  # keys in a sentence
 
 
 class Filling:
@@ -37,6 +40,7 @@ class Filling:
     def __init__(self, file: Path, kind: str | None, journal: Path | None, *, simulated: bool) -> None:
         self._file = file
         self._prompts: Prompts | None = None
+        self._note: Callable[[str], None] = _nothing
         self.journal: Path | None = file
         if simulated or journal is not None or not is_journal(file):
             self.journal = None if simulated else _place(file, journal)
@@ -46,10 +50,13 @@ class Filling:
     async def __call__(self, batch: Batch) -> None:
         """Add the prompts."""
         if self._prompts is not None:
-            await batch.add_prompts(self._prompts)
+            added = await batch.add_prompts(self._prompts, whole=True)
+            for note in _said(added):
+                self._note(note)
 
     def tell(self, output: Output) -> None:
-        """Say what is not sent."""
+        """Say what is not sent, and later what came of adding the prompts."""
+        self._note = output.note
         if self._prompts is not None and self._prompts.extra:
             output.note(f"kept for the results, not sent: {', '.join(self._prompts.extra)}")
 
@@ -105,3 +112,26 @@ def appending(out: Path | None) -> Generator[OutcomeFile | None]:
         raise UsageError("--out: outcomes go to the standard output anyway", "give a file, or --jsonl without --out")
     with closing(OutcomeFile(out)) as outcomes:
         yield outcomes
+
+
+def _said(added: Added) -> Iterator[str]:
+    """Yield what a person should know of prompts that were added."""
+    if added.equal:
+        yield f"{_count(added.equal)} without a key equal to an earlier line; each becomes a run of its own"
+    if added.corrected:
+        yield f"sent in its new form: {_named(added.corrected)}"
+    if added.withdrawn:
+        yield f"no longer in the file, and not sent: {_named(added.withdrawn)}"
+
+
+def _count(number: int) -> str:
+    return f"{number} prompt is" if number == 1 else f"{number} prompts are"
+
+
+def _named(keys: Sequence[str]) -> str:
+    shown = ", ".join(clean(key, 60) for key in keys[:_NAMED])
+    return shown if len(keys) <= _NAMED else f"{shown} and {len(keys) - _NAMED} more"
+
+
+def _nothing(_: str) -> None:
+    """Say nothing."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import Outcome, State
-from codegen_async.batch.journal import read_outcomes
+from codegen_async.batch.readers import read_outcomes
 from codegen_async.cli.live import budget, duration, shown
 from codegen_async.cli.output import Linked, make_table, one_line
 from codegen_async.cli.render import summary_of

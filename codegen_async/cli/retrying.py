@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from codegen_async.batch.journal import read_outcomes
+from codegen_async.batch.readers import read_outcomes
 from codegen_async.cli.errors import UsageError, command
 from codegen_async.cli.tally import label
 from codegen_async.errors import clean

@@ -9,8 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 from codegen_async.batch.items import Outcome, State
-from codegen_async.batch.journal import read_outcomes
 from codegen_async.batch.lease import is_driven
+from codegen_async.batch.readers import read_outcomes
 from codegen_async.batch.results import row
 from codegen_async.batch.schema import explained, open_to_read
 from codegen_async.cli.errors import Exit, UsageError, command

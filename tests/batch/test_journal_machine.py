@@ -242,7 +242,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     def _copy(self, target: Path) -> None:
         """Take an image of what a process that dies now leaves behind."""
-        for name in ("batch.db", "batch.db-wal"):
+        for name in ("batch.db", "batch.db-journal"):
             if (self._home / name).exists():
                 shutil.copy(self._home / name, target / name)
 

@@ -83,7 +83,7 @@ async def test_the_create_window_is_kept_full(path: Path) -> None:
 
 async def test_all_fields_reach_the_server(codegen_server: CodegenServer, path: Path) -> None:
     codegen_server.world.script = SHORT
-    image = "data:image/png;base64,aGVsbG8="
+    image = "data:image/png;base64,iVBORw0KGgo="
     async with opened(codegen_server, path) as batch:
         batch.add("do", images=[image], metadata={"team": "a"}, repo_id=7, model="m", agent_type="claude_code", key="k")
         (outcome,) = await run_all(batch)
@@ -479,12 +479,13 @@ async def test_a_refused_token_stops_everything_at_once_and_can_be_gone_on_from(
         if status == 401:
             codegen_server.token = "another"
         else:
-            codegen_server.org_id = 99
+            codegen_server.faults.add(Fault.REFUSED, times=None, status=403)
         began = loop_time()
         with pytest.raises(BatchPausedError):
             await running
         assert loop_time() - began < 10.0
-    codegen_server.token, codegen_server.org_id = CANARY, 323
+    codegen_server.token = CANARY
+    codegen_server.faults.clear()
     codegen_server.world.script = SHORT
     for run_id in codegen_server.world.runs:
         codegen_server.world.end(run_id)
@@ -683,7 +684,7 @@ async def test_the_token_is_in_no_file(codegen_server: CodegenServer, path: Path
         await run_all(batch)
         await batch.export(path.with_suffix(".csv"))
         contents = await asyncio.to_thread(lambda: {file.name: file.read_bytes() for file in path.parent.iterdir()})
-    assert set(contents) == {"batch.db", "batch.db-wal", "batch.db-shm", "batch.db-lock", "batch.csv"}
+    assert set(contents) == {"batch.db", "batch.db-journal", "batch.db-lock", "batch.csv"}
     assert any(b"do 4" in content for content in contents.values())
     assert not any(CANARY.encode() in content for content in contents.values())
 
@@ -799,8 +800,9 @@ async def test_a_run_that_is_left_with_writes_in_the_queue_can_be_gone_on_with(
 
 async def test_a_journal_has_one_driver_whatever_it_is_called(codegen_server: CodegenServer, path: Path) -> None:
     async with opened(codegen_server, path):
-        other = path.with_name("other.db")
-        await asyncio.to_thread(other.symlink_to, path)
+        folder = path.with_name("other")
+        await asyncio.to_thread(folder.symlink_to, path.parent, target_is_directory=True)
+        other = folder / path.name
         with pytest.raises(JournalError, match="is being run by process"):
             async with opened(codegen_server, other):
                 pass

@@ -79,7 +79,7 @@ def test_all_files_are_for_their_owner_only(path: Path, tmp_path: Path) -> None:
             await plan(journal, "a")
             return await asyncio.to_thread(modes)
 
-    assert asyncio.run(use()) == dict.fromkeys(("batch.db", "batch.db-wal", "batch.db-shm", "batch.db-lock"), 0o600)
+    assert asyncio.run(use()) == dict.fromkeys(("batch.db", "batch.db-journal", "batch.db-lock"), 0o600)
 
 
 def test_the_file_says_what_it_is(path: Path) -> None:
@@ -93,7 +93,7 @@ def test_what_is_committed_survives_a_power_cut(path: Path) -> None:
         async with journal_at(path) as journal:
             return [await journal._rows(f"PRAGMA {name}") for name in ("synchronous", "journal_mode")]
 
-    assert asyncio.run(pragmas()) == [[(2,)], [("wal",)]]  # 2 is FULL
+    assert asyncio.run(pragmas()) == [[(2,)], [("truncate",)]]  # 2 is FULL
 
 
 def test_an_empty_file_becomes_a_journal(path: Path) -> None:

@@ -1,0 +1,79 @@
+"""Where a journal belongs: the account whose runs it knows, and the file that it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+
+T = TypeVar("T")
+
+_API = "codegen"
+_PORTS = {"https": 443, "http": 80}
+
+OVERTAKEN = 2
+"""What `moved` is in a copy: what it says is planned may have been sent since."""
+UNPLACED = 1
+"""What `moved` is in a journal that does not say which file it is."""
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """Say where runs live: ids and keys mean nothing elsewhere."""
+
+    base_url: str
+    org_id: int
+    api: str = _API
+
+    @classmethod
+    def at(cls, base_url: str, org_id: int) -> Account:
+        """Return an account, the same for all ways to write its address."""
+        parts = urlsplit(base_url)
+        port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        return cls(base_url=f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}", org_id=org_id)
+
+    def __str__(self) -> str:
+        return f"organization {self.org_id} at {self.base_url}"
+
+
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Tell one file from all others of this machine, also when it is renamed."""
+
+    device: int
+    inode: int
+    path: str = ""
+
+    @classmethod
+    def of(cls, path: Path) -> Place:
+        """Return the place of a file.
+
+        Raises:
+            OSError: there is none.
+        """
+        found = path.stat()
+        return cls(found.st_dev, found.st_ino, str(path.resolve()))
+
+    def is_file_of(self, other: Place) -> bool:
+        """Whether both are the same file."""
+        return (self.device, self.inode) == (other.device, other.inode)
+
+
+def account_of(meta: Mapping[str, object]) -> Account | None:
+    """Return the account that the notes of a journal name."""
+    return from_text(meta.get("account"), Account)
+
+
+def as_text(value: msgspec.Struct) -> str:
+    """Return what `from_text` reads."""
+    return msgspec.json.encode(value).decode()
+
+
+def from_text(text: object, kind: type[T]) -> T | None:
+    """Read a note; None for want of one that can be read."""
+    try:
+        return msgspec.json.decode(text, type=kind) if isinstance(text, str) else None
+    except msgspec.MsgspecError:  # whoever wrote it, it tells nothing
+        return None

@@ -1,0 +1,103 @@
+"""Read a journal from outside, also while another process drives it. Blocking."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections import Counter
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from codegen_async.batch.items import Outcome, State, decode_task
+from codegen_async.batch.places import Account, account_of
+from codegen_async.batch.schema import explained, open_to_read
+from codegen_async.codegen.models import AgentRun
+
+PAGE = 200
+"""Rows held in memory at a time."""
+
+OUTCOME = "seq, name, state, attempt, run_id, run, error, created_at, ended_at, task"
+"""The columns that `outcome_of` reads."""
+
+_decode_run = msgspec.json.Decoder(AgentRun).decode
+
+
+def read_counts(path: Path) -> dict[State, int]:
+    """Return how many items of a journal are in each state. Blocking; works while it is being run.
+
+    Raises:
+        JournalError: there is no such journal, or it cannot be read.
+    """
+    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+        return counts_of(connection)
+
+
+def read_sent(path: Path) -> Counter[bytes]:
+    """Return the contents of the tasks of a journal that have a run, or may have one. Blocking.
+
+    Raises:
+        JournalError: there is no such journal, or it cannot be read.
+    """
+    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+        return sent_of(connection)
+
+
+def read_outcomes(path: Path) -> Generator[Outcome]:
+    """Yield where every item of a journal stands, in order. Blocking; works while it is being run.
+
+    Raises:
+        JournalError: there is no such journal, or it cannot be read.
+    """
+    query = f"SELECT {OUTCOME} FROM items WHERE seq > ? ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - constants
+    last = 0
+    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+        while rows := connection.execute(query, (last,)).fetchall():  # no commit has to wait for who reads slowly
+            for row in rows:
+                last = row[0]
+                yield outcome_of(row)
+
+
+def read_account(path: Path) -> Account | None:
+    """Return where the runs of a journal are, None if it does not know yet. Blocking.
+
+    Raises:
+        JournalError: there is no such journal, or it cannot be read.
+    """
+    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+        return account_of(dict(connection.execute("SELECT name, value FROM meta")))
+
+
+def counts_of(connection: sqlite3.Connection) -> dict[State, int]:
+    """Return how many items are in each state."""
+    rows = connection.execute("SELECT state, count(*) FROM items GROUP BY state").fetchall()
+    return dict.fromkeys(State, 0) | {State(state): count for state, count in rows}
+
+
+def sent_of(connection: sqlite3.Connection) -> Counter[bytes]:
+    """Return the contents of the tasks that have a run, or may have one."""
+    rows = connection.execute("SELECT task FROM items WHERE state NOT IN ('planned', 'rejected')")
+    return Counter(decode_task(task).content() for (task,) in rows)
+
+
+def outcome_of(row: tuple[Any, ...]) -> Outcome:
+    """Return what the columns of `OUTCOME` say."""
+    seq, name, state, attempt, run_id, run, error, created_at, ended_at, content = row
+    task = decode_task(content)
+    return Outcome(
+        key=name,
+        index=seq - 1,
+        state=State(state),
+        run=None if run is None else _decode_run(run),
+        run_id=run_id,
+        error=error,
+        attempts=attempt,
+        seconds=None if created_at is None or ended_at is None else max(0.0, ended_at - created_at),
+        created_at=created_at,
+        ended_at=ended_at,
+        prompt=task.prompt,
+        metadata=task.metadata,
+        extra=task.extra,
+    )

@@ -1,0 +1,215 @@
+"""What the steps of a journal do to its tables. Blocking; within a transaction that others may share."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import sha256
+
+import msgspec
+
+from codegen_async.batch.items import Added, State, Task, decode_task
+from codegen_async.codegen.models import AgentRun
+from codegen_async.errors import InvalidArgumentError
+from codegen_async.models import Phase
+
+LAST_TURN = "(SELECT coalesce(max(turn), 0) + 1 FROM items WHERE state = 'planned')"
+"""The turn after those of all planned items."""
+
+_TASK = 2  # of a row
+
+_decode_run = msgspec.json.Decoder(AgentRun).decode
+
+
+def digest_of(task: bytes) -> bytes:
+    """Return what tells tasks of other content from this one, which is given as JSON."""
+    return _digest(decode_task(task))
+
+
+def _digest(task: Task) -> bytes:
+    return sha256(task.content()).digest()[:16]
+
+
+# -- adding
+
+
+class Adding:
+    """Add tasks to a journal, each where it belongs.
+
+    A task with a key is the item of that key. One without is the item of the same content, wherever its line is now;
+    of several with the same content, each is an item of its own.
+
+    Args:
+        source: the name of the file that they come from; None for a program.
+        whole: whether the file is all that is to be done, so that it does not matter where items came from.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, source: str | None, *, whole: bool) -> None:
+        self._connection = connection
+        self._source = source
+        self._whole = whole
+        self._copies: Counter[bytes] = Counter()
+        self._seen: set[int] = set()
+        self._new: list[str] = []
+        self._corrected: list[str] = []
+
+    def add(self, name: str, task: Task, copy: int | None = None) -> None:
+        """Add a task, or find that it is there.
+
+        Args:
+            name: its key; one that begins with `#` only says what to call it if it is new.
+            task: what to create.
+            copy: which one of those without keys it is that have the same content, from 1. Default: the next.
+
+        Raises:
+            InvalidArgumentError: the key is that of another task, which may have a run.
+        """
+        if name.startswith("#"):
+            self._add_by_content(name, task, copy)
+        else:
+            self._add_by_key(name, task)
+
+    def _add_by_key(self, name: str, task: Task) -> None:
+        row = self._connection.execute("SELECT seq, state, task, source FROM items WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            self._insert(name, task)
+        elif decode_task(row[_TASK]).content() == task.content():
+            self._keep(row, task)
+        elif row[1] == State.REJECTED or (row[1] == State.PLANNED and self._may_edit(row[3])):
+            self._correct(row[0], name, task)
+        else:
+            sent = "" if row[1] == State.PLANNED else ", which was sent"
+            expected = f"another key, as the batch has an item of this one with other content{sent}"
+            raise InvalidArgumentError("key", name, expected)
+
+    def _may_edit(self, source: str | None) -> bool:
+        """Whether what a file says now counts for an item that came from there."""
+        return self._source is not None and (self._whole or source is not None)
+
+    def _add_by_content(self, name: str, task: Task, copy: int | None) -> None:
+        digest = _digest(task)
+        if copy is None:
+            self._copies[digest] += 1
+            copy = self._copies[digest]
+        row = self._connection.execute(
+            "SELECT seq, state, task FROM items WHERE digest = ? AND substr(name, 1, 1) = '#'"
+            " ORDER BY state IN ('planned', 'rejected'), seq LIMIT 1 OFFSET ?",  # one that was sent is not withdrawn
+            (digest, copy - 1),
+        ).fetchone()
+        if row is None:
+            self._insert(self._free(name), task)
+        else:
+            self._keep(row, task)
+
+    def _free(self, name: str) -> str:
+        """Return a name like this one that no item has."""
+        free, number = name, 1
+        while self._connection.execute("SELECT 1 FROM items WHERE name = ?", (free,)).fetchone():
+            number += 1
+            free = f"{name}~{number}"
+        return free
+
+    def _insert(self, name: str, task: Task) -> None:
+        values = (name, task.encode(), _digest(task), self._source)
+        added = self._connection.execute("INSERT INTO items (name, task, digest, source) VALUES (?, ?, ?, ?)", values)
+        self._seen.add(added.lastrowid or 0)
+        self._new.append(name)
+
+    def _keep(self, row: Sequence[object], task: Task) -> None:
+        self._seen.add(int(str(row[0])))
+        content = task.encode()
+        if content != row[_TASK]:  # its file was moved, or says more of it
+            self._connection.execute("UPDATE items SET task = ? WHERE seq = ?", (content, row[0]))
+        if self._source is not None:
+            self._connection.execute("UPDATE items SET source = ? WHERE seq = ?", (self._source, row[0]))
+
+    def _correct(self, seq: int, name: str, task: Task) -> None:
+        self._seen.add(seq)
+        self._corrected.append(name)
+        self._connection.execute(
+            "UPDATE items SET task = ?, digest = ?, source = ?, state = 'planned', error = NULL, finished = NULL"
+            " WHERE seq = ?",
+            (task.encode(), _digest(task), self._source, seq),
+        )
+
+    def end(self) -> Added:
+        """Leave out what was never sent and is not in the file any more; return what was done."""
+        withdrawn = [] if self._source is None else self._withdraw()
+        return Added(
+            new=tuple(self._new),
+            corrected=tuple(self._corrected),
+            withdrawn=tuple(withdrawn),
+            known=len(self._seen) - len(self._new) - len(self._corrected),
+            equal=sum(count - 1 for count in self._copies.values()),
+        )
+
+    def _withdraw(self) -> list[str]:
+        rows = self._connection.execute(
+            "SELECT seq, name FROM items WHERE state IN ('planned', 'rejected') AND attempt = 1 AND (? OR source = ?)"
+            " ORDER BY seq",
+            (self._whole, self._source),
+        ).fetchall()
+        gone = [(seq, name) for seq, name in rows if seq not in self._seen]
+        self._connection.executemany("DELETE FROM items WHERE seq = ?", [(seq,) for seq, _ in gone])
+        return [name for _, name in gone]
+
+
+# -- once more
+
+
+def plan_again(connection: sqlite3.Connection, name: str) -> None:
+    """Plan an item once more that came to nothing.
+
+    Raises:
+        InvalidArgumentError: it is under way, ended well, or is not there.
+    """
+    row = connection.execute("SELECT seq, state, run, finished FROM items WHERE name = ?", (name,)).fetchone()
+    seq, state, run, finished = row or (0, "", None, None)
+    lost = state == State.CREATED and run is None and finished is not None
+    if state in (State.REJECTED, State.UNKNOWN):
+        release(connection, name)
+    elif lost or (state == State.ENDED and not _succeeded(run)):
+        attempt_again(connection, seq)
+    else:
+        expected = "the key of an item that is rejected or unknown, or whose run has failed or is not found"
+        raise InvalidArgumentError("key", name, expected)
+
+
+def release(connection: sqlite3.Connection, name: str) -> bool:
+    """Plan an item that is rejected or unknown; return whether it was."""
+    done = connection.execute(
+        "UPDATE items SET state = 'planned', likely_done = 0, error = NULL, finished = NULL"
+        " WHERE name = ? AND state IN ('rejected', 'unknown')",
+        (name,),
+    )
+    return bool(done.rowcount)
+
+
+def attempt_again(connection: sqlite3.Connection, seq: int) -> None:
+    """Plan another attempt of an item, after all others, and keep the one before."""
+    connection.execute(
+        "INSERT INTO attempts SELECT seq, attempt, run_id, created_at, ended_at, run, error FROM items WHERE seq = ?",
+        (seq,),
+    )
+    connection.execute(
+        f"UPDATE items SET state = 'planned', turn = {LAST_TURN}, attempt = attempt + 1, floor = NULL, run_id = NULL,"  # noqa: S608 - constants
+        " created_at = NULL, ended_at = NULL, likely_done = 0, run = NULL, error = NULL, finished = NULL WHERE seq = ?",
+        (seq,),
+    )
+
+
+def ended_badly(connection: sqlite3.Connection) -> list[tuple[int, str]]:
+    """Return the numbers and names of items that have ended without success."""
+    rows = connection.execute("SELECT seq, name, run FROM items WHERE state = 'ended' ORDER BY seq")
+    return [(seq, name) for seq, name, run in rows if not _succeeded(run)]
+
+
+def _succeeded(run: bytes | None) -> bool:
+    return run is not None and _decode_run(run).phase is Phase.SUCCEEDED
+
+
+def move(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> None:
+    """Take a step of one item."""
+    if connection.execute(statement, values).rowcount != 1:
+        raise AssertionError(f"the journal does not allow this step: {statement}")
