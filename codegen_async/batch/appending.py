@@ -21,12 +21,13 @@ _START = b'{"index":'  # of every line
 
 
 class _Known(msgspec.Struct, frozen=True):
-    """What tells one outcome from another."""
+    """What tells one outcome from another, also where several batches share a file."""
 
     key: str
     state: State
     attempts: int
     run_id: int | None
+    prompt: str
 
 
 _decode = msgspec.json.Decoder(_Known).decode
@@ -76,7 +77,7 @@ class OutcomeFile:
         Raises:
             OSError: it cannot be written; nothing of it is in the file.
         """
-        one = _Known(outcome.key, outcome.state, outcome.attempts, outcome.run_id)
+        one = _Known(outcome.key, outcome.state, outcome.attempts, outcome.run_id, outcome.prompt)
         if one in self._known:
             return
         self._write(msgspec.json.encode(row(outcome)) + b"\n")

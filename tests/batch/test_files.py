@@ -235,6 +235,8 @@ def test_each_outcome_is_appended_once_over_any_number_of_starts(tmp_path: Path)
     assert lines(path) == [("-a", "ended"), ("b", "rejected")]
     append(path, msgspec.structs.replace(second, attempts=2, state=State.ENDED, run=RUN, run_id=17))
     assert lines(path)[2:] == [("b", "ended")]
+    append(path, msgspec.structs.replace(second, prompt="of another batch"))
+    assert lines(path)[3:] == [("b", "rejected")]
     export(OUTCOMES, tmp_path / "all.jsonl")
     assert path.read_text().splitlines()[:2] == (tmp_path / "all.jsonl").read_text().splitlines()[:2]
     assert path.stat().st_mode & 0o777 == 0o600

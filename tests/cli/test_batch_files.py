@@ -269,6 +269,10 @@ def test_results_that_cannot_be_written_are_told(cli: CommandLine, done: Path) -
         assert result.code == 2
         assert result.err.startswith(f"error: path: expected a file that can be written ({reason}")
     assert cli.run("batch", "export", done, "out.xlsx").code == 2
+    before = done.read_bytes()
+    onto = cli.run("batch", "export", done, done)
+    assert (onto.code, onto.err.splitlines()[0]) == (2, f"error: {done} holds the prompts, and would be replaced")
+    assert done.read_bytes() == before
     assert not [path for path in cli.home.iterdir() if path.name.startswith(".")]
 
 
