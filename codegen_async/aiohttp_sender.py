@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from typing import NoReturn, cast
-from urllib.parse import urlencode
+from typing import Any, NoReturn, cast
+from urllib.parse import urlencode, urlsplit
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -54,6 +56,18 @@ def explain(failure: BaseException) -> str:
     return next((reason for kind, reason in _REASONS if isinstance(failure, kind)), "the request failed")
 
 
+def detail_of(failure: BaseException) -> str | None:
+    """Return what the system or OpenSSL says of a connection that did not come about; neither knows the request."""
+    if isinstance(failure, aiohttp.ClientConnectorCertificateError):
+        cause: object = failure.certificate_error
+        return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else None
+    if isinstance(failure, aiohttp.ClientConnectorSSLError):
+        return getattr(cast("Any", failure).os_error, "reason", None)
+    if isinstance(failure, aiohttp.ClientConnectorDNSError) or not isinstance(failure, aiohttp.ClientConnectorError):
+        return None
+    return os.strerror(failure.os_error.errno) if failure.os_error.errno else None
+
+
 class AiohttpSender:
     """Send requests over HTTP/1.1; a `Sender`. Made inside a running event loop.
 
@@ -71,6 +85,7 @@ class AiohttpSender:
 
     def __init__(self, base_url: str, token: Secret, *, timeouts: Timeouts, max_body: int, user_agent: str) -> None:
         self._base_url = base_url
+        self._where = urlsplit(base_url).netloc
         self._token = token
         self._timeouts = timeouts
         self._max_body = max_body
@@ -159,7 +174,7 @@ class AiohttpSender:
             ):
                 return await exchange.read(answer, self._max_body)
         except (aiohttp.ClientError, OSError) as exc:  # TimeoutError is an OSError
-            return exchange.failed(exc)
+            return exchange.failed(exc, self._where)
 
     async def _open_stream(
         self,
@@ -184,7 +199,7 @@ class AiohttpSender:
                 if answer.status // 100 != 2:  # noqa: PLR2004 - 2xx
                     return await exchange.read(answer, self._max_body)
         except (aiohttp.ClientError, OSError) as exc:
-            return exchange.failed(exc)
+            return exchange.failed(exc, self._where)
         return await stack.enter_async_context(aclosing(_pieces(answer)))
 
     def _url(self, request: Request) -> URL:
@@ -266,11 +281,14 @@ class _Exchange:
                 return self._response(f"the answer is larger than {at_most} bytes", too_large=True)
         return self._response()
 
-    def failed(self, failure: BaseException) -> Response | NoAnswerError:
+    def failed(self, failure: BaseException, where: str) -> Response | NoAnswerError:
         """Return what came before it failed, or that nothing did."""
         if self._status:
             return self._response(explain(failure))
-        return NoAnswerError(explain(failure), sent=self.sent, timed_out=isinstance(failure, TimeoutError))
+        timed_out = isinstance(failure, TimeoutError)
+        return NoAnswerError(
+            explain(failure), sent=self.sent, timed_out=timed_out, where=where, detail=detail_of(failure)
+        )
 
     def _response(self, problem: str | None = None, *, too_large: bool = False) -> Response:
         body = b"".join(self._body)

@@ -26,6 +26,7 @@ from typing import Any, TypedDict
 
 import msgspec
 
+from codegen_async.complaints import read_complaint
 from codegen_async.errors import (
     APIError,
     AuthenticationError,
@@ -121,13 +122,25 @@ class NoAnswerError(Exception):
         reason: what happened, fit for a message.
         sent: whether a byte of the request may have reached the server.
         timed_out: whether it was our patience that ended.
+        where: the host that was asked, with its port where that is not the usual one.
+        detail: what the system said.
     """
 
-    def __init__(self, reason: str, *, sent: bool, timed_out: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, sent: bool, timed_out: bool = False, where: str = "", detail: str | None = None
+    ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.sent = sent
         self.timed_out = timed_out
+        self.where = where
+        self.detail = detail
+
+    @property
+    def told(self) -> str:
+        """All of it in one sentence."""
+        reason = f"{self.reason} ({self.detail})" if self.detail else self.reason
+        return f"{self.where}: {reason}" if self.where else reason
 
 
 class Unreadable(msgspec.Struct, frozen=True):
@@ -212,13 +225,13 @@ class ErrorMaker:
     def no_answer(self, failure: NoAnswerError) -> APIError:
         """Return the error for an attempt without an answer."""
         if judge(self._request, failure) is Verdict.UNKNOWN:
-            return self._unknown(failure.reason, None)
+            return self._unknown(failure.told, None)
         kind = RequestTimeoutError if failure.timed_out else ConnectionFailedError
-        return kind(self._safe(failure.reason), **self._facts(None))
+        return kind(self._safe(failure.told), **self._facts(None))
 
     def status(self, response: Response) -> APIError:
         """Return the error for an answer other than success."""
-        complaint = _Complaints.read(self._token.scrub_bytes(response.body))
+        complaint = read_complaint(self._token.scrub_bytes(response.body))
         kind = _kind(response)
         message = f"{response.status} {_explained(response, kind) or complaint.text}"
         if kind is GatewayError:
@@ -231,6 +244,7 @@ class ErrorMaker:
         if isinstance(error, InvalidRequestError):
             error.fields = tuple(map(self._safe, complaint.fields))
         error.retry_after = response.retry_after
+        error.code = None if complaint.code is None else clean(self._safe(complaint.code), 100)
         return error
 
     def unreadable(self, response: Response, why: Unreadable) -> APIError:
@@ -311,43 +325,3 @@ def _explained(response: Response, kind: type[StatusError]) -> str | None:
 
 
 _LOGINS = (407, 511)
-
-
-class _Complaint(msgspec.Struct):
-    """One complaint about one field, as FastAPI (loc, msg) or Middesk (parameter, message) writes it."""
-
-    loc: list[str | int] = []
-    msg: str = ""
-    message: str = ""
-    parameter: str | None = None
-
-    def __str__(self) -> str:
-        where = ".".join(map(str, self.loc)) or self.parameter
-        what = self.msg or self.message
-        return f"{where}: {what}" if where else what
-
-
-class _Complaints(msgspec.Struct):
-    """An error body, in the forms that are known; anything else is shown as text."""
-
-    message: str | None = None
-    detail: str | list[_Complaint] | None = None
-    errors: list[_Complaint] = []
-
-    @classmethod
-    def read(cls, body: bytes) -> _Complaints:
-        try:
-            return _decode_complaints(body)
-        except UNREADABLE:
-            return cls(message=body[:200].decode("utf-8", "replace"))
-
-    @property
-    def fields(self) -> list[str]:
-        return [str(one) for one in (self.detail if isinstance(self.detail, list) else self.errors)]
-
-    @property
-    def text(self) -> str:
-        return self.message or (self.detail if isinstance(self.detail, str) else "; ".join(self.fields))
-
-
-_decode_complaints = msgspec.json.Decoder(_Complaints).decode
