@@ -54,6 +54,7 @@ KEYS = (
     Key("org_id", "CODEGEN_ORG_ID", int),
     Key("base_url", "CODEGEN_API_BASE_URL", default="https://api.codegen.com", in_project=False),
     Key("repo_id", "CODEGEN_REPO_ID", int),
+    Key("memory", "CODEGEN_MEMORY", in_project=False),  # by default a file among the user's state
     Key("middesk_token", "MIDDESK_API_KEY", secret=True, in_project=False),
     Key("middesk_base_url", "MIDDESK_API_BASE_URL", in_project=False),  # by default the key decides
 )

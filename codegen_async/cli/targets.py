@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from codegen_async.cli import config
 from codegen_async.cli.errors import Exit, explain
+from codegen_async.cli.memory import memory_file
 from codegen_async.cli.options import Connection, Display, MiddeskConnection, Options, Server
 from codegen_async.cli.session import Target, Work, execute, telling
 from codegen_async.codegen.client import CodegenClient
@@ -87,7 +88,9 @@ def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Wo
     settings = config.load(config.Flags(middesk_base_url=connection.base_url))
     base_url = settings["middesk_base_url"].value
     client = MiddeskClient(
-        config.required(settings, "middesk_token").reveal(), base_url=None if base_url is None else str(base_url)
+        config.required(settings, "middesk_token").reveal(),
+        base_url=None if base_url is None else str(base_url),
+        memory=memory_file(settings),
     )
     return _execute(work, Real(client), display, connection)
 
@@ -111,6 +114,7 @@ def _codegen(connection: Server, *, any_organization: bool, token: Secret | None
         (token or config.required(settings, "token")).reveal(),
         org_id=org_id if isinstance(org_id, int) else None,
         base_url=config.required(settings, "base_url"),
+        memory=memory_file(settings),
         observe=telling(observers),
     )
     return Real(client, observers)
