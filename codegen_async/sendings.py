@@ -44,7 +44,8 @@ def map_memory(path: Path) -> memoryview:
         size = os.fstat(file).st_size
         if size < _SIZE:
             # Written, not just made longer: a mapped page that has no room on the disk would kill the process.
-            os.pwrite(file, bytes(_SIZE - size), size)
+            os.lseek(file, size, os.SEEK_SET)
+            os.write(file, bytes(_SIZE - size))
         memory = memoryview(mmap.mmap(file, _SIZE))
     finally:
         os.close(file)

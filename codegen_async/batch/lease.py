@@ -11,23 +11,28 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import struct
 import threading
 import weakref
 from pathlib import Path
+from typing import Any, cast
 
 from codegen_async.errors import JournalError
 from codegen_async.private import open_private
 from codegen_async.sendings import map_memory
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = cast("Any", None)
 
 _NAME = 32  # bytes at the beginning of the file, for the number of the process
 
 # On Linux the journal itself is locked too, so that its lock file may be removed: one byte beyond what SQLite locks, by
 # a lock that belongs to the open file as that of `flock` does.
 _OWN_LOCK = getattr(fcntl, "F_OFD_SETLK", None)
-_OWN_BYTE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 2**62, 1, 0)
+_OWN_BYTE = struct.pack("hhqqi4x", getattr(fcntl, "F_WRLCK", 0), os.SEEK_SET, 2**62, 1, 0)
 
 _leases: weakref.WeakSet[Lease] = weakref.WeakSet()
 _forking = threading.Lock()  # a fork must not see a file that is locked already and is not known yet
@@ -46,6 +51,10 @@ class Lease:
     """
 
     def __init__(self, path: Path) -> None:
+        if not hasattr(fcntl, "flock"):
+            raise JournalError(
+                str(path), "cannot be driven on this system, which lacks the file locks of POSIX; it can be read here"
+            )
         self._path = path
         self._files: list[int] = []
         _leases.add(self)
@@ -175,4 +184,5 @@ def _in_child() -> None:
         lease.forget()
 
 
-os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_in_child)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_forking.acquire, after_in_parent=_forking.release, after_in_child=_in_child)

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from typing import Any, TypeVar, TypeVarTuple, Unpack
+from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
 
 __all__ = ["FastLoop", "VirtualLoop", "run_virtual"]
 
@@ -32,19 +32,20 @@ _TICK = 1e-6
 # that is a matter of the kernel's own timers, 0.04 to 0.4 s. A peer that never reads stops nobody for good.
 _PATIENCE = 0.5
 
-if sys.platform == "linux":
-    from fcntl import ioctl
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = cast("Any", None)
 
-    _SIOCOUTQNSD = 0x894B  # linux/sockios.h: the size of what is written but not yet sent
+_SIOCOUTQNSD = 0x894B  # linux/sockios.h: the size of what is written but not yet sent
 
-    def _has_unsent(fd: int) -> bool:
-        try:
-            return any(ioctl(fd, _SIOCOUTQNSD, bytes(4)))
-        except OSError:  # no TCP connection
-            return False
-else:
 
-    def _has_unsent(_: int) -> bool:
+def _has_unsent(fd: int) -> bool:
+    if sys.platform != "linux" or not hasattr(fcntl, "ioctl"):
+        return False
+    try:
+        return any(fcntl.ioctl(fd, _SIOCOUTQNSD, bytes(4)))
+    except OSError:  # no TCP connection
         return False
 
 
