@@ -22,6 +22,7 @@ from codegen_async import (
     OrganizationPage,
     OutcomeUnknownError,
     Phase,
+    PromptResult,
     PullRequest,
     Rate,
     RateLimitedError,
@@ -32,6 +33,7 @@ from codegen_async import (
     RunFailedError,
     RunId,
     RunLike,
+    RunWebhook,
     SourceType,
     StatusError,
     Timeouts,
@@ -86,6 +88,17 @@ async def calls(client: CodegenClient) -> None:
     assert_type(client.run_logs(17, reverse=True), AsyncGenerator[AgentRunLog])
     assert_type(await client.run_logs_page(17, skip=1, limit=2), AgentRunLogs)
     assert_type(client.follow_logs(17, latency=1), AsyncGenerator[AgentRunLog])
+    assert_type(await client.run("x", timeout=60, repo_id=1, images=[Path("a.png")], raise_on_failure=True), AgentRun)
+    assert_type(client.map(["x", "y"], max_active=5, model="m"), AsyncGenerator[PromptResult])
+    async for result in client.map(iter(["x"]), webhooks=[{"url": "https://example.com"}]):
+        assert_type(result.unwrap(), AgentRun)
+        assert_type(result.run, AgentRun | None)
+        assert_type(result.ok, bool)
+    hook: RunWebhook = {"url": "https://example.com", "secret": "s"}
+    await client.create_run("x", webhooks=[hook])
+    await client.resume_run(17, "y", model="m", webhooks=(hook,))
+    client.map(["x"], repo="acme/website")  # type: ignore[call-arg]
+    client.map(["x"], webhooks=[{"secret": "s"}])  # type: ignore[typeddict-item]
     assert_type(client.list_organizations(page_size=5), AsyncGenerator[Organization])
     assert_type(await client.list_organizations_page(skip=1, limit=2), OrganizationPage)
     assert_type(client.list_repos(), AsyncGenerator[Repo])
