@@ -20,7 +20,7 @@ from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidA
 from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.logs import show_log_if_asked
-from codegen_async.models import RunId, RunLike
+from codegen_async.models import RunId, RunLike, Vocabulary
 from codegen_async.numeric import is_number
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
@@ -85,6 +85,9 @@ class RunClient(ABC, Generic[R, Id]):
         self._is_old = is_old
         self._link: Link[R] | None = None
 
+    _words: Vocabulary
+    """The status words, with those that were taught."""
+
     @abstractmethod
     def _remote(self, transport: Transport) -> Remote[R]:
         """Return what polls the server."""
@@ -137,6 +140,7 @@ class RunClient(ABC, Generic[R, Id]):
             grace=self._GRACE,
             is_old=self._is_old,
             reporter=self.reporter,
+            knows=self._words.knows,
         )
         self._link = Link(transport, waiting, forget)
         self.reporter.tell(ClientOpened(self))

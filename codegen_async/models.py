@@ -6,7 +6,9 @@ import enum
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 _log = logging.getLogger("codegen_async")
 
@@ -93,6 +95,10 @@ class PhaseTable:
         known = self._words.get(status)
         return self._look_closer(status) if known is None else known
 
+    def knows(self, status: str) -> bool:
+        """Return whether a status word has a meaning."""
+        return status in self._words or status.strip().upper() in self._words
+
     def _look_closer(self, status: str) -> Phase:
         word = status.strip().upper()
         known = self._words.get(word)
@@ -102,6 +108,35 @@ class PhaseTable:
             self._reported.add(word)
             _log.warning("%s: unknown run status %.100r, taken as running", self._dialect, status)
         return Phase.RUNNING
+
+
+class Vocabulary:
+    """Hold the words of a dialect with those that a user has taught one client.
+
+    A taught word goes with the run: what `teach` has seen keeps its phase, wherever it is handed on to.
+
+    Args:
+        table: the words of the dialect.
+        taught: phases by words, which count in upper and lower case alike.
+    """
+
+    def __init__(self, table: PhaseTable, taught: Mapping[str, Phase]) -> None:
+        self._table = table
+        self._taught = {word.strip().upper(): phase for word, phase in taught.items()}
+
+    def meaning(self, status: str | None) -> Phase | None:
+        """Return the phase that a word was taught to stand for, if it was."""
+        return self._taught.get(status.strip().upper()) if self._taught and status is not None else None
+
+    def knows(self, status: str) -> bool:
+        """Return whether a word has a meaning."""
+        return self.meaning(status) is not None or self._table.knows(status)
+
+    def teach(self, run: T) -> T:
+        """Return the run itself, which knows from now on what its word stands for."""
+        if self._taught and (phase := self.meaning(getattr(run, "status", None))) is not None:
+            vars(run)["taught"] = phase
+        return run
 
 
 def parse_time(wire: str | None) -> datetime | None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+from collections.abc import Mapping
+from typing import cast
 from urllib.parse import urlsplit
 
 import msgspec
 
 from codegen_async.errors import ConfigurationError, clean, shown
+from codegen_async.models import Phase
 from codegen_async.numeric import is_number
 
 
@@ -29,6 +32,27 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             check_seconds(f"timeouts.{name}", getattr(self, name), above=0.0)
+
+
+def check_phases(phases: Mapping[str, Phase | str] | None) -> dict[str, Phase]:
+    """Return the phases that status words are to stand for, if they can be right.
+
+    Raises:
+        ConfigurationError: they cannot.
+    """
+    if phases is not None and not isinstance(phases, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
+        raise ConfigurationError(f"phases: expected phases by status words, got {shown(phases)}")
+    checked: dict[str, Phase] = {}
+    given = cast("Mapping[object, str]", phases or {})
+    for word, phase in given.items():
+        if not isinstance(word, str) or not word.strip():
+            raise ConfigurationError(f"phases: expected a status word, got {shown(word)}")
+        try:
+            checked[word] = Phase(phase.lower())
+        except (ValueError, AttributeError):
+            known = ", ".join(Phase)
+            raise ConfigurationError(f"phases: expected one of {known} for {shown(word)}, got {shown(phase)}") from None
+    return checked
 
 
 def check_seconds(name: str, value: object, *, above: float = -1.0) -> float:

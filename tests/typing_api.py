@@ -128,6 +128,7 @@ async def waiting(client: CodegenClient, run: AgentRun) -> None:
     assert_type(client.watch([run]), AsyncGenerator[AgentRun])
     async for seen in client.watch([run]):
         assert_type(seen, AgentRun)
+    assert_type(await client.wait_for_runs([17], return_exceptions=True), list[AgentRun | Exception])
     await client.wait_for_run("17")  # type: ignore[arg-type]
     await client.wait_for_run(17, on_blocked=answer_at_once)  # type: ignore[arg-type]
     await client.wait_for_runs(17)  # type: ignore[call-overload]
@@ -174,6 +175,7 @@ def errors() -> None:
         del timeout, run_error
     except (RunBlockedError, RunFailedError) as error:
         assert_type(error.run.phase if error.run else None, Phase | None)
+        assert_type(error.run.web_url if error.run else None, str | None)
     except InvalidRequestError as error:
         assert_type(error.fields, Sequence[str])
     except RateLimitedError as error:

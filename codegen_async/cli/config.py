@@ -22,7 +22,9 @@ from codegen_async.arguments import LARGEST_ID
 from codegen_async.cli.errors import CommandError, Exit, UsageError
 from codegen_async.cli.streams import printable, write
 from codegen_async.errors import ConfigurationError, clean
+from codegen_async.models import Phase
 from codegen_async.secret import Secret
+from codegen_async.settings import check_phases
 
 _DIGITS = re.compile("[0-9]{1,18}")
 _NAME = re.compile("[a-z_]{1,40}")
@@ -55,8 +57,10 @@ KEYS = (
     Key("base_url", "CODEGEN_API_BASE_URL", default="https://api.codegen.com", in_project=False),
     Key("repo_id", "CODEGEN_REPO_ID", int),
     Key("memory", "CODEGEN_MEMORY", in_project=False),  # by default a file among the user's state
+    Key("phases", "CODEGEN_PHASES", dict),
     Key("middesk_token", "MIDDESK_API_KEY", secret=True, in_project=False),
     Key("middesk_base_url", "MIDDESK_API_BASE_URL", in_project=False),  # by default the key decides
+    Key("middesk_phases", "MIDDESK_PHASES", dict),
 )
 
 
@@ -85,7 +89,9 @@ class Flags:
 
     org_id: int | None = None
     base_url: str | None = None
+    phases: str | None = None
     middesk_base_url: str | None = None
+    middesk_phases: str | None = None
 
 
 def user_file() -> Path | None:
@@ -153,6 +159,8 @@ def _checked(key: Key, given: Any, source: str) -> str | int | Secret:
         if number is None:
             raise UsageError(f"{key.name}: expected a positive integer, got {_shown(given)} (from {source})")
         return number
+    if key.kind is dict:
+        return ", ".join(f"{word}={phase}" for word, phase in _phases(key, given, source).items())
     if not isinstance(given, str):
         shown = "something else" if key.secret else _shown(given)
         raise UsageError(f"{key.name}: expected a text, got {shown} (from {source})")
@@ -162,6 +170,27 @@ def _checked(key: Key, given: Any, source: str) -> str | int | Secret:
         return Secret(given, f"{key.name} (from {source})")
     except ConfigurationError as error:
         raise CommandError(str(error), code=Exit.AUTH) from None
+
+
+def _phases(key: Key, given: Any, source: str) -> Mapping[str, Phase]:
+    """Return phases by status words, which a file may give as a table, and whoever can only give text as a list."""
+    pairs: Any = given
+    if isinstance(given, str):
+        pairs = {word: phase for word, _, phase in (pair.partition("=") for pair in given.split(",") if pair.strip())}
+        pairs = {word.strip(): phase.strip() for word, phase in pairs.items()}
+    try:
+        return check_phases(pairs)
+    except ConfigurationError as error:
+        problem = str(error).partition(": ")[2]
+        raise UsageError(
+            f"{key.name}: {problem} (from {source})", "write it as ABORTED=failed,PARKED=blocked"
+        ) from None
+
+
+def phases(settings: Settings, name: str = "phases") -> Mapping[str, Phase]:
+    """Return what status words are to stand for."""
+    value = settings[name].value
+    return {} if value is None else _phases(Key(name, ""), value, settings[name].source)
 
 
 def _number(given: Any) -> int | None:

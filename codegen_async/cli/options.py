@@ -80,6 +80,9 @@ class Server(Options):
     base_url: Annotated[str | None, Parameter(help="Server. Default: CODEGEN_API_BASE_URL, else the user's file.")] = (
         None
     )
+    phases: Annotated[
+        str | None, Parameter(help="What unknown status words stand for: ABORTED=failed,PARKED=blocked.")
+    ] = None
 
 
 @Parameter(name="*", group=_CONNECTION)
@@ -103,6 +106,9 @@ class MiddeskConnection(Options):
 
     base_url: Annotated[
         str | None, Parameter(help="Server. Default: MIDDESK_API_BASE_URL, else where the key belongs.")
+    ] = None
+    phases: Annotated[
+        str | None, Parameter(help="What unknown status words stand for: ABORTED=failed,PARKED=blocked.")
     ] = None
 
 

@@ -85,12 +85,13 @@ def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Wo
     """
     from codegen_async.middesk.client import MiddeskClient
 
-    settings = config.load(config.Flags(middesk_base_url=connection.base_url))
+    settings = config.load(config.Flags(middesk_base_url=connection.base_url, middesk_phases=connection.phases))
     base_url = settings["middesk_base_url"].value
     client = MiddeskClient(
         config.required(settings, "middesk_token").reveal(),
         base_url=None if base_url is None else str(base_url),
         memory=memory_file(settings),
+        phases=config.phases(settings, "middesk_phases"),
     )
     return _execute(work, Real(client), display, connection)
 
@@ -115,6 +116,7 @@ def _codegen(connection: Server, *, any_organization: bool, token: Secret | None
         org_id=org_id if isinstance(org_id, int) else None,
         base_url=config.required(settings, "base_url"),
         memory=memory_file(settings),
+        phases=config.phases(settings),
         observe=telling(observers),
     )
     return Real(client, observers)
@@ -122,7 +124,7 @@ def _codegen(connection: Server, *, any_organization: bool, token: Secret | None
 
 def flags(server: Server) -> config.Flags:
     """Return the settings that options give."""
-    return config.Flags(org_id=server.org_id, base_url=server.base_url)
+    return config.Flags(org_id=server.org_id, base_url=server.base_url, phases=server.phases)
 
 
 def default_repo(connection: Server) -> int | None:

@@ -23,7 +23,7 @@ from codegen_async.codegen.images import read_images
 from codegen_async.codegen.keyed import Doubts, KeyedCreates
 from codegen_async.codegen.logs import LogCalls
 from codegen_async.codegen.looking import LookCalls
-from codegen_async.codegen.models import AgentRun
+from codegen_async.codegen.models import PHASES, AgentRun
 from codegen_async.codegen.prompts import PromptCalls
 from codegen_async.codegen.remote import CodegenRemote
 from codegen_async.codegen.requests import Requests
@@ -36,9 +36,10 @@ from codegen_async.errors import (
 )
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.limits import Limits, Rate
+from codegen_async.models import Phase, Vocabulary
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
-from codegen_async.settings import Timeouts, check_base_url, check_seconds, from_environment, speed_of
+from codegen_async.settings import Timeouts, check_base_url, check_phases, check_seconds, from_environment, speed_of
 from codegen_async.transport import Sender, Transport
 
 BASE_URL = "https://api.codegen.com"
@@ -88,6 +89,8 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         max_body: bytes an answer may have, after decompression. Default 32 MiB.
         settle: seconds over which a create whose answer was lost is looked for. Default 60: longer than a gateway keeps
             a request that it has given up on.
+        phases: what status words stand for that the vendor's pages do not know, such as `{"ABORTED": Phase.FAILED}`. An
+            unknown word reads as running, and a run that sits in it is logged.
         observe: called with what the client does, after the fact and on its loop: see `codegen_async.events`. What it
             raises is logged once. Default: nobody is told.
         memory: a file in which it is remembered when requests were sent, so that a restart spends no second burst; made
@@ -116,6 +119,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         timeouts: Timeouts | None = None,
         max_body: int = 32 * 2**20,
         settle: float = 60.0,
+        phases: Mapping[str, Phase | str] | None = None,
         observe: Observer | None = None,
         memory: str | os.PathLike[str] | None = None,
         sender: Sender | None = None,
@@ -129,6 +133,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         base_url = check_base_url(base_url or os.environ.get("CODEGEN_API_BASE_URL") or BASE_URL)
         speed = speed_of(base_url)
         self._rates = {name: rate.sped_up(speed) for name, rate in replaced(RATES, rates).items()}
+        self._words = Vocabulary(PHASES, check_phases(phases))
         self._serve(_org_id(org_id))
         self._settle = check_seconds("settle", settle) / speed
         self._doubts: Doubts = {}
@@ -346,7 +351,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         """Write requests for an organization (0: not yet known), and read its answers only."""
         self.org_id = org_id
         self._requests = Requests(org_id)
-        self._decoding = Decoding(org_id)
+        self._decoding = Decoding(org_id, self._words)
 
     def _remote(self, transport: Transport) -> CodegenRemote:
         self._creating = Creating(transport, self._requests, self._decoding, settle=self._settle)

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from codegen_async.codegen.models import AgentRun, AgentRunLog, AgentRunLogs, AgentRunPage, RunRow, RunRows
+from codegen_async.codegen.models import PHASES, AgentRun, AgentRunLog, AgentRunLogs, AgentRunPage, RunRow, RunRows
+from codegen_async.models import Vocabulary
 from codegen_async.reading import UNREADABLE, Reader
 from codegen_async.transport import ForeignAnswerError
 from codegen_async.waiting import Page
@@ -31,8 +32,9 @@ def is_own(status: int, said: dict[str, Any]) -> bool:
 class Decoding:
     """Decode the answers of one organization and check that they are its own."""
 
-    def __init__(self, org_id: int) -> None:
+    def __init__(self, org_id: int, words: Vocabulary | None = None) -> None:
         self._org_id = org_id
+        self._words = words or Vocabulary(PHASES, {})
         self._pages = PageDecoder("codegen", AgentRunPage, "items", AgentRun)
         self._log_pages = PageDecoder("codegen", AgentRunLogs, "logs", AgentRunLog)
 
@@ -67,6 +69,8 @@ class Decoding:
             return waiting_page(self.page(body))
         for row in page.items:
             self._check_own(row)
+            if self._words.meaning(row.status) is not None:  # which only a whole run can keep
+                return waiting_page(self.page(body))
         return Page(page.items, page.total, whole=lambda: filter(_shows_all, self.page(body).items))
 
     def logs(self, run_id: int) -> Callable[[bytes], AgentRunLogs]:
@@ -83,6 +87,8 @@ class Decoding:
     def _check_own(self, run: AgentRun | AgentRunLogs | RunRow) -> None:
         if run.organization_id != self._org_id:
             raise ForeignAnswerError(f"the answer is about organization {run.organization_id}, not {self._org_id}")
+        if not isinstance(run, RunRow):
+            self._words.teach(run)
 
 
 def waiting_page(page: AgentRunPage) -> Page[AgentRun]:

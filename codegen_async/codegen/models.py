@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
@@ -18,7 +18,7 @@ from codegen_async.record import Model
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
-_PHASES = PhaseTable(
+PHASES = PhaseTable(
     "codegen",
     {
         # Live answers are upper case, whatever the vendor's examples say. Words in the second and later columns were
@@ -81,10 +81,13 @@ class _Run(Model, frozen=True, kw_only=True):
     result: str | None = None
     metadata: dict[str, Any] | None = None
 
+    taught: ClassVar[Phase | None] = None
+    """The phase that the client was taught for the status word; of an instance, where it was."""
+
     @property
     def phase(self) -> Phase:
         """Where the run stands; an unknown status word reads as running."""
-        return _PHASES.phase(self.status)
+        return self.taught or PHASES.phase(self.status)
 
     @property
     def created_time(self) -> datetime | None:
@@ -136,7 +139,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def phase(self) -> Phase:
         """Where the run stands; see `AgentRun`."""
-        return _PHASES.phase(self.status)
+        return PHASES.phase(self.status)
 
     @property
     def created_time(self) -> datetime | None:

@@ -32,6 +32,7 @@ from codegen_async.middesk import decoding, requests
 from codegen_async.middesk.interrupts import Answering, InterruptBook, InterruptHandler
 from codegen_async.middesk.looking import LookCalls
 from codegen_async.middesk.models import (
+    PHASES,
     MiddeskRun,
     Rating,
     RunFeedback,
@@ -40,9 +41,10 @@ from codegen_async.middesk.models import (
 from codegen_async.middesk.remote import MiddeskRemote
 from codegen_async.middesk.threads import ThreadCalls, check_context
 from codegen_async.middesk.webhooks import SeenEvents
+from codegen_async.models import Phase, Vocabulary
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
-from codegen_async.settings import Timeouts, check_base_url, from_environment, is_loopback, speed_of
+from codegen_async.settings import Timeouts, check_base_url, check_phases, from_environment, is_loopback, speed_of
 from codegen_async.transport import Sender, Transport
 
 BASE_URL = "https://api.middesk.com"
@@ -85,6 +87,8 @@ class MiddeskClient(ThreadCalls, LookCalls):
         max_body: bytes an answer may have, after decompression, or one event of a stream. Default 32 MiB.
         resume_body: makes the body of a resume from an interrupt's id and an input. Default: `{"id": ..., "input":
             ...}`, since the vendor names both but publishes no field names.
+        phases: what status words stand for that the vendor's pages do not know, such as `{"ABORTED": Phase.FAILED}`. An
+            unknown word reads as running, and a run that sits in it is logged.
         observe: called with what the client does, after the fact and on its loop: see `codegen_async.events`. What it
             raises is logged once. Default: nobody is told.
         memory: a file in which it is remembered when requests were sent, so that a restart spends no second burst; made
@@ -106,6 +110,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         timeouts: Timeouts | None = None,
         max_body: int = 32 * 2**20,
         resume_body: Callable[[str, Any], Mapping[str, Any]] = resume_body,
+        phases: Mapping[str, Phase | str] | None = None,
         observe: Observer | None = None,
         memory: str | os.PathLike[str] | None = None,
         sender: Sender | None = None,
@@ -117,6 +122,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         base_url = check_base_url(base_url or os.environ.get("MIDDESK_API_BASE_URL") or _home_of(secret))
         self._rate = rate.sped_up(speed_of(base_url))
         self._resume_body = resume_body
+        self._words = Vocabulary(PHASES, check_phases(phases))
         self._pages = decoding.make_page_decoder()
         self._book = InterruptBook()
         self._seen = SeenEvents()
@@ -179,7 +185,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
             raise InvalidArgumentError("business_id", None, "this, context_type and context_id, or thread_id")
         request = requests.create({"type": check_text("type", type), **context})
         link = self._linked()
-        run = await link.transport.call(request, decoding.created, patience=check_patience(patience))
+        run = self._words.teach(await link.transport.call(request, decoding.created, patience=check_patience(patience)))
         self.reporter.tell(PhaseChanged(run, None))
         link.waiting.seen(run)
         return run
@@ -237,7 +243,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         if run is None:
             link.waiting.notify(run_id)
         else:
-            link.waiting.seen(run)
+            link.waiting.seen(self._words.teach(run))
         return run
 
     async def submit_feedback(
@@ -322,7 +328,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         )
         if include_steps and final.steps is msgspec.UNSET:
             shown = await self.get_run(final.id, include_steps=True)
-            final = msgspec.structs.replace(final, steps=shown.steps)
+            final = self._words.teach(msgspec.structs.replace(final, steps=shown.steps))
         return final.raise_for_status() if raise_on_failure else final
 
     def notify(self, event: WebhookEvent | str) -> None:
@@ -342,7 +348,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
             waiting.notify(event.run.id)
 
     def _remote(self, transport: Transport) -> MiddeskRemote:
-        return MiddeskRemote(transport, self._pages)
+        return MiddeskRemote(transport, self._pages, self._words)
 
     def _schedule(self) -> PollSchedule:
         pages = Rate(self._rate.limit, self._rate.period * _PAGES_PART)

@@ -14,6 +14,7 @@ from codegen_async.middesk import decoding, requests
 from codegen_async.middesk.models import MiddeskRun, MiddeskRunPage, StreamEvent
 from codegen_async.middesk.paging import check_place, walk
 from codegen_async.middesk.sse import EventParser, EventTooLargeError
+from codegen_async.models import Vocabulary
 from codegen_async.polling import ListPoll
 from codegen_async.waiting import Page
 from codegen_async.wire import PageDecoder
@@ -23,6 +24,7 @@ class LookCalls(RunClient[MiddeskRun, str]):
     """Look at runs; a part of `MiddeskClient`."""
 
     _pages: PageDecoder[MiddeskRunPage]
+    _words: Vocabulary
 
     async def get_run(
         self, run_id: str, *, include_steps: bool = False, max_age: float | None = None, patience: float | None = None
@@ -48,9 +50,13 @@ class LookCalls(RunClient[MiddeskRun, str]):
         age = None if max_age is None else check_seconds_given("max_age", max_age)
         seconds = check_patience(patience)
         link = self._linked()
+
+        async def ask() -> MiddeskRun:
+            return self._words.teach(await link.transport.call(request, decoding.run(run_id), patience=seconds))
+
         return await link.waiting.look(
             run_id,
-            lambda: link.transport.call(request, decoding.run(run_id), patience=seconds),
+            ask,
             max_age=age,
             patience=seconds,
             enough=_has_steps if include_steps else None,
@@ -91,6 +97,8 @@ class LookCalls(RunClient[MiddeskRun, str]):
         request = requests.page(*check_place(page, per_page))
         link = self._linked()
         shown = await link.transport.call(request, self._pages.decode, patience=check_patience(patience))
+        for run in shown.data:
+            self._words.teach(run)
         link.waiting.seen_page(ListPoll(0, 1, None), Page(shown.data, None, sure=False))
         return shown
 

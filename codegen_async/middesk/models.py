@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 import msgspec
 
@@ -20,7 +20,7 @@ from codegen_async.record import Model
 
 Id = Annotated[str, msgspec.Meta(min_length=1)]
 
-_PHASES = PhaseTable(
+PHASES = PhaseTable(
     "middesk",
     {
         # The second word of a line is that of an older generation of the vendor's pages.
@@ -234,10 +234,13 @@ class MiddeskRun(_Timed, frozen=True, kw_only=True):
     interrupts: Interrupts = Interrupts()
     steps: tuple[Step, ...] | msgspec.UnsetType | None = msgspec.UNSET
 
+    taught: ClassVar[Phase | None] = None
+    """The phase that the client was taught for the status word; of an instance, where it was."""
+
     @property
     def phase(self) -> Phase:
         """Where the run stands; an unknown status word reads as running."""
-        return _PHASES.phase(self.status)
+        return self.taught or PHASES.phase(self.status)
 
     @property
     def web_url(self) -> None:

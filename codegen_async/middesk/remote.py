@@ -6,7 +6,7 @@ from codegen_async.errors import AuthenticationError, PermissionDeniedError
 from codegen_async.limits import Priority, Slot
 from codegen_async.middesk import decoding, requests
 from codegen_async.middesk.models import MiddeskRun, MiddeskRunPage
-from codegen_async.models import RunId
+from codegen_async.models import RunId, Vocabulary
 from codegen_async.polling import ListPoll, Stream
 from codegen_async.transport import Transport
 from codegen_async.waiting import Page
@@ -20,8 +20,9 @@ class MiddeskRemote:
     usual; where they are not, they do not show what they should.
     """
 
-    def __init__(self, transport: Transport, pages: PageDecoder[MiddeskRunPage]) -> None:
+    def __init__(self, transport: Transport, pages: PageDecoder[MiddeskRunPage], words: Vocabulary) -> None:
         self._transport = transport
+        self._words = words
         self._pages = pages
 
     def slot(self, stream: Stream) -> Slot:  # noqa: ARG002 - one limit holds for all
@@ -31,7 +32,7 @@ class MiddeskRemote:
     async def get(self, run_id: RunId, slot: Slot) -> MiddeskRun:
         """Read one run."""
         name = str(run_id)
-        return await self._transport.call(requests.get(name), decoding.run(name), slot=slot)
+        return self._words.teach(await self._transport.call(requests.get(name), decoding.run(name), slot=slot))
 
     async def page(self, poll: ListPoll, slot: Slot) -> Page[MiddeskRun]:
         """Read one page of the list.
@@ -44,6 +45,8 @@ class MiddeskRemote:
             page = await self._transport.call(request, self._pages.decode, slot=slot)
         except (AuthenticationError, PermissionDeniedError):
             return Page((), None, sure=False)
+        for run in page.data:
+            self._words.teach(run)
         return Page(page.data, _total(page, poll.skip), sure=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -10,11 +11,14 @@ from codegen_async.events import PhaseChanged, Reporter
 from codegen_async.models import RunId, RunLike
 from codegen_async.polling import PollSchedule, Sighting
 from codegen_async.recent import Recent
+from codegen_async.waiting.lasting import OddWord, Ration
 from codegen_async.waiting.listeners import Listener
 from codegen_async.waiting.memory import Memory
 from codegen_async.waiting.watched import Watched
 
 R = TypeVar("R", bound=RunLike)
+
+_log = logging.getLogger("codegen_async")
 
 REOPENED = 10.0
 """Seconds after a resume for which an end (or a block) shown may still be the old one."""
@@ -30,6 +34,7 @@ class Board(Generic[R]):
         is_old: tells a snapshot from before a resume; see `Waiting`.
         on_empty: called when nobody waits any more.
         reporter: hears of every change of a phase.
+        knows: tells whether a status word has a meaning.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class Board(Generic[R]):
         is_old: Callable[[R], bool] | None,
         on_empty: Callable[[], None],
         reporter: Reporter,
+        knows: Callable[[str], bool],
     ) -> None:
         self._reporter = reporter
         self._schedule = schedule
@@ -45,6 +51,8 @@ class Board(Generic[R]):
         self._on_empty = on_empty
         self._watched: dict[RunId, Watched[R]] = {}
         self._reopened: dict[RunId, float] = {}
+        self._knows = knows
+        self._ration = Ration()
         self._familiar: Recent[RunId, None] = Recent(_FAMILIAR)
         self.memory: Memory[R] = Memory()
 
@@ -109,7 +117,7 @@ class Board(Generic[R]):
         watched = self._watched.get(run.id)
         if watched is None:
             return
-        watched.saw()
+        self.saw(run, watched, now)
         if old:
             return
         watched.run = run
@@ -118,6 +126,25 @@ class Board(Generic[R]):
         loosened = [watched.leave(listener) for listener in leaving]
         if any(loosened):
             self._settle(run.id, watched)
+
+    def saw(self, row: RunLike, watched: Watched[R], now: float) -> None:
+        """Note that an answer has shown a run; tell if it sits in a word that nobody knows."""
+        watched.saw()
+        word = row.status
+        if word is None or self._knows(word):
+            watched.odd = None
+            return
+        if watched.odd is None or watched.odd.word != word:
+            watched.odd = OddWord(word)
+        if watched.odd.tell(now) and self._ration.take(now):
+            more = "; further runs like it are not named within the hour" if self._ration.spent == Ration.MOST else ""
+            _log.warning(
+                "waiting: run %s is in state %.100r, which is not known and taken as running; `phases` of the client"
+                " teaches it%s",
+                row.id,
+                word,
+                more,
+            )
 
     def _report(self, watched: Watched[R], run: R) -> None:
         if self._reporter.listening and watched.phase is not run.phase:

@@ -30,6 +30,42 @@ class Grace(msgspec.Struct, frozen=True):
     looks: int = 3
 
 
+class OddWord:
+    """Tell when it should be told that a run sits in a status word nobody knows: at first, and hourly."""
+
+    HOUR = 3600.0
+
+    __slots__ = ("_told", "word")
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self._told = -math.inf
+
+    def tell(self, now: float) -> bool:
+        """Return whether it should be told now, and note that it is."""
+        if now - self._told < self.HOUR:
+            return False
+        self._told = now
+        return True
+
+
+class Ration:
+    """Allow so much in an hour, as nobody reads a thousand lines that say the same."""
+
+    MOST = 20
+
+    def __init__(self) -> None:
+        self._since = -math.inf
+        self.spent = 0
+
+    def take(self, now: float) -> bool:
+        """Return whether one more is allowed."""
+        if now - self._since >= OddWord.HOUR:
+            self._since, self.spent = now, 0
+        self.spent += 1
+        return self.spent <= self.MOST
+
+
 class Standing:
     """Tell for how long the same has been said, look after look; time around another answer does not count."""
 

@@ -49,6 +49,7 @@ class Waiting(Generic[R]):
         is_old: tells a snapshot from before a resume that an answer may still show. Default: every end or block shown
             within ten seconds of a resume may be that.
         reporter: hears of every change of a phase. Default: nobody does.
+        knows: tells whether a status word has a meaning. Default: any word has.
     """
 
     def __init__(
@@ -60,12 +61,13 @@ class Waiting(Generic[R]):
         grace: Grace | None = None,
         is_old: Callable[[R], bool] | None = None,
         reporter: Reporter | None = None,
+        knows: Callable[[str], bool] | None = None,
     ) -> None:
         self._schedule = schedule
         self._latency = latency
         self._grace = grace or Grace()
         self._driver = Driver(remote, schedule, self)
-        self._board = Board(schedule, is_old, self._driver.rest, reporter or Reporter())
+        self._board = Board(schedule, is_old, self._driver.rest, reporter or Reporter(), knows or _anything)
         self._sharing: Sharing[R] = Sharing()
         self._redirected = Standing()
         self._closed = False
@@ -323,7 +325,7 @@ class Waiting(Generic[R]):
             if row.id in whole and row.id not in doubtful:
                 self._board.tell(whole[row.id], _now())
             elif row.id not in wanted and row.status is not None and (watched := self._board.get(row.id)):
-                watched.saw()
+                self._board.saw(row, watched, _now())
 
     def _says_more(self, row: RunLike, page: Page[R]) -> bool:
         """Whether a watched run looks different on a page from what is known of it."""
@@ -398,6 +400,10 @@ class Waiting(Generic[R]):
     def broke(self, error: Exception) -> None:
         """Take in a defect of ours; see `Outcomes`."""
         self._board.abort(error)
+
+
+def _anything(_: str) -> bool:
+    return True
 
 
 def _first_of(failures: Mapping[RunId, Exception]) -> Exception:

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Generic, TypeVar
 
 from codegen_async.models import Phase, RunLike
-from codegen_async.waiting.lasting import Standing, Trouble
+from codegen_async.waiting.lasting import OddWord, Standing, Trouble
 from codegen_async.waiting.listeners import Listener
 
 R = TypeVar("R", bound=RunLike)
@@ -63,9 +63,10 @@ class Watched(Generic[R]):
         known: whether it was ever seen or made by this client.
         denied: how long the server has denied it; None as long as it does not.
         trouble: what is wrong with the looks at it; None if nothing is.
+        odd: the word it sits in, if nobody knows that.
     """
 
-    __slots__ = ("_crowd", "_only", "denied", "known", "phase", "run", "trouble")
+    __slots__ = ("_crowd", "_only", "denied", "known", "odd", "phase", "run", "trouble")
 
     def __init__(self, *, known: bool) -> None:
         self.run: R | None = None
@@ -73,6 +74,7 @@ class Watched(Generic[R]):
         self.known = known
         self.denied: Standing | None = None
         self.trouble: Trouble | None = None
+        self.odd: OddWord | None = None
         self._only: Listener[R] | None = None  # most runs have one, which costs less alone
         self._crowd: Crowd[R] | None = None
 

@@ -6,7 +6,8 @@ import pytest
 
 from codegen_async.cli import config
 from codegen_async.cli.config import Flags
-from codegen_async.cli.errors import CommandError, Exit
+from codegen_async.cli.errors import CommandError, Exit, UsageError
+from codegen_async.models import Phase
 from tests.cli.harness import CommandLine
 from tests.support.canary import CANARY
 
@@ -125,3 +126,18 @@ def test_an_exposed_token_stops_every_command(bare: CommandLine) -> None:
     result = bare.run("run", "list", "--org-id", 5)
     assert (result.code, result.out) == (4, "")
     assert result.err.splitlines()[1] == f"hint: chmod 600 {user_file}"
+
+
+@pytest.mark.parametrize(
+    "given", ['phases = {ABORTED = "failed", PARKED = "blocked"}', 'phases = "ABORTED=failed, PARKED=blocked"']
+)
+def test_words_are_taught_by_a_table_or_by_a_list(user_file: Path, given: str) -> None:
+    write(user_file, given)
+    assert config.phases(config.load(Flags())) == {"ABORTED": Phase.FAILED, "PARKED": Phase.BLOCKED}
+
+
+@pytest.mark.parametrize("given", ["ABORTED", "ABORTED=gone", "=failed"])
+@pytest.mark.usefixtures("user_file")
+def test_words_that_cannot_be_taught_are_refused_by_name(given: str) -> None:
+    with pytest.raises(UsageError, match="phases: expected"):
+        config.load(Flags(phases=given))
