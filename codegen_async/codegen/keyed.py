@@ -133,7 +133,7 @@ class KeyedCreates:
             if seen not in self._known and seen != key:
                 self._remember(seen, run)
         found = sight.keyed.get(key)
-        if found is None and any(key.encode() in page for page in sight.unread):
+        if found is None and sight.may_hide(key):
             raise self._creating.unreadable(key)
         if sight.whole and sight.runs:
             self._looked_to = min(list(sight.runs)[:LARGEST_PAGE])

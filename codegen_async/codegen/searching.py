@@ -77,6 +77,11 @@ class Sight(msgspec.Struct, dict=True):
         newest_first = sorted(self.runs.values(), key=lambda run: run.id, reverse=True)
         return {key: run for run in newest_first if (key := key_of(run)) is not None}
 
+    def may_hide(self, key: str) -> bool:
+        """Whether a row that could not be read, or not its metadata, bears a key."""
+        odd = any(key in str(run.odd.get("metadata", "")) for run in self.runs.values())
+        return odd or any(key.encode() in body for body in self.unread)
+
     def proves(self, question: Question, ours: Mapping[int, Ours], settled: float) -> bool:
         """Whether the run that is asked for, which was not found, does not exist.
 

@@ -444,13 +444,14 @@ async def test_a_look_that_failed_sends_nothing() -> None:
         assert not server.world.runs
 
 
-async def test_a_row_that_cannot_be_read_and_bears_the_key_is_not_made_again() -> None:
+@pytest.mark.parametrize("damage", [{"id": "?"}, {"metadata": '{"idempotency_key": "mine"}'}])
+async def test_a_row_that_cannot_be_read_and_bears_the_key_is_not_made_again(damage: Row) -> None:
     async with Odd() as server:
         client, _ = client_on(server)
         async with client:
             await client.create_run("do", idempotency_key="mine")
             await client.create_run("another")
-        server.row = lambda run, row: {**row, "id": "?"} if run.prompt == "do" else row
+        server.row = lambda run, row: {**row, **damage} if run.prompt == "do" else row
         client, _ = client_on(server)
         async with client:
             with pytest.raises(CreateOutcomeUnknownError, match="cannot be read bears the key"):
