@@ -1,5 +1,6 @@
 """Each method of the client: what it sends, what it refuses to send, what it returns and what it raises."""
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from codegen_async.errors import (
     DecodeError,
     InvalidArgumentError,
     InvalidRequestError,
+    LimiterBusyError,
     NotFoundError,
     OutcomeUnknownError,
     PermissionDeniedError,
@@ -23,6 +25,7 @@ from codegen_async.errors import (
 from codegen_async.limits import Rate
 from codegen_async.middesk.client import MiddeskClient
 from codegen_async.middesk.models import Rating, RunFeedback
+from codegen_async.middesk.requests import ENDPOINT
 from codegen_async.models import Phase
 from codegen_async.testing import Fault, MiddeskServer
 from tests.middesk.helpers import AGENT, BUSINESS, ask, client_of, client_with, endpoints
@@ -495,6 +498,25 @@ async def test_what_a_page_shows_ends_a_wait_for_it_when_a_get_confirms_it(midde
         await client.list_runs_page()
         assert [shown.phase async for shown in watched] == [Phase.SUCCEEDED]
         assert endpoints(middesk_server) == ["get", "list", "get"]
+
+
+# Patience
+
+
+@virtual
+async def test_calls_can_be_impatient(middesk_server: MiddeskServer) -> None:
+    async with client_of(middesk_server) as client:
+        client.limiter(ENDPOINT).hold(100.0)
+        calls = [
+            client.create_run(AGENT, business_id="b", patience=1),
+            client.resume_run("r-1", "i-1", 1, patience=1),
+            client.get_run("r-1", patience=1),
+            client.list_runs_page(patience=1),
+            anext(client.list_runs(patience=1)),
+        ]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [LimiterBusyError] * len(calls)
+    assert middesk_server.requests == []
 
 
 # Failures
