@@ -42,6 +42,7 @@ class Simulation:
     fault: Annotated[Many, Parameter(help="What goes wrong; see below. May be repeated.")] = ()
     seed: Annotated[int, Parameter(help="Of everything random.")] = 0
     plan: Annotated[int | None, Parameter(help="Codegen: runs until create answers 402. Default: no end.")] = None
+    no_repos: Annotated[bool, Parameter(help="Codegen: have no repositories, so that create answers 404.")] = False
     median: Annotated[float, Parameter(help="Codegen: seconds that half the runs take.", show_default=True)] = 360.0
 
     def target(self) -> Served:
@@ -58,7 +59,7 @@ class Simulation:
             raise UsageError(f"--port: expected 0..{_LAST_PORT}")
         if not self.speed > 0 or not self.latency >= 0 or not self.median > 0:
             raise UsageError("--speed and --median: expected more than 0; --latency: 0 or more")
-        codegen = partial(serving.codegen, plan=self.plan, median=self.median)
+        codegen = partial(serving.codegen, plan=self.plan, repos=not self.no_repos, median=self.median)
         listening = partial(
             serving.middesk if self.api == "middesk" else codegen,
             port=self.port,

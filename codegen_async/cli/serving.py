@@ -22,7 +22,7 @@ from codegen_async.testing.server import SimulatedServer
 
 _SIGMA = 0.5  # the longest of a hundred runs takes about three times the median, so a rehearsal ends soon
 _SIGNALLED = 128  # and the number of the signal: what shells make of a program that one has ended
-_OF_MIDDESK = ("agents", "create_thread", "thread", "feedback", "stream")
+_OF_MIDDESK = ("agents", "agent", "create_thread", "threads", "thread", "feedback", "stream")
 _ENDPOINTS = (*RATES, *_OF_MIDDESK)
 
 
@@ -74,9 +74,9 @@ class Served:
         return counted(self.server)
 
 
-def codegen(*, plan: int | None, median: float, **options: Any) -> CodegenServer:
+def codegen(*, plan: int | None, repos: bool, median: float, **options: Any) -> CodegenServer:
     """Return a simulated Codegen API without runs."""
-    return CodegenServer(plan_limit=plan, life=Life(median=median, sigma=_SIGMA), **options)
+    return CodegenServer(plan_limit=plan, has_repos=repos, life=Life(median=median, sigma=_SIGMA), **options)
 
 
 def middesk(**options: Any) -> MiddeskServer:

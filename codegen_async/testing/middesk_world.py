@@ -113,6 +113,8 @@ class MiddeskWorld:
         seed: decides ids, and what runs do that are given no script.
         lag: least and most that a read lags behind, in seconds: it may show an interrupt that was answered.
         old_words: use the status words of an older generation of the API (`pending`, `failed`).
+        nulls: share of the fields that may be null (who asked for a run, when it began and ended) that are, each by
+            chance and at each look anew.
         epoch: the date at which the world begins. Default: the machine's date.
     """
 
@@ -123,6 +125,7 @@ class MiddeskWorld:
         seed: int = 0,
         lag: tuple[float, float] = (0.0, 0.0),
         old_words: bool = False,
+        nulls: float = 0.0,
         epoch: datetime | None = None,
     ) -> None:
         self.now = clock
@@ -140,6 +143,8 @@ class MiddeskWorld:
         self._businesses: dict[str, str | None] = {}  # by thread
         self._old_words = old_words
         self._seed = seed
+        self._nulls = nulls
+        self._chance = random.Random(f"{seed}:nulls")
         self._random = random.Random(f"{seed}:middesk")
         self._lags = random.Random(f"{seed}:lag")
         self._orders = random.Random(f"{seed}:orders")
@@ -280,6 +285,8 @@ class MiddeskWorld:
                 for one in moment.pending
             ],
         }
+        if self._nulls:
+            shown |= {name: None for name in _NULLABLE if self._chance.random() < self._nulls}
         return {**shown, "steps": self.steps(run, number)} if steps else shown
 
     def steps(self, run: ScriptedRun, number: int) -> list[dict[str, Any]]:
@@ -317,6 +324,7 @@ class MiddeskWorld:
         return {**step, "steps": [inner]}
 
 
+_NULLABLE = ("requester", "started_at", "ended_at")
 _REQUESTER = {"id": "u0a1b2c3-0000-4000-8000-000000000001", "name": "Example Account", "email": None}
 _STEP_TYPES = {"running": "activity", "interrupted": "interrupt", "error": "error"}
 _STEP_LABELS = {

@@ -42,6 +42,14 @@ def test_it_keeps_to_other_limits_and_plans(bare: CommandLine) -> None:
         assert "list 1 of 1 in 60 s" in server.end().err
 
 
+def test_it_has_no_repositories_where_that_is_wanted(bare: CommandLine) -> None:
+    with serving(bare, "--no-repos"):
+        refused = bare.run("run", "create", "x")
+        assert (refused.code, refused.out) == (1, "")
+        assert "No repos found in the organization" in refused.err
+        assert bare.run("repo", "list").out == ""
+
+
 def test_it_breaks_what_it_is_told_to(bare: CommandLine) -> None:
     with serving(bare, "--fault", "error-before:get:2", "--fault", "broken-json:list"):
         assert bare.run("run", "list").code == 1

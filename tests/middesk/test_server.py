@@ -298,3 +298,26 @@ async def test_the_fixture_of_the_plugin_is_a_server_of_its_own(middesk_server: 
 
 async def test_the_world_needs_nothing_but_the_standard_library() -> None:
     assert await asyncio.to_thread(loaded_by, "middesk_world") == []
+
+
+async def test_ids_and_words_have_the_documented_forms(middesk_server: MiddeskServer) -> None:
+    run = middesk_server.world.create(script=[(1.0, [{"label": "Which?"}]), (1.0, "completed")])
+    await asyncio.sleep(2)
+    (asked,) = middesk_server.world.response(run)["interrupts"]
+    middesk_server.world.answer(run.id, asked["id"], "this one")
+    await asyncio.sleep(2)
+    shown = middesk_server.world.response(run, steps=True)
+    steps = [step for outer in shown["steps"] for step in (outer, *outer["steps"])]
+    assert len({uuid.UUID(step["id"]) for step in steps}) == len(steps) == 8
+    assert [step["result"] for step in steps] == [{}] * 8
+    assert {step["parent_step_id"] for step in steps} == {None, *(step["id"] for step in shown["steps"])}
+    assert isinstance(shown["output"]["artifacts"][0]["confidence"], str)
+    assert [uuid.UUID(agent["id"]).version for agent in middesk_server.world.agents()] == [4, 4]
+
+
+async def test_nulls_come_only_where_they_may() -> None:
+    async with MiddeskServer(nulls=0.5, seed=3) as server:
+        run = server.world.create(script=[(0.0, "completed")])
+        looks = [server.world.response(run) for _ in range(50)]
+    hidden = {name for look in looks for name, value in look.items() if value is None}
+    assert hidden == {"requester", "started_at", "ended_at"}
