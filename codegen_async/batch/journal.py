@@ -21,8 +21,8 @@ from codegen_async.batch import steps
 from codegen_async.batch.commits import Committer
 from codegen_async.batch.items import Added, Item, Outcome, State, Task, decode_task, idempotency_key
 from codegen_async.batch.lease import Lease
-from codegen_async.batch.ownership import take
-from codegen_async.batch.places import Account
+from codegen_async.batch.ownership import note_driven, take
+from codegen_async.batch.places import Account, Place, from_text
 from codegen_async.batch.readers import OUTCOME, PAGE, counts_of, outcome_of, sent_of
 from codegen_async.batch.schema import Identity, check_place, close_journal, explained, open_journal
 from codegen_async.codegen.models import AgentRun
@@ -205,6 +205,16 @@ class Journal:
         """Note that all that was sent from other files of this batch is known."""
         await self._committer.write(lambda connection: connection.execute("DELETE FROM meta WHERE name = 'moved'"))
         self.moved = 0
+
+    async def give_back(self) -> None:
+        """Leave the batch to the file that this one is a copy of, as nothing is sent from here."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            row = connection.execute("SELECT value FROM meta WHERE name = 'overtook'").fetchone()
+            if (place := from_text(row and row[0], Place)) is not None:
+                note_driven(self.batch_id, place)
+
+        await self._committer.read(work)
 
     async def put_back(self, seq: int, *, last: bool) -> None:
         """Plan an item again that has no run; `last`: after all others."""

@@ -47,12 +47,13 @@ def take(connection: sqlite3.Connection, path: Path, account: Account | None, *,
         _check_account(meta, path, account, adopt=adopt)
     here = Place.of(path)
     last = _last_places(meta)
-    overtaken = next((place for place in last if not place.is_file_of(here)), None)
+    overtaken = next((place for place in reversed(last) if not place.is_file_of(here)), None)
     notes: dict[str, object] = {"place": as_text(here)}
     if overtaken is not None:
         if _is_driven(overtaken):
             raise JournalError(str(path), f"is a copy of {overtaken.path}, which is being run; wait until that is over")
-        _note_taken_over(meta["batch"], here)
+        note_driven(str(meta["batch"]), here)
+        notes["overtook"] = as_text(overtaken)
         notes["moved"] = UNPLACED if adopt else OVERTAKEN
     elif not last and "made" not in meta:  # before places were noted
         notes["moved"] = UNPLACED
@@ -175,12 +176,13 @@ def _last_places(meta: Mapping[str, object]) -> list[Place]:
     return [place for place in places if place is not None]
 
 
-def _note_taken_over(batch: object, here: Place) -> None:
+def note_driven(batch_id: str, place: Place) -> None:
+    """Note which file of a batch is driven, for the others: what they say is planned may be sent from there."""
     for folder in _folders(make=True):
         with contextlib.suppress(OSError):
-            with os.fdopen(open_private(_taken_over(folder, {"batch": batch})), "r+") as file:
+            with os.fdopen(open_private(_taken_over(folder, {"batch": batch_id})), "r+") as file:
                 file.truncate()
-                file.write(as_text(here))
+                file.write(as_text(place))
             return
 
 

@@ -188,7 +188,13 @@ class Runner:
         """Find what was sent for this batch from another file: the one that this is a copy of, or a copy of it."""
         sight = await self._creating.newest(await self._journal.first_floor() or 0)
         known = await self._journal.runs_by_key()
-        self._check_proof(sight, known)
+        if self._journal.moved == OVERTAKEN and not _proves(sight, known):
+            await self._journal.give_back()
+            raise JournalError(
+                str(self._journal.path),
+                "is a copy, and nothing proves that the list would show what was sent since; go on with the original, "
+                "or, if nothing was sent from it, adopt this: --adopt, Batch(adopt=True)",
+            )
         self._sent = {key: run.id for key, run in sight.keyed.items() if key.startswith(f"{self._journal.batch_id}-")}
         async for item in self._journal.items(State.PLANNED, State.REJECTED):
             for attempt in range(item.attempt, item.attempt + len(self._sent)):
@@ -198,16 +204,6 @@ class Runner:
                 await self._journal.found(item.seq, attempt, run_id)
         if self._sent.keys() <= known.keys():  # else one may be that of an item that is added later
             await self._journal.settled()
-
-    def _check_proof(self, sight: Sight, known: Mapping[str, int | None]) -> None:
-        seen = {run_id: key for key, run_id in known.items() if run_id is not None and run_id in sight.runs}
-        shown = all(key_of(sight.runs[run_id]) == key for run_id, key in seen.items())
-        if self._journal.moved == OVERTAKEN and not (sight.whole and sight.keyed and shown):
-            raise JournalError(
-                str(self._journal.path),
-                "is a copy, and nothing proves that the list would show what was sent since; go on with the original, "
-                "or, if nothing was sent from it, adopt this: --adopt, Batch(adopt=True)",
-            )
 
     # -- creating
 
@@ -427,6 +423,13 @@ class Runner:
                 _log.log(level, "batch: the server cannot be asked, trying again: %s", error.reason)
             await asyncio.sleep(_OUTAGE.delay(attempt))
         raise AssertionError("unreachable")
+
+
+def _proves(sight: Sight, known: Mapping[str, int | None]) -> bool:
+    """Whether a walk through the list has shown the runs of all keys that are to be found."""
+    seen = {run_id: key for key, run_id in known.items() if run_id is not None and run_id in sight.runs}
+    shown = all(key_of(sight.runs[run_id]) == key for run_id, key in seen.items())
+    return shown and sight.whole and bool(sight.keyed)
 
 
 def _now() -> float:

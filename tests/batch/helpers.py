@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from aiohttp import web
 
 from codegen_async import CodegenClient
 from codegen_async.batch.batch import Batch
@@ -16,6 +18,17 @@ from codegen_async.testing.life import Script
 
 SHORT: Script = [(0.0, "ACTIVE"), (1.0, "COMPLETE")]
 ENDLESS: Script = [(0.0, "ACTIVE")]
+
+
+class Forgetful(CodegenServer):
+    """A server that does not give back metadata."""
+
+    def _create(self, request: web.Request, body: bytes) -> Mapping[str, Any]:
+        return {**super()._create(request, body), "metadata": None}
+
+    def _list(self, request: web.Request, _: bytes) -> Mapping[str, Any]:
+        page = super()._list(request, _)
+        return {**page, "items": [{**item, "metadata": None} for item in page["items"]]}
 
 
 def loop_time() -> float:
@@ -29,10 +42,10 @@ def client_of(server: CodegenServer, **options: Any) -> CodegenClient:
 
 
 @contextlib.asynccontextmanager
-async def opened(server: CodegenServer, path: Path, **options: Any) -> AsyncGenerator[Batch]:
+async def opened(server: CodegenServer, path: Path, *, adopt: bool = False, **options: Any) -> AsyncGenerator[Batch]:
     """Open a batch with a client of its own, as a new process would."""
     loop = asyncio.get_running_loop()
-    async with client_of(server, **options) as client, Batch(client, path, clock=loop.time) as batch:
+    async with client_of(server, **options) as client, Batch(client, path, adopt=adopt, clock=loop.time) as batch:
         yield batch
 
 

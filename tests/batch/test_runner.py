@@ -3,12 +3,11 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from codegen_async import ClientClosedError, InvalidArgumentError, Phase, Timeouts
 from codegen_async.answers import NoAnswerError, Request, Response
@@ -19,7 +18,7 @@ from codegen_async.errors import BatchPausedError, JournalError
 from codegen_async.limits import Slot
 from codegen_async.testing import CodegenServer, Fault
 from codegen_async.transport import Sender
-from tests.batch.helpers import ENDLESS, SHORT, client_of, loop_time, opened, run_all
+from tests.batch.helpers import ENDLESS, SHORT, Forgetful, client_of, loop_time, opened, run_all
 from tests.support.canary import CANARY
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
@@ -344,17 +343,6 @@ async def test_a_create_that_surely_happened_is_never_sent_again_by_itself(
         (decided,) = await run_all(batch)
     assert decided.succeeded
     assert len(creates(codegen_server)) == 4
-
-
-class Forgetful(CodegenServer):
-    """A server that does not give back metadata."""
-
-    def _create(self, request: web.Request, body: bytes) -> Mapping[str, Any]:
-        return {**super()._create(request, body), "metadata": None}
-
-    def _list(self, request: web.Request, _: bytes) -> Mapping[str, Any]:
-        page = super()._list(request, _)
-        return {**page, "items": [{**item, "metadata": None} for item in page["items"]]}
 
 
 async def test_without_metadata_in_answers_nothing_is_ever_sent_twice(path: Path) -> None:

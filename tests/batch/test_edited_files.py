@@ -1,0 +1,173 @@
+"""Files of prompts that are renamed, copied, sorted, converted and edited between two starts."""
+
+import asyncio
+import contextlib
+import json
+from pathlib import Path
+
+import pytest
+
+from codegen_async import InvalidArgumentError
+from codegen_async.batch.items import State
+from codegen_async.testing import CodegenServer
+from tests.batch.helpers import SHORT, opened, run_all
+
+pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
+
+MISSING = {"prompt": "x", "agent_type": "no such agent"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "batch.db"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "p.jsonl"
+
+
+async def write(file: Path, *rows: dict[str, object]) -> None:
+    await asyncio.to_thread(file.write_text, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def prompts(server: CodegenServer) -> list[str]:
+    return [run.prompt for run in server.world.runs.values()]
+
+
+async def drive(server: CodegenServer, path: Path, file: Path, *, whole: bool = False) -> None:
+    async with opened(server, path) as batch:
+        await batch.add_file(file, whole=whole)
+        await run_all(batch)
+
+
+async def add(server: CodegenServer, path: Path, file: Path) -> None:
+    async with opened(server, path) as batch:
+        await batch.add_file(file)
+
+
+async def test_lines_that_moved_are_known(codegen_server: CodegenServer, path: Path, file: Path) -> None:
+    codegen_server.world.script = SHORT
+    rows: list[dict[str, object]] = [{"prompt": f"do {n}", "metadata": {"n": n}} for n in range(4)]
+    await write(file, *rows)
+    await drive(codegen_server, path, file)
+    sorted_file = file.with_name("sorted.jsonl")
+    await write(sorted_file, *reversed(rows))
+    await drive(codegen_server, path, sorted_file)
+    table = file.with_name("table.csv")
+    lines = "".join(f'do {n},"{{""n"": {n}}}"\n' for n in range(4))
+    await asyncio.to_thread(table.write_text, "prompt,metadata\n" + lines)
+    await drive(codegen_server, path, table)
+    assert len(prompts(codegen_server)) == 4
+
+
+async def test_an_inserted_line_is_one_more(codegen_server: CodegenServer, path: Path, file: Path) -> None:
+    codegen_server.world.script = SHORT
+    await write(file, {"prompt": "one"}, {"prompt": "two"})
+    await drive(codegen_server, path, file)
+    await write(file, {"prompt": "zero"}, {"prompt": "one"}, {"prompt": "two"})
+    async with opened(codegen_server, path) as batch:
+        added = await batch.add_file(file)
+        (outcome,) = await run_all(batch)
+    assert (added.new, added.known) == (("#p.jsonl:1~2",), 2)  # another was on that line before
+    assert outcome.key == "#p.jsonl:1~2"
+    assert prompts(codegen_server) == ["one", "two", "zero"]
+
+
+async def test_equal_lines_are_prompts_of_their_own_and_it_is_said_how_many(
+    codegen_server: CodegenServer, path: Path, file: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    await write(file, {"prompt": "a"}, {"prompt": "a"}, {"prompt": "b"})
+    async with opened(codegen_server, path) as batch:
+        added = await batch.add_file(file)
+        await run_all(batch)
+    assert (len(added.new), added.equal) == (3, 1)
+    await write(file, {"prompt": "a"}, {"prompt": "b"}, {"prompt": "a"}, {"prompt": "a"})
+    await drive(codegen_server, path, file)
+    assert sorted(prompts(codegen_server)) == ["a", "a", "a", "b"]
+
+
+async def test_of_equal_prompts_those_that_were_sent_are_the_ones_that_stay(
+    codegen_server: CodegenServer, path: Path, file: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    async with opened(codegen_server, path) as batch:
+        await write(file, {"prompt": "a"}, {"prompt": "a"})
+        await batch.add_file(file)
+        async with contextlib.aclosing(batch.run(max_active=1)) as outcomes:
+            await anext(outcomes)
+    await write(file, {"prompt": "a"})
+    async with opened(codegen_server, path) as batch:
+        added = await batch.add_file(file)
+        await run_all(batch)
+    assert (added.known, len(added.withdrawn)) == (1, 1)
+    assert prompts(codegen_server) == ["a"]
+
+
+async def test_a_line_that_was_withdrawn_before_it_was_sent_is_not_sent(
+    codegen_server: CodegenServer, path: Path, file: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    await write(file, {"prompt": "keep"}, {"prompt": "gone"}, {"prompt": "gone too", "key": "k"})
+    await add(codegen_server, path, file)
+    await write(file, {"prompt": "keep"})
+    async with opened(codegen_server, path) as batch:
+        batch.add("of a program")
+        added = await batch.add_file(file)
+        await run_all(batch)
+    assert added.withdrawn == ("#p.jsonl:2", "k")
+    assert prompts(codegen_server) == ["keep", "of a program"]
+
+
+async def test_what_came_from_another_file_is_left_out_only_if_this_one_is_all(
+    codegen_server: CodegenServer, path: Path, file: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    await write(file, {"prompt": "one"})
+    await add(codegen_server, path, file)
+    other = file.with_name("other.jsonl")
+    await write(other, {"prompt": "two"})
+    await add(codegen_server, path, other)
+    third = file.with_name("third.jsonl")
+    await write(third, {"prompt": "one"})
+    await drive(codegen_server, path, third, whole=True)
+    assert prompts(codegen_server) == ["one"]
+
+
+@pytest.mark.parametrize("key", [{}, {"key": "k"}])
+async def test_a_line_that_was_rejected_is_sent_in_its_new_form(
+    codegen_server: CodegenServer, path: Path, file: Path, key: dict[str, object]
+) -> None:
+    codegen_server.world.script = SHORT
+    await write(file, MISSING | key)
+    await drive(codegen_server, path, file)
+    assert not prompts(codegen_server)
+    await write(file, {"prompt": "y"} | key)
+    await drive(codegen_server, path, file)
+    assert prompts(codegen_server) == ["y"]
+    async with opened(codegen_server, path) as batch:
+        assert (await batch.status())[State.REJECTED] == 0
+
+
+async def test_a_key_whose_prompt_was_sent_keeps_its_content_and_the_line_is_named(
+    codegen_server: CodegenServer, path: Path, file: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    await write(file, {"prompt": "a", "key": "k"})
+    await drive(codegen_server, path, file)
+    await write(file, {"prompt": "new"}, {"prompt": "b", "key": "k"})
+    with pytest.raises(InvalidArgumentError, match=r"p\.jsonl, line 2, key: expected another key, .* which was sent"):
+        await add(codegen_server, path, file)
+    async with opened(codegen_server, path) as batch:
+        assert sum((await batch.status()).values()) == 1
+
+
+async def test_a_program_tells_prompts_by_their_content_too(codegen_server: CodegenServer, path: Path) -> None:
+    codegen_server.world.script = SHORT
+    for order in (["a", "b", "b"], ["b", "c", "a", "b"]):
+        async with opened(codegen_server, path) as batch:
+            for prompt in order:
+                batch.add(prompt)
+            await run_all(batch)
+    assert sorted(prompts(codegen_server)) == ["a", "b", "b", "c"]
