@@ -1,0 +1,91 @@
+"""What the API or a gateway says of a run for a while does not end the waits for it."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from codegen_async import CodegenClient, MiddeskClient, NotFoundError
+from codegen_async.testing import CodegenServer, MiddeskServer
+
+pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
+
+OWN = (404, {"message": "Agent run not found.", "status_code": 404})
+ROUTER = (404, {"detail": "Not Found"})
+MIDDESK = (404, {"errors": [{"message": "not found"}]})
+
+
+class Denying(CodegenServer):
+    """Answers every look alike while `denial` is set."""
+
+    denial: Any = None
+
+    def _work(self, request: Any, endpoint: str, handler: Any, body: bytes) -> Any:
+        if self.denial and endpoint in {"get", "list"}:
+            self._count(endpoint)
+            status, content = self.denial
+            return self._answer(status, content, {}), None
+        return super()._work(request, endpoint, handler, body)
+
+
+class DenyingMiddesk(MiddeskServer):
+    """The same of the other API."""
+
+    denial: Any = None
+
+    def _work(self, request: Any, endpoint: str, handler: Any, body: bytes) -> Any:
+        if self.denial and endpoint in {"get", "list"}:
+            self._count(endpoint)
+            status, content = self.denial
+            return self._answer(status, content, {}), None
+        return super()._work(request, endpoint, handler, body)
+
+
+@pytest.mark.parametrize("denial", [OWN, ROUTER, (400, {"detail": "no"}), (200, {"status": "ok"})])
+@pytest.mark.parametrize("runs", [1, 40])
+async def test_a_deploy_that_denies_all_runs_for_a_while_ends_no_wait(denial: Any, runs: int) -> None:
+    async with (
+        Denying() as server,
+        CodegenClient(server.token, org_id=server.org_id, base_url=server.url) as client,
+    ):
+        server.world.script = [(0.0, "ACTIVE"), (300.0, "COMPLETE")]
+        ids = [(await client.create_run("x")).id for _ in range(min(runs, 10))]
+        ids += [server.world.create("x").id for _ in range(runs - len(ids))]
+        wait = asyncio.ensure_future(client.wait_for_runs(ids))
+        await asyncio.sleep(100)
+        server.denial = denial
+        await asyncio.sleep(45)
+        server.denial = None
+        assert {run.status for run in await wait} == {"COMPLETE"}
+
+
+async def test_a_run_that_was_just_made_may_be_denied_for_a_while() -> None:
+    async with (
+        Denying() as server,
+        CodegenClient(server.token, org_id=server.org_id, base_url=server.url) as client,
+    ):
+        server.world.script = [(0.0, "ACTIVE"), (100.0, "COMPLETE")]
+        run = await client.create_run("x")
+        server.denial = OWN
+        wait = asyncio.ensure_future(client.wait_for_run(run.id))
+        await asyncio.sleep(50)
+        server.denial = None
+        assert (await wait).status == "COMPLETE"
+
+
+async def test_middesk_may_deny_a_run_for_a_while() -> None:
+    async with (
+        DenyingMiddesk() as server,
+        MiddeskClient(server.token, base_url=server.url) as client,
+    ):
+        ids = [server.world.create(script=[(200.0, "completed")]).id for _ in range(12)]
+        wait = asyncio.ensure_future(client.wait_for_runs([*ids, "nobody"]))
+        await asyncio.sleep(60)
+        server.denial = MIDDESK
+        await asyncio.sleep(45)
+        server.denial = None
+        with pytest.raises(NotFoundError, match="nobody"):
+            await wait
+        asked = len(server.requests)
+        assert {run.status for run in await client.wait_for_runs(ids)} == {"completed"}
+        assert len(server.requests) == asked  # how they have ended is remembered
