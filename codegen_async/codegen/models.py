@@ -73,6 +73,8 @@ class PullRequest(Model, frozen=True, kw_only=True):
 class _Run(Model, frozen=True, kw_only=True):
     """What the run itself and its logs answer have in common."""
 
+    _brief: ClassVar[tuple[str, ...]] = ("id", "status", "phase", "created_at", "web_url", "result")
+
     id: Id
     organization_id: Id
     status: str | None = None
@@ -93,6 +95,21 @@ class _Run(Model, frozen=True, kw_only=True):
     def created_time(self) -> datetime | None:
         """When the run was created; None if the server did not say in a form that is known."""
         return parse_time(self.created_at)
+
+    @property
+    def started(self) -> datetime | None:
+        """When the run began: when it was created, as this API tells nothing else."""
+        return self.created_time
+
+    @property
+    def ended(self) -> datetime | None:
+        """When the run ended: this API does not tell."""
+        return None
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from its beginning to its end: this API does not tell."""
+        return None
 
 
 class AgentRun(_Run, frozen=True, kw_only=True):
@@ -166,6 +183,8 @@ class AgentRunPage(Model, frozen=True, kw_only=True):
         unreadable: runs of this page that could not be read; 0 unless the server sends something undocumented.
     """
 
+    _brief: ClassVar[tuple[str, ...]] = ("items", "total", "page", "pages")
+
     items: tuple[AgentRun, ...]
     total: int = 0
     page: int = 0
@@ -216,6 +235,8 @@ class AgentRunLogs(_Run, frozen=True, kw_only=True):
         pages: number of pages.
         unreadable: rows of this page that could not be read; 0 unless the server sends something undocumented.
     """
+
+    _brief: ClassVar[tuple[str, ...]] = ("id", "status", "phase", "logs", "total_logs", "page", "pages")
 
     logs: tuple[AgentRunLog, ...]
     total_logs: int | None = None

@@ -145,7 +145,15 @@ def _objects(value: object) -> tuple[dict[str, Any], ...]:
     return tuple(cast("dict[str, Any]", one) for one in values if isinstance(one, dict))
 
 
-class Requester(Model, frozen=True, kw_only=True):
+class _Sent(Model, frozen=True, kw_only=True):
+    """What all models of this API have in common."""
+
+    @classmethod
+    def _read_hook(cls, kind: type, value: object) -> Any:
+        return dec_hook(kind, value)
+
+
+class Requester(_Sent, frozen=True, kw_only=True):
     """Name who started a run: a user, or the account whose API key was used (then without `email`)."""
 
     id: str = ""
@@ -153,7 +161,7 @@ class Requester(Model, frozen=True, kw_only=True):
     email: str | None = None
 
 
-class Step(Model, frozen=True, kw_only=True):
+class Step(_Sent, frozen=True, kw_only=True):
     """Hold one step of a run, with the steps within it.
 
     Attributes:
@@ -192,7 +200,7 @@ class Step(Model, frozen=True, kw_only=True):
         return None if self.result is None else self.result.get("resolution")
 
 
-class _Timed(Model, frozen=True, kw_only=True):
+class _Timed(_Sent, frozen=True, kw_only=True):
     """What runs, threads and agents have in common."""
 
     id: Id
@@ -224,6 +232,8 @@ class MiddeskRun(_Timed, frozen=True, kw_only=True):
             run without steps.
     """
 
+    _brief: ClassVar[tuple[str, ...]] = ("id", "status", "phase", "agent", "created_at", "interrupts")
+
     status: str | None = None
     thread_id: str | None = None
     agent: str | None = None
@@ -246,6 +256,21 @@ class MiddeskRun(_Timed, frozen=True, kw_only=True):
     def web_url(self) -> None:
         """Nothing: this API does not tell where a person can look at a run."""
         return
+
+    @property
+    def started(self) -> datetime | None:
+        """When the run began; None if the server did not say in a form that is known."""
+        return parse_time(self.started_at)
+
+    @property
+    def ended(self) -> datetime | None:
+        """When the run ended; None while it goes on, or if the server did not say in a form that is known."""
+        return parse_time(self.ended_at)
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from its beginning to its end; None where one of them is not known."""
+        return (self.ended - self.started).total_seconds() if self.started and self.ended else None
 
     @property
     def source_type(self) -> None:
@@ -278,7 +303,7 @@ def _walk(steps: tuple[Step, ...]) -> Iterator[Step]:
         ahead.extend(reversed(step.steps or ()))
 
 
-class MiddeskRunPage(Model, frozen=True, kw_only=True):
+class MiddeskRunPage(_Sent, frozen=True, kw_only=True):
     """Hold one page of runs; no order is documented.
 
     Attributes:
@@ -287,6 +312,8 @@ class MiddeskRunPage(Model, frozen=True, kw_only=True):
         total_count: runs on all pages.
         unreadable: runs of this page that could not be read; 0 unless the server sends something undocumented.
     """
+
+    _brief: ClassVar[tuple[str, ...]] = ("data", "has_more", "total_count")
 
     data: tuple[MiddeskRun, ...]
     has_more: bool = False
@@ -313,7 +340,7 @@ class MiddeskThread(_Timed, frozen=True, kw_only=True):
     steps: tuple[Step, ...] | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class MiddeskThreadPage(Model, frozen=True, kw_only=True):
+class MiddeskThreadPage(_Sent, frozen=True, kw_only=True):
     """Hold one page of threads; no order is documented.
 
     Attributes:
@@ -353,14 +380,14 @@ class Rating(enum.StrEnum):
     NEGATIVE = "NEGATIVE"
 
 
-class Reviewer(Model, frozen=True, kw_only=True):
+class Reviewer(_Sent, frozen=True, kw_only=True):
     """Name who gave feedback: a `User` or an `Account`."""
 
     type: str | None = None
     id: str | None = None
 
 
-class RunFeedback(Model, frozen=True, kw_only=True):
+class RunFeedback(_Sent, frozen=True, kw_only=True):
     """Hold feedback that was stored.
 
     Attributes:
@@ -386,14 +413,14 @@ class RunFeedback(Model, frozen=True, kw_only=True):
     created_at: str | None = None
 
 
-class Snapshot(Model, frozen=True, kw_only=True):
+class Snapshot(_Sent, frozen=True, kw_only=True):
     """Hold the state of a run that an event of its stream shows."""
 
     steps: tuple[Step, ...] | None = None
     artifacts: Artifacts = Artifacts()
 
 
-class StreamEvent(Model, frozen=True, kw_only=True):
+class StreamEvent(_Sent, frozen=True, kw_only=True):
     """Hold an event of a run's stream.
 
     Attributes:
@@ -409,7 +436,7 @@ class StreamEvent(Model, frozen=True, kw_only=True):
     data: Any = None
 
 
-class WebhookEvent(Model, frozen=True, kw_only=True):
+class WebhookEvent(_Sent, frozen=True, kw_only=True):
     """Hold an event of a webhook.
 
     Attributes:
