@@ -12,13 +12,15 @@ import os
 import stat
 from pathlib import Path
 
+from codegen_async.posix import flags
+
 PRIVATE = 0o600
 """Mode of every file that may hold prompts or results."""
 
 _LINK = (errno.ELOOP, errno.EMLINK)  # what systems call a link that was not followed
 # No link is followed, no pipe waits for its other end, no child that runs another program inherits it. Not all systems
 # have all of these.
-_FLAGS = os.O_RDWR | sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+_FLAGS = os.O_RDWR | flags("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 
 
 class NotOursError(OSError):
@@ -71,7 +73,7 @@ def _problem(found: os.stat_result) -> str | None:
         return "is no regular file; give another path"
     if found.st_nlink > 1:
         return "has a second name (a hard link), under which it may belong to something else; remove one"
-    if os.name != "posix":  # no owners, and modes that say nothing
+    if not hasattr(os, "geteuid"):  # Windows: no owners, and modes that say nothing
         return None
     if found.st_uid != os.geteuid():
         return f"belongs to another user (uid {found.st_uid}); give a path of your own"

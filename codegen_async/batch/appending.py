@@ -15,8 +15,10 @@ import msgspec
 from codegen_async.batch.items import Outcome, State
 from codegen_async.batch.results import row
 from codegen_async.errors import InvalidArgumentError
+from codegen_async.posix import flags
 from codegen_async.private import PRIVATE
 
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | flags("O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 _START = b'{"index":'  # of every line
 
 
@@ -43,7 +45,7 @@ class OutcomeFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC, PRIVATE)
+            self._file = os.open(path, _FLAGS, PRIVATE)
         except (OSError, ValueError) as error:  # a path with a null character in it
             reason = error.strerror if isinstance(error, OSError) else error
             raise InvalidArgumentError("out", str(path), f"a file that can be written ({reason})") from None

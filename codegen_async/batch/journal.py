@@ -20,7 +20,7 @@ import msgspec
 from codegen_async.batch import steps
 from codegen_async.batch.commits import Committer
 from codegen_async.batch.items import Added, Item, Outcome, State, Task, decode_task, idempotency_key
-from codegen_async.batch.lease import Lease
+from codegen_async.batch.lease import Lease, check_system
 from codegen_async.batch.ownership import note_driven, take
 from codegen_async.batch.places import Account, Place, from_text
 from codegen_async.batch.readers import OUTCOME, PAGE, counts_of, outcome_of, sent_of
@@ -409,6 +409,7 @@ async def driving(
     opened: list[tuple[Lease, Identity]] = []
 
     def connect() -> sqlite3.Connection:
+        check_system(path)
         check_place(path)
         lease = Lease(path.resolve())  # a journal has one lock, whatever it is called
         try:

@@ -16,16 +16,11 @@ import struct
 import threading
 import weakref
 from pathlib import Path
-from typing import Any, cast
 
 from codegen_async.errors import JournalError
+from codegen_async.posix import HAS_LOCKS, fcntl
 from codegen_async.private import open_private
 from codegen_async.sendings import map_memory
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = cast("Any", None)
 
 _NAME = 32  # bytes at the beginning of the file, for the number of the process
 
@@ -36,6 +31,17 @@ _OWN_BYTE = struct.pack("hhqqi4x", getattr(fcntl, "F_WRLCK", 0), os.SEEK_SET, 2*
 
 _leases: weakref.WeakSet[Lease] = weakref.WeakSet()
 _forking = threading.Lock()  # a fork must not see a file that is locked already and is not known yet
+
+
+def check_system(path: Path) -> None:
+    """Make sure that journals can be driven on this system.
+
+    Raises:
+        JournalError: they cannot.
+    """
+    if not HAS_LOCKS:
+        problem = "cannot be driven on this system, which lacks the file locks of POSIX; it can be read here"
+        raise JournalError(str(path), problem)
 
 
 class Lease:
@@ -51,10 +57,6 @@ class Lease:
     """
 
     def __init__(self, path: Path) -> None:
-        if not hasattr(fcntl, "flock"):
-            raise JournalError(
-                str(path), "cannot be driven on this system, which lacks the file locks of POSIX; it can be read here"
-            )
         self._path = path
         self._files: list[int] = []
         _leases.add(self)

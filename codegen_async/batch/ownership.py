@@ -8,7 +8,6 @@ server its runs are, and which file it is: a copy may have been overtaken by wha
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 
 from codegen_async.batch.places import OVERTAKEN, UNPLACED, Account, Place, account_of, as_text, from_text
 from codegen_async.errors import JournalError
+from codegen_async.posix import fcntl
 from codegen_async.private import open_private
 
 _FOLDER = "codegen-async"

@@ -210,7 +210,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     """
     with explained(path):
         # What a kill left half written can only be undone by who may write.
-        mode = "rw" if os.access(path, os.W_OK, effective_ids=True) else "ro"
+        mode = "rw" if os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids) else "ro"
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None)
         try:
             connection.execute("PRAGMA query_only = ON")

@@ -16,7 +16,9 @@ import sys
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from typing import Any, TypeVar, TypeVarTuple, Unpack, cast
+from typing import Any, TypeVar, TypeVarTuple, Unpack
+
+from codegen_async.posix import fcntl
 
 __all__ = ["FastLoop", "VirtualLoop", "run_virtual"]
 
@@ -32,10 +34,6 @@ _TICK = 1e-6
 # that is a matter of the kernel's own timers, 0.04 to 0.4 s. A peer that never reads stops nobody for good.
 _PATIENCE = 0.5
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = cast("Any", None)
 
 _SIOCOUTQNSD = 0x894B  # linux/sockios.h: the size of what is written but not yet sent
 
