@@ -166,12 +166,12 @@ class RunClient(ABC, Generic[R, Id]):
             return
         link, self._link = self._linked(), None
         self.reporter.tell(ClientClosed(self))
+        link.forget()
         with anyio.CancelScope(shield=True):  # also a cancelled program closes its sockets
             try:
                 await link.waiting.aclose()
             finally:
                 await link.transport.aclose()
-                link.forget()
 
     async def __aenter__(self) -> Self:
         return await self.open()

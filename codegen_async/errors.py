@@ -263,7 +263,7 @@ class CreateOutcomeUnknownError(OutcomeUnknownError):
         search = "it was looked for and not found" if searched else "it could not be looked for"
         error = cls(
             f"{unknown.reason}; {search}; find_run_by_key({key!r}) looks again, and only if you are sure that there is "
-            "no run, create it again",
+            "no run, create it again, under another key",
             method=unknown.method,
             path=unknown.path,
             status=unknown.status,
