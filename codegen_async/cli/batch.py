@@ -186,7 +186,7 @@ apostrophe.
 
 Examples:
   codegen-async batch export prompts.jsonl results.csv
-  codegen-async batch export prompts.jsonl.db - | jq -r .result"""
+  codegen-async batch export prompts.jsonl.db - > results.jsonl"""
 )
 def export(
     journal: JournalFile,

@@ -14,7 +14,7 @@ app: App = App(
 Examples:
   eval "$(codegen-async completion bash)"            # in ~/.bashrc
   codegen-async completion zsh > _codegen-async      # into a folder of $fpath
-  codegen-async completion fish > codegen-async.fish # into ~/.config/fish/completions""",
+  codegen-async completion fish > codegen-async.fish # into fish/completions""",
 )
 
 

@@ -18,12 +18,13 @@ def find(words: Sequence[str]) -> str | None:
     end = words.index("--") if "--" in words else len(words)
     if not any(flag in words[:end] for flag in _FLAGS):
         return None
-    pages = _read()
+    pages = read()
     name = [word for word in words[:2] if not word.startswith("-")]
     return pages.get(" ".join(name)) or pages.get(" ".join(name[:1]))
 
 
-def _read() -> Mapping[str, str]:
+def read() -> Mapping[str, str]:
+    """Return the pages by the words of their commands."""
     pages: dict[str, str] = {}
     for page in FILE.read_text("utf-8").split(MARK)[1:]:
         name, _, text = page.partition("\n")

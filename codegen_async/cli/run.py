@@ -53,7 +53,7 @@ Prints the id of the run, with --wait the run as it ended, with --follow the
 rows of its log before.
 
 Examples:
-  codegen-async run create 'Fix the flaky test' --repo acme/website
+  codegen-async run create 'Fix the flaky test' --repo example/website
   echo 'Fix the flaky test' | codegen-async run create - --wait --follow"""
 )
 def create(
@@ -105,7 +105,7 @@ def create(
     help_epilogue="""\
 Examples:
   codegen-async run get 40012
-  codegen-async run get 40012 --json | jq -r .result"""
+  codegen-async run get 40012 --jq .result"""
 )
 def get(
     run_id: Annotated[int | None, Parameter(help="The run.")] = None,
