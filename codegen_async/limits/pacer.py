@@ -19,6 +19,8 @@ class Pacer:
     def __init__(self, rate: Rate) -> None:
         self._rate = rate
         self._burst: int = rate.limit if rate.burst is None else rate.burst
+        self._smaller_bursts = self._burst < rate.limit
+        self._full = rate.limit / rate.period
         self._step = 0  # 0: bursts allowed; 1: paced; 2, 3, ...: the pace halved again and again
         self._since = -math.inf
         self._relapses = 0
@@ -32,10 +34,9 @@ class Pacer:
     @property
     def pace(self) -> float | None:
         """Requests per second the token bucket lets through, None while there is none."""
-        full = self._rate.limit / self._rate.period
         if self._step:
-            return full * _PACE / 2.0 ** (self._step - 1)
-        return full if self._burst < self._rate.limit else None
+            return self._full * _PACE / 2.0 ** (self._step - 1)
+        return self._full if self._smaller_bursts else None
 
     def slow_down(self, taken_at: float, now: float, resume_at: float) -> None:
         """React to a 429 for a request whose slot was taken at `taken_at`; nothing is sent before `resume_at`."""
@@ -46,7 +47,8 @@ class Pacer:
 
     def token(self, now: float) -> bool:
         """Take a token; True where there is no need for one."""
-        self.speed_up(now)
+        if self._step:
+            self.speed_up(now)
         bucket = self._present(now)
         return bucket is None or bucket.take(now)
 
@@ -67,8 +69,7 @@ class Pacer:
 
     def _present(self, now: float) -> Bucket | None:
         """Return the bucket of this step; the user's own is full in the beginning and empty after a step."""
-        pace = self.pace
-        if self._bucket is None and pace is not None:
+        if self._bucket is None and (pace := self.pace) is not None:
             self._bucket = Bucket(pace, 1 if self._step else self._burst)
             if self._since > -math.inf:
                 self._bucket.empty(now)

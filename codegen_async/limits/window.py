@@ -65,8 +65,9 @@ class WindowLimiter:
         return is called when its slot begins to cool."""
         self.on_queued: list[Callable[[Priority], None]] = []
         """Called when a caller is about to join the line."""
+        self._cycle = rate.period + self.margin  # that a slot is away after its answer
         self._pacer = Pacer(rate)
-        self._gate = Gate(rate.period + self.margin)
+        self._gate = Gate(self._cycle)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._free = rate.limit
         self._cooling: list[float] = []  # heap of the times at which slots come back
@@ -99,7 +100,7 @@ class WindowLimiter:
         """
         now = self._now()
         self._expire(now)
-        cool = self.rate.period + self.margin + self.lateness
+        cool = self._cycle + self.lateness
         # More than N can be that young, as an unknown outcome outlives its window; the older ones cool off before
         # the youngest N do.
         for until in nlargest(self._free, (now - age + cool for age in ages if age < cool)):
@@ -120,7 +121,7 @@ class WindowLimiter:
         flying = self.rate.limit - self._free - len(self._cooling)
         new._free = self._free
         new._cooling = [until - then + now for until in self._cooling]
-        new._cooling += [now + self.rate.period + self.margin + self.lateness] * flying
+        new._cooling += [now + self._cycle + self.lateness] * flying
         new._gate, new._pacer = copy.copy(self._gate), copy.copy(self._pacer)
         new._gate.shift(now - then)
         new._pacer.shift(now - then)
@@ -174,7 +175,7 @@ class WindowLimiter:
         self._expire(now)
         ahead = self._ahead(priority)
         rounds, place = divmod(ahead, self.rate.limit)
-        at = max(self._free_at(place, now), self._gate.shut_until) + rounds * (self.rate.period + self.margin)
+        at = max(self._free_at(place, now), self._gate.shut_until) + rounds * self._cycle
         return max(at, self._pacer.next_token(max(now, self._gate.shut_until), ahead)) - now
 
     def _ahead(self, priority: Priority) -> int:
@@ -191,7 +192,7 @@ class WindowLimiter:
         place -= self._free
         if place < len(self._cooling):
             return nsmallest(place + 1, self._cooling)[-1]
-        return now + self.rate.period + self.margin
+        return now + self._cycle
 
     def _now(self) -> float:
         loop = asyncio.get_running_loop()
@@ -205,13 +206,16 @@ class WindowLimiter:
 
     # -- taking a slot
 
-    async def _take(self, priority: Priority) -> None:
-        now = self._now()
-        self._expire(now)
-        if self._free and now >= self._gate.shut_until and not any(self._queues) and self._pacer.token(now):
-            self._free -= 1
-            return
-        await self._wait_in_line(priority)
+    def _pass(self, now: float) -> bool:
+        """Take a slot, if one is free and nobody waits for it."""
+        cooling = self._cooling
+        if cooling and cooling[0] <= now:
+            self._expire(now)
+        interactive, background = self._queues
+        if interactive or background or not self._free or now < self._gate.shut_until or not self._pacer.token(now):
+            return False
+        self._free -= 1
+        return True
 
     async def _wait_in_line(self, priority: Priority) -> None:
         queue = self._queues[priority]
@@ -290,7 +294,7 @@ class WindowLimiter:
 
     def _cool(self, until: float) -> None:
         heappush(self._cooling, until)
-        if any(self._queues) and not self._free:
+        if not self._free and any(self._queues):
             self._serve()
 
     def _return_unused(self) -> None:
@@ -328,17 +332,21 @@ class WindowSlot:
         if self._cooling:
             raise RuntimeError("this slot was given back; take a new one for each request")
         if self.taken_at is None:  # a poll takes its slot before it chooses its request; the sender enters it again
-            asked_at = self._limiter._now()
-            await self._limiter._take(self._priority)
-            self.taken_at = self._limiter._now()
-            self.waited = self.taken_at - asked_at
+            limiter = self._limiter
+            now = asked_at = limiter._now()
+            if not limiter._pass(now):
+                await limiter._wait_in_line(self._priority)
+                now = limiter._now()
+                self.waited = now - asked_at
+            self.taken_at = now
             self._wall = time.time()
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self.close()
+        if not self._cooling:
+            self.close()
 
     def close(self) -> None:
         """Give it back; see `Slot`."""
@@ -357,15 +365,14 @@ class WindowSlot:
 
     def sent(self) -> None:
         """Note that its request is sent now; see `Slot`."""
-        if self._age() > self._limiter.send_by:
+        limiter = self._limiter
+        # A loop may tell the time of its last round, and its clock may stand still while the machine sleeps.
+        aged = limiter._now() - (self.taken_at or 0.0) > limiter.send_by
+        if aged or time.time() - self._wall > limiter.send_by:
             raise StaleSlotError
         self._may_be_counted = True
-        if self._limiter.on_sent:
-            self._on_over = (*self._on_over, *[note() for note in self._limiter.on_sent])
-
-    def _age(self) -> float:
-        # A loop may tell the time of its last round, and its clock may stand still while the machine sleeps.
-        return max(self._limiter._now() - (self.taken_at or 0.0), time.time() - self._wall)
+        if limiter.on_sent:
+            self._on_over = (*self._on_over, *[note() for note in limiter.on_sent])
 
     def answered(self) -> None:
         """Note that an answer came; see `Slot`."""
@@ -373,9 +380,10 @@ class WindowSlot:
             self._cool()
 
     def _cool(self, lateness: float = 0.0) -> None:
-        until = self._limiter._now() + self._limiter.rate.period + self._limiter.margin + lateness
+        limiter = self._limiter
+        until = limiter._now() + limiter._cycle + lateness
         self._cooling = True
-        self._limiter._cool(until)
+        limiter._cool(until)
         for note in self._on_over:
             note()
 
