@@ -126,6 +126,8 @@ def check_base_url(url: str) -> str:
         raise ConfigurationError(f"base_url: expected no user, query or fragment beside {seen!r}")
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(f"base_url: expected https, since http would show the token to others, got {seen!r}")
+    if parts.path.rstrip("/").endswith("/v1"):  # else every call would be a 404 that reads like "no such run"
+        raise ConfigurationError(f"base_url: expected it without /v1, which every call adds, got {seen!r}")
     return url.rstrip("/")
 
 

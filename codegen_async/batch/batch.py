@@ -116,7 +116,7 @@ class Batch(anyio.AsyncContextManagerMixin):
         self,
         prompt: str,
         *,
-        images: Iterable[str | os.PathLike[str]] = (),
+        images: Iterable[str | os.PathLike[str] | bytes] = (),
         metadata: Mapping[str, Any] | None = None,
         repo_id: int | None = None,
         model: str | None = None,

@@ -59,7 +59,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         cls,
         prompt: str,
         *,
-        images: Iterable[str | os.PathLike[str]] = (),
+        images: Iterable[str | os.PathLike[str] | bytes] = (),
         metadata: Mapping[str, Any] | None = None,
         repo_id: int | None = None,
         model: str | None = None,

@@ -160,7 +160,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         self,
         prompt: str,
         *,
-        images: Iterable[str | os.PathLike[str]] = (),
+        images: Iterable[str | os.PathLike[str] | bytes] = (),
         metadata: Mapping[str, Any] | None = None,
         repo_id: int | None = None,
         model: str | None = None,
@@ -177,7 +177,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
 
         Args:
             prompt: what the agent is to do.
-            images: data URIs (`data:image/png;base64,...`) or paths of PNG, JPEG, GIF or WebP files.
+            images: data URIs (`data:image/png;base64,...`), paths or contents (bytes) of PNG, JPEG, GIF or WebP files.
             metadata: JSON to be stored with the run.
             repo_id: the repository to work on. Default: the server's choice.
             model: the model to use. Default: the organization's.
@@ -254,7 +254,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         run_id: int,
         prompt: str,
         *,
-        images: Iterable[str | os.PathLike[str]] = (),
+        images: Iterable[str | os.PathLike[str] | bytes] = (),
         model: str | None = None,
         webhooks: Iterable[RunWebhook] = (),
         patience: float | None = None,

@@ -97,7 +97,7 @@ class Creating:
         self,
         prompt: str,
         *,
-        images: Iterable[str | os.PathLike[str]] = (),
+        images: Iterable[str | os.PathLike[str] | bytes] = (),
         metadata: Mapping[str, Any] | None = None,
         repo_id: int | None = None,
         model: str | None = None,

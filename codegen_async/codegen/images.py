@@ -14,6 +14,9 @@ from typing import cast
 
 from codegen_async.errors import InvalidArgumentError
 
+Image = str | os.PathLike[str] | bytes
+"""A data URI, the path of a file, or the content of one."""
+
 _DATA_URI = re.compile(r"data:[a-z]+/[a-z0-9.+-]+;base64,(?=.)", re.ASCII | re.IGNORECASE)
 _IMAGE_STARTS = {
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -25,18 +28,28 @@ _START = 12  # bytes that tell the kind
 
 
 def check_images(images: object) -> tuple[str, ...]:
-    """Return images, each a data URI or the path of a file, as texts.
+    """Return images, each a data URI, the path of a file or the content of one, as texts.
 
     Raises:
         InvalidArgumentError: it is no list of these.
     """
     if not isinstance(images, Iterable) or isinstance(images, str | bytes | os.PathLike):
-        raise InvalidArgumentError("images", images, "a list of data URIs or file paths")
+        raise InvalidArgumentError("images", images, "a list of data URIs or file paths, or bytes")
     given = tuple(cast("Iterable[object]", images))
     for index, image in enumerate(given):
-        if not isinstance(image, str | os.PathLike):
-            raise InvalidArgumentError(f"images[{index}]", image, "a data URI or a file path")
-    return tuple(os.fsdecode(cast("str | os.PathLike[str]", image)) for image in given)
+        if not isinstance(image, str | os.PathLike | bytes):
+            raise InvalidArgumentError(f"images[{index}]", image, "a data URI or a file path, or bytes")
+    return tuple(_as_text(f"images[{index}]", cast("Image", image)) for index, image in enumerate(given))
+
+
+def _as_text(field: str, image: Image) -> str:
+    if isinstance(image, bytes):
+        return _data_uri(_image_type(field, f"{len(image)} bytes", image), image)
+    return os.fsdecode(image)
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def locate_images(images: Iterable[str], folder: str | None) -> tuple[str, ...]:
@@ -64,7 +77,7 @@ async def _read_image(field: str, image: str) -> str:
         return _check_data_uri(field, image)
     with _readable(field, image):
         content = await asyncio.to_thread(Path(image).read_bytes)
-    return f"data:{_image_type(field, image, content)};base64,{base64.b64encode(content).decode()}"
+    return _data_uri(_image_type(field, image, content), content)
 
 
 def measure_image(field: str, image: str) -> int:

@@ -40,7 +40,7 @@ _UNREAD = 1000  # results that may wait to be looked at before no prompt is take
 class CreateOptions(TypedDict, total=False):
     """Hold what else a run may be given; see `CodegenClient.create_run`."""
 
-    images: Iterable[str | os.PathLike[str]]
+    images: Iterable[str | os.PathLike[str] | bytes]
     metadata: Mapping[str, Any] | None
     repo_id: int | None
     model: str | None

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from codegen_async import ClientClosedError, CodegenClient, InvalidArgumentError
+from codegen_async import ClientClosedError, CodegenClient, ConfigurationError, InvalidArgumentError
 from codegen_async.codegen.images import read_images
 from codegen_async.testing import CodegenServer
 from tests.support.canary import CANARY
@@ -205,7 +205,7 @@ async def test_a_file_that_is_no_image_is_refused(name: str, reason: str, folder
     assert caught.value.field == "images[1]"
 
 
-@pytest.mark.parametrize("image", [None, 5, b"data:image/png;base64,AAAA", ["a.png"]])
+@pytest.mark.parametrize("image", [None, 5, ["a.png"]])
 async def test_what_names_no_image_is_refused(image: object) -> None:
     with pytest.raises(InvalidArgumentError, match="a data URI or a file path"):
         await read_images([image])
@@ -331,3 +331,23 @@ async def test_a_prompt_may_be_any_kind_of_text(codegen_server: CodegenServer) -
     async with client_of(codegen_server) as client:
         run = await client.create_run(Markup("do it"), model=Markup("m"))
     assert codegen_server.world.runs[run.id].prompt == "do it"
+
+
+@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\nrest", b"\xff\xd8\xffrest", b"GIF89a", b"RIFF\0\0\0\0WEBPrest"])
+async def test_images_can_be_given_as_bytes(content: bytes) -> None:
+    (uri,) = await read_images([content])
+    head, _, text = uri.partition(";base64,")
+    assert head in {"data:image/png", "data:image/jpeg", "data:image/gif", "data:image/webp"}
+    assert base64.b64decode(text) == content
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF", b"<svg/>", b"\x89PNG", b"data:image/png;base64,AAAA"])
+async def test_bytes_that_are_no_image_are_refused(content: bytes) -> None:
+    with pytest.raises(InvalidArgumentError, match=r"images\[0\]"):
+        await read_images([content])
+
+
+@pytest.mark.parametrize("end", ["/v1", "/v1/", "/proxy/v1"])
+async def test_a_base_url_with_the_version_is_refused(end: str) -> None:
+    with pytest.raises(ConfigurationError, match="without /v1"):
+        CodegenClient("t", org_id=1, base_url=f"https://api.codegen.com{end}")
