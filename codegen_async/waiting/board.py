@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from codegen_async.errors import own_copy
 from codegen_async.events import PhaseChanged, Reporter
 from codegen_async.models import RunId, RunLike
 from codegen_async.polling import PollSchedule, Sighting
-from codegen_async.recent import Recent
 from codegen_async.waiting.lasting import OddWord, Ration
 from codegen_async.waiting.listeners import Listener
 from codegen_async.waiting.memory import Memory
@@ -53,7 +53,7 @@ class Board(Generic[R]):
         self._reopened: dict[RunId, float] = {}
         self._knows = knows
         self._ration = Ration()
-        self._familiar: Recent[RunId, None] = Recent(_FAMILIAR)
+        self._familiar: dict[RunId, None] = {}
         self.memory: Memory[R] = Memory()
 
     def __len__(self) -> int:
@@ -100,14 +100,16 @@ class Board(Generic[R]):
 
     def _forget(self, run_id: RunId) -> None:
         if self._watched.pop(run_id).known:
-            self._familiar[run_id] = None
+            self.met((run_id,))
         self._schedule.discard(run_id)
         if not self._watched:
             self._on_empty()
 
-    def met(self, run_id: RunId) -> None:
-        """Remember that there is such a run."""
-        self._familiar[run_id] = None
+    def met(self, run_ids: Iterable[RunId]) -> None:
+        """Remember that there are such runs."""
+        self._familiar.update(dict.fromkeys(run_ids))
+        for run_id in [*itertools.islice(self._familiar, max(0, len(self._familiar) - _FAMILIAR))]:
+            del self._familiar[run_id]
 
     def tell(self, run: R, now: float) -> None:
         """Tell the listeners of a run what it looks like now."""

@@ -169,16 +169,16 @@ class Waiting(Generic[R]):
 
     def seen(self, run: R) -> None:
         """Take in a snapshot that a call of the user's own brought."""
-        self._board.met(run.id)
+        self._board.met((run.id,))
         self._schedule.sighted(sighting_of(run), _now())
         self._board.tell(run, _now())
         self._driver.nudge()
 
     def seen_page(self, poll: ListPoll, page: Page[R]) -> None:
         """Take in a list page that a call of the user's own brought."""
+        self._board.met(run.id for run in page.items)
         for run in page.items:
-            self._board.met(run.id)
-            if not run.phase.is_terminal:
+            if run.id in self._board.memory and not run.phase.is_terminal:
                 self._board.memory.drop(run.id)
         self.listed(poll, page)
         self._driver.nudge()
@@ -315,13 +315,14 @@ class Waiting(Generic[R]):
     def listed(self, poll: ListPoll, page: Page[R]) -> None:
         """Take in a page; see `Outcomes`."""
         self._redirected = Standing()
-        wanted = {row.id for row in page.items if self._says_more(row, page)}
+        rows = [row for row in page.items if row.id in self._board]
+        wanted = {row.id for row in rows if self._says_more(row, page)}
         whole = {run.id: run for run in page.read() if run.id in wanted} if wanted else {}
         doubtful = {
             run_id for run_id in wanted if run_id not in whole or not (page.sure or self._is_no_news(whole[run_id]))
         }
         self._schedule.observed(poll, [self._brief(row, doubtful) for row in page.items], _now(), page.total)
-        for row in page.items:
+        for row in rows:
             if row.id in whole and row.id not in doubtful:
                 self._board.tell(whole[row.id], _now())
             elif row.id not in wanted and row.status is not None and (watched := self._board.get(row.id)):
