@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sqlite3
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,6 +18,7 @@ from codegen_async import CodegenClient, OutcomeUnknownError, RateLimitedError, 
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.commits import Committer
 from codegen_async.batch.journal import Journal
+from codegen_async.errors import JournalError
 from codegen_async.limits import WindowLimiter
 from codegen_async.testing import CodegenServer, FastLoop, Fault, Life
 
@@ -100,12 +102,20 @@ STEPS = (
 """Where a driver can die by itself: around each write to the journal, within a commit, and around each send."""
 
 
+REFUSED = 3
+"""What a driver ends with whose journal is refused."""
+
+
 def drive(address: tuple[str, int], path: Path, prompts: Sequence[str], step: str | None, count: int) -> None:
     """Run the batch to its end; die when `step` is reached for the `count`th time."""
     if step is not None:
         _arm(step, itertools.count(count, -1))
     with asyncio.Runner(loop_factory=lambda: FastLoop(SPEED)) as runner:
-        runner.run(_drive(address, path, prompts))
+        try:
+            runner.run(_drive(address, path, prompts))
+        except JournalError as refused:
+            print(refused, file=sys.stderr)  # noqa: T201 - for whoever looks at a test that fails
+            sys.exit(REFUSED)
 
 
 async def _drive(address: tuple[str, int], path: Path, prompts: Sequence[str]) -> None:

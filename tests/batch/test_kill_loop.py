@@ -1,7 +1,10 @@
 """Kill the process of a batch again and again: every prompt becomes one run all the same."""
 
+import contextlib
 import multiprocessing
 import random
+import shutil
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -10,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.batch.kill_processes import STEPS, Report, drive, drive_naively, serve
+from tests.batch.kill_processes import REFUSED, STEPS, Report, drive, drive_naively, serve
 
 pytestmark = pytest.mark.slow
 
@@ -91,6 +94,55 @@ def test_two_hundred_kills_lose_and_double_nothing(
     assert len(report["prompts"]) == len(prompts)
     assert report["worst"]["create"][0] <= 10
     assert report["violations"] == 0
+
+
+def take_copy(folder: Path, target: Path) -> None:
+    """Copy the files of a journal one after the other, while they may be written to."""
+    target.mkdir()
+    for file in sorted(folder.iterdir()):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(file, target / file.name)
+
+
+def go_on_in_copies(server: Server, root: Path, prompts: list[str], rng: random.Random) -> Counter[str]:
+    """Copy the folder of a driver, kill it, go on in the copy or in one of before, until one comes to the end."""
+    seen: Counter[str] = Counter()
+    folders = [root / "0"]
+    folders[0].mkdir(parents=True)
+    folder = folders[0]
+    while True:
+        process = _context.Process(target=drive, args=(server.address, folder / "batch.db", prompts, None, 0))
+        process.start()
+        process.join(0.5 + rng.expovariate(1 / 0.8))
+        if (folder / "batch.db").exists():
+            folders.append(root / str(len(folders)))
+            take_copy(folder, folders[-1])
+            seen["copied"] += 1
+        process.join(rng.expovariate(1 / 0.5))  # what happens now is not in the copy
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -9, REFUSED)
+        if process.exitcode == 0:
+            return seen
+        seen["refused" if process.exitcode == REFUSED else "killed"] += 1
+        if process.exitcode == REFUSED:
+            folders = [kept for kept in folders if kept not in (folder, folders[-1])]
+        # A copy that was made before the journal was is a batch of its own.
+        folder = rng.choice([kept for kept in folders if (kept / "batch.db").exists()][-2:] or folders[:1])
+
+
+def test_copies_that_are_taken_at_random_and_gone_on_with_elsewhere_double_nothing(tmp_path: Path) -> None:
+    rng = random.Random(23)
+    seen: Counter[str] = Counter()
+    prompts: list[str] = []
+    with serving(seed=4) as server:
+        for number in range(8):
+            batch = [f"copies {number}, prompt {n}" for n in range(30)]
+            prompts += batch
+            seen += go_on_in_copies(server, tmp_path / str(number), batch, rng)
+            assert faults_found(server.report(), prompts) == (0, 0)
+    print(f"\n{dict(seen)}, {len(prompts)} prompts")  # noqa: T201 - the figures
+    assert seen["copied"] > 20
 
 
 def test_the_check_finds_fault_with_a_naive_driver(tmp_path: Path) -> None:
