@@ -170,9 +170,9 @@ def _check_content(path: Path) -> None:
 def open_journal(path: Path) -> sqlite3.Connection:
     """Open a journal to write to, after making it or bringing it up to date if need be.
 
-    All that is acknowledged is in this one file: a rollback journal is beside it only while a commit is under way. So
-    a file that is carried away alone, after a kill, is whole. It costs some syncs more than a write-ahead log does
-    (`benchmarks/commits.py`), where creates come ten a minute.
+    All that is acknowledged is in this one file: a rollback journal beside it counts only while a commit is under way.
+    So a file that is carried away alone, after a kill, is whole. That costs hardly more than a write-ahead log, if the
+    file of the rollback journal persists (`benchmarks/commits.py`).
 
     Raises:
         JournalError: it cannot be written to, is damaged or not whole, or is something else.
@@ -182,7 +182,7 @@ def open_journal(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)
         try:
             _check(connection, path)
-            connection.execute("PRAGMA journal_mode = TRUNCATE")
+            connection.execute("PRAGMA journal_mode = PERSIST")
             # FULL: what is committed survives a power cut too. An intent to send must.
             connection.execute("PRAGMA synchronous = FULL")
             # Not the quick one: a copy that was taken during a commit may have rows of before and an index of after.
@@ -197,7 +197,7 @@ def open_journal(path: Path) -> sqlite3.Connection:
 
 def close_journal(connection: sqlite3.Connection) -> None:
     """Close a journal and leave nothing beside it."""
-    with contextlib.suppress(sqlite3.Error):  # somebody reads it; then an empty file stays
+    with contextlib.suppress(sqlite3.Error):  # somebody reads it; then a file that means nothing stays
         connection.execute("PRAGMA journal_mode = DELETE")
     connection.close()
 

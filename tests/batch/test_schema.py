@@ -93,7 +93,7 @@ def test_what_is_committed_survives_a_power_cut(path: Path) -> None:
         async with journal_at(path) as journal:
             return [await journal._rows(f"PRAGMA {name}") for name in ("synchronous", "journal_mode")]
 
-    assert asyncio.run(pragmas()) == [[(2,)], [("truncate",)]]  # 2 is FULL
+    assert asyncio.run(pragmas()) == [[(2,)], [("persist",)]]  # 2 is FULL
 
 
 def test_an_empty_file_becomes_a_journal(path: Path) -> None:
