@@ -68,8 +68,9 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
     Use it as `async with CodegenClient() as client:`. All methods may be called concurrently. The limits hold if there
     is one client per token, so one client serves a whole application.
 
-    GETs are tried up to four times after connection failures, timeouts, 408, 421, 425, 429 and 5xx. A create or resume
-    has no idempotency key, so it is only repeated where the server provably did not act (no connection, 421, 425, 429).
+    GETs are tried up to four times after connection failures, timeouts, 408, 421, 425, 429, 5xx, and answers that are
+    not the API's own. A create or resume has no idempotency key, so it is only repeated where the server provably did
+    not act (no connection, 421, 425, 429).
     Bound a call with `asyncio.timeout` or `anyio.fail_after`; under the latter it gives up at once when the next
     attempt would come too late.
 
