@@ -60,7 +60,7 @@ class Journal:
         self.path = path
         self.batch_id: str = ""
         self.moved: int = 0
-        """Whether another file of this batch may know better (`ownership.OVERTAKEN`, `UNPLACED`), else 0."""
+        """Whether another file of this batch may know better (`places.OVERTAKEN`, `UNPLACED`), else 0."""
         self._committer = committer
         self._clock = clock
         self.memory: memoryview = memory
