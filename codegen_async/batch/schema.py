@@ -17,6 +17,7 @@ from codegen_async.private import PRIVATE, NotOursError, open_private
 
 _SIDES = ("-journal", "-wal", "-shm")
 _BRING = "bring all files of the journal together, or give another path"
+_GONE = "was moved, replaced or deleted while it was being run; put it back, then run the batch again"
 _PATIENCE = 60.0  # seconds for which a commit waits for those who read
 
 APPLICATION_ID = 0x43_47_41_4A  # "CGAJ"
@@ -107,8 +108,7 @@ class Identity:
         except OSError:
             same = False
         if not same:
-            problem = "was moved, replaced or deleted while it was being run; put it back, then run the batch again"
-            raise JournalError(str(self._path), problem)
+            raise JournalError(str(self._path), _GONE)
 
 
 def _identity(path: Path) -> tuple[int, int]:
@@ -238,6 +238,8 @@ def explained(path: Path) -> Generator[None]:
 def explain(path: Path, error: sqlite3.Error) -> JournalError:
     """Return an error that names the file and says what to do."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest is detail
+    if code == sqlite3.SQLITE_IOERR and not path.exists():
+        return JournalError(str(path), _GONE)
     return JournalError(str(path), f"{_ADVICE.get(code, 'cannot be used')} (SQLite: {error})")
 
 
