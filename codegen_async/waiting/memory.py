@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import sys
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -18,8 +20,6 @@ ENDED_FOR = 300.0
 """Seconds for which an end that was seen is believed without asking: somebody else may have taken the run up again."""
 
 MOST_BYTES = 8 * 2**20
-_OVERHEAD = 512  # bytes of a snapshot beside its text
-_ODD = 64 * 2**10  # bytes that a snapshot counts for whose text cannot be measured
 
 
 class Memo(NamedTuple, Generic[R]):
@@ -34,7 +34,7 @@ class Memory(Generic[R]):
     """Remember snapshots: of ended runs all, of others those that somebody wants to share.
 
     Args:
-        capacity: bytes it may hold, measured as JSON; what was not used for longest goes first.
+        capacity: bytes of memory it may hold; what was not used for longest goes first.
     """
 
     def __init__(self, capacity: int = MOST_BYTES) -> None:
@@ -72,11 +72,18 @@ class Memory(Generic[R]):
         return memo.run
 
 
-def _size_of(run: RunLike) -> int:
-    try:
-        return _OVERHEAD + len(msgspec.json.encode(run))
-    except (TypeError, ValueError):  # text that no JSON can hold
-        return _ODD
+def _size_of(value: object) -> int:
+    """Return what a snapshot takes in memory: its text, which is nearly all of it, and what holds that."""
+    size = sys.getsizeof(value)
+    if isinstance(value, msgspec.Struct):
+        parts: Iterable[object] = msgspec.structs.astuple(value)
+    elif isinstance(value, Mapping):
+        parts = itertools.chain.from_iterable(cast("Mapping[object, object]", value).items())
+    elif isinstance(value, list | tuple):
+        parts = cast("list[object]", value)
+    else:
+        return size
+    return size + sum(map(_size_of, parts))
 
 
 class _Ride(Generic[R]):

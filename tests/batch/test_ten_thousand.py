@@ -12,6 +12,7 @@ import pytest
 
 from codegen_async.batch.items import State
 from codegen_async.testing import CodegenServer
+from codegen_async.waiting.memory import MOST_BYTES
 from tests.batch.helpers import opened
 from tests.support.canary import CANARY
 
@@ -65,5 +66,6 @@ async def test_ten_thousand_prompts_are_as_fast_as_the_limit_and_take_no_memory(
         assert makespan <= ideal * 1.02
         assert server.violations == 0
         assert server.worst("create").seen == 10
-    assert max(held.values()) < 3_000_000
-    assert held[9000] < held[1000] + 500_000
+    # What the client remembers of ended runs is bounded too, and full long before.
+    assert max(held.values()) < 3_000_000 + MOST_BYTES
+    assert held[9000] < held[3000] + 500_000
