@@ -11,10 +11,11 @@ import asyncio
 import io
 import os
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from typing import Any, NoReturn, cast
-from urllib.parse import urlencode, urlsplit
+from typing import Any, NoReturn, TypedDict, cast
+from urllib.parse import unquote, urlencode, urlsplit
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -23,8 +24,8 @@ from yarl import URL
 from codegen_async.answers import NoAnswerError, Request, Response
 from codegen_async.errors import ClientClosedError
 from codegen_async.limits import Slot
-from codegen_async.secret import Secret
-from codegen_async.settings import Timeouts
+from codegen_async.secret import Masked, Secret
+from codegen_async.settings import Timeouts, is_loopback
 
 _HEADERS_KEPT = ("retry-after", "date", "x-request-id")
 
@@ -38,6 +39,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (aiohttp.ClientSSLError, "TLS failed"),
     (aiohttp.ServerFingerprintMismatch, "the server's certificate is not the expected one"),
     (aiohttp.ClientProxyConnectionError, "the proxy cannot be reached"),
+    (aiohttp.ClientHttpProxyError, "the proxy does not let us through"),
     (aiohttp.ClientConnectorError, "the server cannot be reached"),
     (aiohttp.ServerDisconnectedError, "the server closed the connection without an answer"),
     (aiohttp.ClientConnectionResetError, "the connection was reset"),
@@ -63,6 +65,8 @@ def detail_of(failure: BaseException) -> str | None:
         return cause.verify_message if isinstance(cause, ssl.SSLCertVerificationError) else None
     if isinstance(failure, aiohttp.ClientConnectorSSLError):
         return getattr(cast("Any", failure).os_error, "reason", None)
+    if isinstance(failure, aiohttp.ClientHttpProxyError):
+        return f"it answered {failure.status}"
     if isinstance(failure, aiohttp.ClientConnectorDNSError) or not isinstance(failure, aiohttp.ClientConnectorError):
         return None
     return os.strerror(failure.os_error.errno) if failure.os_error.errno else None
@@ -81,15 +85,26 @@ class AiohttpSender:
         timeouts: bounds of one attempt.
         max_body: bytes an answer may have, after decompression.
         user_agent: how the client names itself.
+        proxy: the URL of a proxy, checked by `settings.check_proxy`; a server on this machine is reached without it.
     """
 
-    def __init__(self, base_url: str, token: Secret, *, timeouts: Timeouts, max_body: int, user_agent: str) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        token: Secret,
+        *,
+        timeouts: Timeouts,
+        max_body: int,
+        user_agent: str,
+        proxy: Secret | None = None,
+    ) -> None:
         self._base_url = base_url
         self._where = urlsplit(base_url).netloc
         self._token = token
         self._timeouts = timeouts
         self._max_body = max_body
         self._user_agent = user_agent
+        self._way: _Way = {} if proxy is None or is_loopback(urlsplit(base_url).hostname or "") else _way_through(proxy)
         self._reads = self._open(keep=True)
         self._writes = self._open(keep=False)
         self._retired: list[_Pool] = []
@@ -170,6 +185,7 @@ class AiohttpSender:
                     headers=None if request.body is None else {"Content-Type": "application/json"},
                     allow_redirects=False,
                     middlewares=(exchange,),
+                    **self._way,
                 ) as answer,
             ):
                 return await exchange.read(answer, self._max_body)
@@ -194,6 +210,7 @@ class AiohttpSender:
                         timeout=aiohttp.ClientTimeout(total=None, connect=self._timeouts.connect, sock_read=silence),
                         allow_redirects=False,
                         middlewares=(exchange,),
+                        **self._way,
                     )
                 )
                 if answer.status // 100 != 2:  # noqa: PLR2004 - 2xx
@@ -205,6 +222,24 @@ class AiohttpSender:
     def _url(self, request: Request) -> URL:
         query = f"?{urlencode(request.query)}" if request.query else ""
         return URL(f"{self._base_url}{request.path}{query}", encoded=True)
+
+
+class _Way(TypedDict, total=False):
+    """Say through which proxy a request goes, and what the proxy wants to see."""
+
+    proxy: URL
+    proxy_headers: dict[str, str]
+
+
+def _way_through(proxy: Secret) -> _Way:
+    parts = urlsplit(proxy.reveal())
+    port = "" if parts.port is None else f":{parts.port}"
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    way = _Way(proxy=URL(f"{parts.scheme}://{host}{port}"))
+    if parts.username is not None:
+        user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        way["proxy_headers"] = {"Proxy-Authorization": Masked(f"Basic {b64encode(user.encode()).decode()}")}
+    return way
 
 
 class _Pool:

@@ -25,7 +25,7 @@ from codegen_async.numeric import is_number
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
 from codegen_async.sendings import Sendings, map_memory
-from codegen_async.settings import Timeouts, check_base_url, check_seconds, speed_of
+from codegen_async.settings import Timeouts, check_base_url, check_proxy, check_seconds, speed_of
 from codegen_async.transport import Sender, Transport
 from codegen_async.version import __version__
 from codegen_async.waiting import Grace, Remote, Waiting
@@ -56,6 +56,7 @@ class RunClient(ABC, Generic[R, Id]):
         sender: Sender | None,
         observe: Observer | None,
         is_own: OwnForm,
+        proxy: str | None = None,
         memory: str | os.PathLike[str] | None = None,
         is_old: Callable[[R], bool] | None = None,
     ) -> None:
@@ -68,6 +69,10 @@ class RunClient(ABC, Generic[R, Id]):
         if not isinstance(timeouts, Timeouts | None):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
             raise ConfigurationError(f"timeouts: expected Timeouts, got {shown(timeouts)}")
         self._token = token
+        try:
+            self._proxy = None if proxy is None else check_proxy(proxy)
+        finally:
+            del proxy  # it may hold a password; as for a token
         self._limits = limits
         limits.send_by((timeouts or Timeouts()).connect + _TO_SEND)
         if not isinstance(memory, str | os.PathLike | None):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
@@ -188,6 +193,7 @@ class RunClient(ABC, Generic[R, Id]):
             timeouts=self._timeouts,
             max_body=self._max_body,
             user_agent=f"codegen-async/{__version__}",
+            proxy=self._proxy,
         )
 
     def _linked(self) -> Link[R]:

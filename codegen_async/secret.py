@@ -21,13 +21,13 @@ class Secret:
     __slots__ = ("_bearer", "_value")
 
     def __init__(self, value: str, name: str = "token") -> None:
-        self._value = _Masked(value)
+        self._value = Masked(value)
         del value  # crash reporters show the variables of functions that raise
         if not self._value:
             raise ConfigurationError(f"{name}: expected the API token, got an empty text")
         if not all("!" <= character <= "~" for character in self._value):
             raise ConfigurationError(f"{name}: expected visible ASCII characters without spaces (not shown here)")
-        self._bearer = _Masked(f"Bearer {self._value}")
+        self._bearer = Masked(f"Bearer {self._value}")
 
     def reveal(self) -> str:
         """Return the token itself (as a `str` whose repr is masked)."""
@@ -57,7 +57,7 @@ class Secret:
         raise TypeError("a Secret cannot be pickled or copied")
 
 
-class _Masked(str):
+class Masked(str):
     """Text whose repr is masked: frames of other libraries hold it in their locals, and tracebacks show those."""
 
     __slots__ = ()

@@ -14,6 +14,7 @@ import msgspec
 from codegen_async.errors import ConfigurationError, clean, shown
 from codegen_async.models import Phase
 from codegen_async.numeric import is_number
+from codegen_async.secret import Secret
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,6 +130,24 @@ def check_base_url(url: str) -> str:
     if parts.path.rstrip("/").endswith("/v1"):  # else every call would be a 404 that reads like "no such run"
         raise ConfigurationError(f"base_url: expected it without /v1, which every call adds, got {seen!r}")
     return url.rstrip("/")
+
+
+def check_proxy(url: object) -> Secret:
+    """Return the URL of a proxy, which may hold a password.
+
+    Raises:
+        ConfigurationError: if it is not http or https with a host and, where wanted, a port, a user and a password. The
+            message does not show it.
+    """
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+        valid = parts is not None and _is_plain(url) and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        parts, valid = None, False
+    if parts is None or not valid or parts.scheme not in ("http", "https") or parts.path.strip("/") or parts.query:
+        example = "http://user:password@proxy.example:3128"
+        raise ConfigurationError(f"proxy: expected a URL such as {example} (what was given is not shown)")
+    return Secret(str(url), "proxy")
 
 
 def _is_plain(url: object) -> bool:

@@ -56,6 +56,7 @@ KEYS = (
     Key("org_id", "CODEGEN_ORG_ID", int),
     Key("base_url", "CODEGEN_API_BASE_URL", default="https://api.codegen.com", in_project=False),
     Key("repo_id", "CODEGEN_REPO_ID", int),
+    Key("proxy", "CODEGEN_PROXY", secret=True, in_project=False),  # its URL may hold a password
     Key("memory", "CODEGEN_MEMORY", in_project=False),  # by default a file among the user's state
     Key("phases", "CODEGEN_PHASES", dict),
     Key("middesk_token", "MIDDESK_API_KEY", secret=True, in_project=False),

@@ -16,10 +16,10 @@ from codegen_async.cli.session import Target, Work, execute, telling
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import OutcomeUnknownError, RunError
 from codegen_async.events import Observer
+from codegen_async.secret import Secret
 
 if TYPE_CHECKING:
     from codegen_async.middesk.client import MiddeskClient
-    from codegen_async.secret import Secret
 
 C = TypeVar("C")
 
@@ -90,6 +90,7 @@ def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Wo
     client = MiddeskClient(
         config.required(settings, "middesk_token").reveal(),
         base_url=None if base_url is None else str(base_url),
+        proxy=_proxy(settings),
         memory=memory_file(settings),
         phases=config.phases(settings, "middesk_phases"),
     )
@@ -115,11 +116,17 @@ def _codegen(connection: Server, *, any_organization: bool, token: Secret | None
         (token or config.required(settings, "token")).reveal(),
         org_id=org_id if isinstance(org_id, int) else None,
         base_url=config.required(settings, "base_url"),
+        proxy=_proxy(settings),
         memory=memory_file(settings),
         phases=config.phases(settings),
         observe=telling(observers),
     )
     return Real(client, observers)
+
+
+def _proxy(settings: config.Settings) -> str | None:
+    given = settings["proxy"].value
+    return given.reveal() if isinstance(given, Secret) else None
 
 
 def flags(server: Server) -> config.Flags:

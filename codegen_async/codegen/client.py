@@ -88,6 +88,9 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         ceiling: a limit over all endpoints together; one page of the vendor calls the limits shared. Default: none.
         timeouts: bounds of a single attempt.
         max_body: bytes an answer may have, after decompression. Default 32 MiB.
+        proxy: an HTTP proxy to reach the server through, such as `http://user:password@proxy.example:3128`; it tunnels
+            TLS, and so sees no token. A server on this machine is reached without it. Default: none; none is taken from
+            the environment.
         settle: seconds over which a create whose answer was lost is looked for. Default 60: longer than a gateway keeps
             a request that it has given up on.
         phases: what status words stand for that the vendor's pages do not know, such as `{"ABORTED": Phase.FAILED}`. An
@@ -119,6 +122,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         ceiling: Rate | None = None,
         timeouts: Timeouts | None = None,
         max_body: int = 32 * 2**20,
+        proxy: str | None = None,
         settle: float = 60.0,
         phases: Mapping[str, Phase | str] | None = None,
         observe: Observer | None = None,
@@ -146,6 +150,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             share=share,
             timeouts=timeouts,
             max_body=max_body,
+            proxy=proxy,
             memory=memory,
             sender=sender,
             observe=observe,

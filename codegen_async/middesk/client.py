@@ -85,6 +85,9 @@ class MiddeskClient(ThreadCalls, LookCalls):
         rate: the limit over all endpoints, if it differs from the vendor's 20 requests per second.
         timeouts: bounds of a single attempt.
         max_body: bytes an answer may have, after decompression, or one event of a stream. Default 32 MiB.
+        proxy: an HTTP proxy to reach the server through, such as `http://user:password@proxy.example:3128`; it tunnels
+            TLS, and so sees no token. A server on this machine is reached without it. Default: none; none is taken from
+            the environment.
         resume_body: makes the body of a resume from an interrupt's id and an input. Default: `{"id": ..., "input":
             ...}`, since the vendor names both but publishes no field names.
         phases: what status words stand for that the vendor's pages do not know, such as `{"ABORTED": Phase.FAILED}`. An
@@ -109,6 +112,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         rate: Rate = RATE,
         timeouts: Timeouts | None = None,
         max_body: int = 32 * 2**20,
+        proxy: str | None = None,
         resume_body: Callable[[str, Any], Mapping[str, Any]] = resume_body,
         phases: Mapping[str, Phase | str] | None = None,
         observe: Observer | None = None,
@@ -134,6 +138,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
             share=share,
             timeouts=timeouts,
             max_body=max_body,
+            proxy=proxy,
             memory=memory,
             sender=sender,
             observe=observe,
