@@ -78,7 +78,8 @@ class Board(Generic[R]):
         self._schedule.add(sighting, now, latency=listener.latency, seen=snapshot is not None)
         if snapshot is not None and watched.phase is None and not self.may_be_old(snapshot, now):
             self._report(watched, snapshot)
-        known = watched.run or self.memory.recall(run_id, now) or snapshot
+        ended = snapshot if snapshot is not None and snapshot.phase.is_terminal else None
+        known = watched.run or ended or self.memory.recall(run_id, now) or snapshot
         if known is None or self.may_be_old(known, now) or not listener.tell(known):
             watched.join(listener)
             return True
