@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 import msgspec
 
@@ -45,7 +45,7 @@ from codegen_async.errors import (
     StatusError,
     clean,
 )
-from codegen_async.reading import UNREADABLE
+from codegen_async.reading import UNREADABLE, read_json
 from codegen_async.retry import parse_retry_after
 from codegen_async.secret import Secret
 
@@ -200,12 +200,10 @@ def attributed(response: Response, is_own: OwnForm) -> Response:
 def _json_object(body: bytes) -> dict[str, Any]:
     """Return the JSON object that a body is; an empty one if it is something else."""
     try:
-        return _decode_object(body)
+        said = read_json(body)
     except UNREADABLE:
         return {}
-
-
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+    return cast("dict[str, Any]", said) if isinstance(said, dict) else {}
 
 
 class ErrorMaker:
@@ -299,6 +297,7 @@ _STATUS_ERRORS: dict[int, type[StatusError]] = {
     402: QuotaExceededError,
     403: PermissionDeniedError,
     404: NotFoundError,
+    **dict.fromkeys((408, 421, 425), ServerError),  # not now, which passes
     422: InvalidRequestError,
     429: RateLimitedError,
 }

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import msgspec
 
-from codegen_async.reading import UNREADABLE
+from codegen_async.reading import UNREADABLE, read_json
 
 _SHOWN = 200  # bytes of a body in no known form
 _DEEPEST = 4
@@ -42,7 +42,7 @@ class Complaint(msgspec.Struct, frozen=True):
 def read_complaint(body: bytes) -> Complaint:
     """Read an error body, whatever it is."""
     try:
-        said = _decode(body)
+        said = read_json(body)
     except UNREADABLE:
         said = None
     if not isinstance(said, dict):
@@ -51,9 +51,6 @@ def read_complaint(body: bytes) -> Complaint:
     listed: Any = known.get("detail") if isinstance(known.get("detail"), list) else known.get("errors")
     fields = tuple(_each(listed)) if isinstance(listed, list | dict) else ()
     return Complaint(_words(known) or _raw(body), _code(known), fields)
-
-
-_decode = msgspec.json.Decoder().decode
 
 
 def _raw(body: bytes) -> str:

@@ -14,7 +14,7 @@
     |  |  |- NotFoundError           404: no such run (or, on create, no repository)
     |  |  |- RateLimitedError        429: still refused after the attempts made
     |  |  |- RedirectedError         3xx, 407, 511: something on the way wants to be asked elsewhere, or a login first
-    |  |  `- ServerError             5xx
+    |  |  `- ServerError             5xx; 408, 421, 425: the server could not, for now
     |  |     `- GatewayError         something on the way answered, not the API; `body` is its first KB
     |  |- DecodeError                the answer is not what the vendor's page promises; `body` is its first KB
     |  |- ConnectionFailedError      no answer: refused, reset, unresolvable, broken HTTP
@@ -196,7 +196,7 @@ class RedirectedError(StatusError):
 
 
 class ServerError(StatusError):
-    """Say that the server failed (5xx)."""
+    """Say that the server failed (5xx), or could not for now (408, 421, 425)."""
 
 
 class GatewayError(ServerError):

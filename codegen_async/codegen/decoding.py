@@ -17,15 +17,15 @@ from codegen_async.wire import PageDecoder, check_about
 _run = Reader(AgentRun)
 _rows = msgspec.json.Decoder(RunRows)
 
-_ROUTER = {404: "Not Found", 405: "Method Not Allowed"}
-"""What the framework says by itself of paths and methods that nobody serves: not the API's word about a run."""
+_ROUTER = {404: "not found", 405: "method not allowed"}
+"""What frameworks say by themselves of paths and methods that nobody serves: not the API's word about a run."""
 
 
 def is_own(status: int, said: dict[str, Any]) -> bool:
     """Whether a refusal is the API's own: `message` with its `status_code`, or the framework's `detail`."""
     detail = said.get("detail")
     if isinstance(detail, str):
-        return detail != _ROUTER.get(status)
+        return detail.strip().rstrip(".").casefold() != _ROUTER.get(status)
     return isinstance(detail, list) or (isinstance(said.get("message"), str) and said.get("status_code") == status)
 
 

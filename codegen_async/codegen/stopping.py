@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from codegen_async.answers import Request
 from codegen_async.arguments import check_id
 from codegen_async.codegen.calls import CodegenCalls
 from codegen_async.errors import OutcomeUnknownError
+from codegen_async.reading import read_json
 
 
 class StopCalls(CodegenCalls):
@@ -57,4 +56,4 @@ class StopCalls(CodegenCalls):
 def _done(body: bytes) -> None:
     """Accept whatever JSON answers a stop, as nothing is documented; a page for people was not sent by the API."""
     if body.strip():
-        msgspec.json.decode(body)
+        read_json(body)

@@ -20,11 +20,13 @@ from codegen_async.middesk.models import (
 )
 from codegen_async.middesk.sse import ServerSentEvent
 from codegen_async.reading import UNREADABLE, Reader, read_json
+from codegen_async.record import Model
 from codegen_async.wire import PageDecoder, check_about
 
 
-class _Agents(msgspec.Struct):
+class _AgentPage(Model, frozen=True, kw_only=True):
     data: tuple[MiddeskAgent, ...]
+    unreadable: int = 0
 
 
 class _Head(msgspec.Struct):
@@ -41,7 +43,7 @@ _run = Reader(MiddeskRun, dec_hook)
 _thread = Reader(MiddeskThread, dec_hook)
 _thread_pages = PageDecoder("middesk", MiddeskThreadPage, "data", MiddeskThread, dec_hook, tells=LIST_TELLS)
 _agent = Reader(MiddeskAgent)
-_agents = Reader(_Agents)
+_agents = PageDecoder("middesk", _AgentPage, "data", MiddeskAgent, tells=LIST_TELLS)
 _feedback = Reader(RunFeedback)
 _snapshots = Reader(Snapshot, dec_hook)
 _head = Reader(_Head)

@@ -121,6 +121,7 @@ class Sharing(Generic[R]):
         finally:
             ride.riders -= 1
             if not ride.riders:
+                self._end(what, ride)
                 ride.task.cancel()
 
     def _begin(self, what: Hashable, ask: Callable[[], Awaitable[R]]) -> _Ride[R]:
@@ -133,13 +134,17 @@ class Sharing(Generic[R]):
 
         def arrive(task: asyncio.Task[R]) -> None:
             self._tasks.discard(task)
-            if self._rides.get(what) is ride:
-                del self._rides[what]
+            self._end(what, ride)
             if not task.cancelled():
                 task.exception()  # nobody may be left to look at it
 
         ride.task.add_done_callback(arrive)
         return ride
+
+    def _end(self, what: Hashable, ride: _Ride[R]) -> None:
+        """Let nobody join any more."""
+        if self._rides.get(what) is ride:
+            del self._rides[what]
 
     async def aclose(self) -> None:
         """End all looks, and leave no task behind."""

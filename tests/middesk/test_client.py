@@ -350,6 +350,13 @@ async def test_an_agent_is_found_by_its_id_and_no_other_way(middesk_server: Midd
 
 
 @virtual
+@pytest.mark.parametrize("body", [{"object": "list"}, {"object": "list", "data": None}, {"has_more": False}])
+async def test_a_list_of_agents_without_data_is_an_empty_one(body: object) -> None:
+    async with MiddeskClient("mk_test_1", sender=FakeSender(reply(200, body))) as client:
+        assert await client.list_agents() == ()
+
+
+@virtual
 async def test_agents_are_listed(middesk_server: MiddeskServer) -> None:
     async with client_of(middesk_server) as client:
         agents = await client.list_agents()

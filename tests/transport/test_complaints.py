@@ -133,3 +133,12 @@ def test_a_certificate_that_is_not_trusted_says_why() -> None:
         "the server's certificate is not trusted",
         "certificate has expired",
     )
+
+
+@pytest.mark.parametrize("text", [r"half \ud83d", "a byte \xff"])
+def test_a_complaint_is_read_as_the_standard_module_reads_it(text: str) -> None:
+    body = f'{{"detail": [{{"loc": ["body", "prompt"], "msg": "{text}", "input": NaN}}]}}'.encode("latin-1")
+    complaint = read_complaint(body)
+    assert complaint.fields == (complaint.text,)
+    assert complaint.text.startswith("body.prompt: ")
+    assert complaint.text.endswith("\N{REPLACEMENT CHARACTER}")

@@ -103,7 +103,7 @@ async def test_a_get_is_repeated_with_growing_delays(passing: Reply) -> None:
         (CUT, GatewayError),
         (TRUNCATED, GatewayError),
         (reply(502), ServerError),
-        (reply(408), StatusError),
+        (reply(408), ServerError),
         (reply(429), RateLimitedError),
     ],
 )

@@ -35,6 +35,7 @@ ROAD = {
     "nginx": b"<html><head><title>404 Not Found</title></head></html>",
     "ingress": b"default backend - 404",
     "the framework's router": {"detail": "Not Found"},
+    "another framework's router": {"detail": "Not found."},
     "Kong": {"message": "no Route matched with those values"},
     "AWS": {"message": "Not Found"},
     "Azure": {"statusCode": 404, "message": "Resource not found"},
@@ -48,7 +49,6 @@ ROAD = {
     "number": b"404",
     "cut": b'{"message": "Agent run not fo',
     "cut behind": b'{"message": "Agent run not found.", "status_code": 404',
-    "not UTF-8": b'{"message": "\xff", "status_code": 404}',
     "deep": b"[" * 100_000,
 }
 
@@ -58,10 +58,16 @@ OWN = {
         {"message": "", "status_code": 404, "more": [1]},
         {"detail": "No such agent run"},
         {"detail": [{"loc": ["path", "id"], "msg": "bad", "type": "int"}]},
+        b'{"message": "\xff", "status_code": 404}',
+        b'\xef\xbb\xbf{"message": "Agent run not found.", "status_code": 404}',
+        '{"message": "Agent run not found.", "status_code": 404}'.encode("utf-16"),
+        b'{"detail": [{"loc": ["body"], "msg": "bad", "input": "half an emoji: \\ud83d"}]}',
+        b'{"detail": [{"loc": ["body"], "msg": "bad", "input": NaN}]}',
     ],
     "middesk": [
         {"errors": [{"message": "Run not found"}]},
         {"errors": [{"parameter": "id", "message": "unknown"}, {"message": "x"}], "object": "error"},
+        b'{"errors": [{"message": "\\ud83d", "input": NaN}]}',
     ],
 }
 IS_OWN = {"codegen": codegen.is_own, "middesk": middesk.is_own}

@@ -138,6 +138,21 @@ async def test_who_leaves_a_shared_look_disturbs_no_other_and_the_last_one_ends_
         assert remote.open_slots == 0
 
 
+@pytest.mark.parametrize("steps", range(4))
+async def test_who_comes_as_the_last_one_leaves_gets_a_look_of_its_own(steps: int) -> None:
+    remote = Remote()
+    remote.start(1)
+    remote.latency = 2.0
+    async with waiting_on(remote) as waiting:
+        leaving = begin(look(waiting, remote, 1, 60.0))
+        await asyncio.sleep(1)
+        leaving.cancel()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        assert (await look(waiting, remote, 1, 60.0)).id == 1
+        assert leaving.cancelled()
+
+
 async def test_a_shared_failure_is_an_error_of_its_own_for_each() -> None:
     remote = Remote()
     async with waiting_on(remote) as waiting:
