@@ -11,6 +11,8 @@ from codegen_async.codegen.models import AgentRunLog, AgentRunLogs
 
 _PAGES_WITHOUT_NEWS = 5  # that many can come of new items, which push others back
 
+_MOST_IDLE = 100  # pages without news, beyond those of a way back to the beginning, on which no list leads on
+
 _log = logging.getLogger("codegen_async")
 
 
@@ -40,14 +42,15 @@ class _Pager(Protocol[T_co]):
 
 def is_last(length: int, asked: int, size: int | None, left: int) -> bool:
     """Whether no page follows: this one is short, by the size asked for or a smaller one, and the total leaves none."""
-    return not length or (left <= 0 and length < (min(asked, size) if size and size > 0 else asked))
+    return left <= 0 and length < (min(asked, size) if size and size > 0 else asked)
 
 
 async def walk(page_at: _Pager[T], page_size: int) -> AsyncGenerator[T]:
     """Yield what is on all pages, each item once, and leave out none that is there all the time.
 
     Items that are deleted from pages seen before move others onto these. They do so by no more than the total has
-    shrunk. Then a page only counts if it begins with an item that was seen; else one further back is asked for.
+    shrunk. Then a page only counts if it begins with an item that was seen, or is what it was before the one further
+    back was asked for. An empty page is the last only if the total says so.
 
     Args:
         page_at: asks for a page.
@@ -58,14 +61,15 @@ async def walk(page_at: _Pager[T], page_size: int) -> AsyncGenerator[T]:
     """
     check_int("page_size", page_size, 1, LARGEST_PAGE)
     seen: set[int] = set()
-    skip, total, back, without_news = 0, 0, False, 0
-    while True:
+    skip, total, back, without_news, idle = 0, 0, False, 0, 0
+    doubted: int | None = 0  # the first item of the page for which one further back was asked
+    while idle <= _MOST_IDLE + 2 * len(seen) // page_size:
         page = await page_at(skip=skip, limit=page_size)
         grown, total = page.total - total, page.total
-        leads_on = bool(page.items) and page.items[0].id in seen
-        if skip and seen and not leads_on and total > 0 and (back or grown < 0):
+        first = page.items[0].id if page.items else None
+        if skip and seen and first not in seen and first != doubted and total > 0 and (back or grown < 0):
             skip = max(0, skip - max(-grown, page_size // 2, 1))
-            back = True
+            back, doubted, idle = True, first, idle + 1
             continue
         news = [item for item in page.items if item.id not in seen]
         seen.update(item.id for item in news)
@@ -76,10 +80,10 @@ async def walk(page_at: _Pager[T], page_size: int) -> AsyncGenerator[T]:
             return
         without_news = 0 if news or page.unreadable or back or grown > 0 else without_news + 1
         if without_news > _PAGES_WITHOUT_NEWS or (without_news and skip + length >= total):
-            tell_of_repetition(len(seen), total)
-            return
-        skip += length
-        back = False
+            break
+        skip += length or page_size
+        back, idle = False, 0 if news else idle + 1
+    tell_of_repetition(len(seen), total)
 
 
 def tell_of_repetition(seen: int, total: int | None) -> None:

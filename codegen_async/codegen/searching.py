@@ -177,6 +177,7 @@ class Walks:
             sight.unread += [body] if page.unreadable else []
             sight.runs.update((run.id, run) for run in news)
             if _is_last(page, skip, length):
+                sight.whole = sight.whole and (length > 0 or skip >= page.total)  # else rows are kept back
                 break
             if not news:  # it does not lead on
                 sight.whole = False

@@ -109,6 +109,47 @@ async def test_no_run_that_is_there_all_the_time_is_left_out(
     assert {one for one in sender.ids if one <= count} <= set(seen)
 
 
+class Lying(Paged):
+    """A list whose total is made up.
+
+    Args:
+        count: runs in it.
+        total: the total that is told, by the number of the request.
+    """
+
+    def __init__(self, count: int, total: Callable[[int], int]) -> None:
+        super().__init__(count)
+        self.total = total
+
+    def codegen(self, query: dict[str, str], path: str) -> dict[str, Any]:
+        assert self.pages < 1000
+        return {**super().codegen(query, path), "total": self.total(self.pages)}
+
+
+@virtual
+@pytest.mark.parametrize("page_size", [1, 2, 7, 100])
+@pytest.mark.parametrize(
+    "total",
+    [lambda page: 130 - page % 2, lambda page: 3000 - page, lambda page: 130 + page, lambda page: 200 * page],
+    ids=["to and fro", "less each time", "more each time", "always more"],
+)
+@pytest.mark.parametrize("skips", [True, False])
+async def test_a_total_that_cannot_be_relied_on_hides_nothing_and_holds_up_nobody_for_ever(
+    page_size: int, total: Callable[[int], int], skips: bool
+) -> None:
+    sender = Lying(130, total)
+    if not skips:
+        sender.real_skip = lambda _: 0
+    assert await listed(sender, page_size) == list(range(130, 130 - (130 if skips else page_size), -1))
+
+
+@virtual
+async def test_an_empty_page_is_not_the_end_while_the_total_tells_of_more() -> None:
+    sender = Paged(300)
+    sender.real_skip = lambda skip: 1000 if skip == 100 else skip
+    assert await listed(sender) == [*range(300, 200, -1), *range(100, 0, -1)]
+
+
 @virtual
 @pytest.mark.parametrize("deleted", [1, 30, 99, 100, 101, 199, 200])
 @pytest.mark.parametrize("at_page", [2, 3])

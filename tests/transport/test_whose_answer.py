@@ -29,13 +29,15 @@ virtual = pytest.mark.asyncio(loop_factories=["virtual"])
 GET = Request(endpoint="get", method="GET", path="/run/17")
 POST = Request(endpoint="create", method="POST", path="/run", body=b"{}")
 
+ROUTER, OTHER_ROUTER = {"detail": "Not Found"}, {"detail": "Not found."}
+
 ROAD = {
     "nothing": b"",
     "text": b"404 page not found\n",
     "nginx": b"<html><head><title>404 Not Found</title></head></html>",
     "ingress": b"default backend - 404",
-    "the framework's router": {"detail": "Not Found"},
-    "another framework's router": {"detail": "Not found."},
+    "the framework's router": ROUTER,
+    "another framework's router": OTHER_ROUTER,
     "Kong": {"message": "no Route matched with those values"},
     "AWS": {"message": "Not Found"},
     "Azure": {"statusCode": 404, "message": "Resource not found"},
@@ -130,7 +132,7 @@ async def test_a_get_that_a_gateway_refuses_is_repeated_and_then_an_outage(
     sender = FakeSender(then=reply(status, bytes_of(body)))
     async with CLIENTS[dialect](sender) as client:
         error = await failure_of(client.get_run(RUN_ID[dialect]))
-    if dialect == "codegen" and body == {"detail": "Not Found"} and status != 404:
+    if dialect == "codegen" and body in (ROUTER, OTHER_ROUTER) and status != 404:
         assert not isinstance(error, GatewayError)  # in words of its own, which only of a 404 are those of the router
         return
     assert isinstance(error, PASSING)
