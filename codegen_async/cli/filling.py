@@ -73,7 +73,7 @@ def read_file(file: Path, kind: str | None) -> Prompts:
         InvalidArgumentError: it cannot be read, or it cannot be told what it is.
         UsageError: the standard input cannot be read, or the file is more likely a mistyped option.
     """
-    if str(file).startswith(STDIN) and str(file) != STDIN:
+    if str(file).startswith(STDIN) and str(file) != STDIN and not file.exists():  # a path forgets a ./ before its name
         raise UsageError(f"unknown option or file: {clean(str(file), 60)}", "name such a file as ./-...")
     if str(file) != STDIN:
         return read_prompts(file, kind=kind)

@@ -359,3 +359,13 @@ def test_a_file_that_cannot_take_outcomes_stops_a_batch_before_anything_is_sent(
     assert prompts.read_bytes() == before
     assert not fake.server.world.runs
     assert list(cli.home.iterdir()) == [prompts]
+
+
+def test_a_file_whose_name_begins_as_an_option_is_a_file(cli: CommandLine, fake: Served) -> None:
+    fake.script("COMPLETE")
+    (cli.home / "-dash.jsonl").write_text('{"prompt": "a"}\n')
+    assert cli.run("batch", "run", "./-dash.jsonl").code == 0
+    assert cli.run("batch", "status", "./-dash.jsonl").code == 0
+    assert cli.run("batch", "export", "./-dash.jsonl", "./-out.csv").code == 0
+    assert (cli.home / "-out.csv").exists()
+    assert len(fake.server.world.runs) == 1
