@@ -6,8 +6,7 @@ from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 
 import msgspec
 
-from codegen_async.batch.items import State, idempotency_key
-from codegen_async.batch.journal import Fact
+from codegen_async.batch.items import Fact, State, idempotency_key
 from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.searching import key_of
 
@@ -49,7 +48,7 @@ async def compare(batch_id: str, facts: AsyncIterable[Fact], runs: Iterable[Agen
     unrecorded: dict[str, int] = {}
     async for fact in facts:
         items += 1
-        attempts = [found.pop(idempotency_key(batch_id, fact.name, n + 1), []) for n in range(fact.attempt)]
+        attempts = [found.pop(idempotency_key(batch_id, fact.identity, n + 1), []) for n in range(fact.attempt)]
         for ids in attempts:
             if len(ids) > 1:
                 duplicates[fact.name] = ids

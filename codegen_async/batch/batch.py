@@ -421,7 +421,7 @@ class Batch(anyio.AsyncContextManagerMixin):
             kind: `csv`, `tsv`, `jsonl` or `json`. Default: as the file's suffix says.
 
         Raises:
-            InvalidArgumentError: it is none of these, or cannot be written.
+            InvalidArgumentError: it is none of these, cannot be written, or holds the prompts or the journal.
             JournalError: the journal cannot be read.
         """
         await self._save_added()

@@ -6,7 +6,7 @@ import enum
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -128,6 +128,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         seq: its number in the journal, from 1.
         name: the caller's key, or what stands for it.
+        identity: what its idempotency keys are made of; see `idempotency_key`.
         key: the idempotency key of its present attempt.
         attempt: which one that is, from 1.
         floor: the id of a run that existed before that attempt was first sent.
@@ -137,10 +138,21 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
     seq: int
     name: str
+    identity: str
     key: str
     attempt: int
     floor: int | None
     likely_done: bool
+    run_id: int | None
+
+
+class Fact(NamedTuple):
+    """What an audit needs to know of an item."""
+
+    name: str
+    identity: str
+    state: State
+    attempt: int
     run_id: int | None
 
 
@@ -184,9 +196,16 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.state is State.ENDED and self.run is not None and self.run.phase is Phase.SUCCEEDED
 
 
-def idempotency_key(batch_id: str, name: str, attempt: int) -> str:
-    """Return the key of an attempt: the same whenever it is asked for, and no other item's."""
-    return f"{batch_id}-{sha256(name.encode()).hexdigest()[:16]}-{attempt}"
+def idempotency_key(batch_id: str, identity: str, attempt: int) -> str:
+    """Return the key of an attempt: the same whenever and from whatever copy of the journal, and no other item's.
+
+    Args:
+        batch_id: the batch's.
+        identity: the key that the item was given, else what stands for its content: a name that only says where its
+            line was may be that of another item in another copy.
+        attempt: from 1.
+    """
+    return f"{batch_id}-{sha256(identity.encode()).hexdigest()[:16]}-{attempt}"
 
 
 def check_name(name: object) -> str:

@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from codegen_async.batch import steps
 from codegen_async.batch.commits import Committer
-from codegen_async.batch.items import Added, Item, Outcome, State, Task, decode_task, idempotency_key
+from codegen_async.batch.items import Added, Fact, Item, Outcome, State, Task, decode_task, idempotency_key
 from codegen_async.batch.lease import Lease, check_system
 from codegen_async.batch.ownership import note_driven, take
 from codegen_async.batch.places import Account, Place, from_text
@@ -31,18 +31,10 @@ from codegen_async.errors import InvalidArgumentError
 
 _NEAR = 50  # runs on either side of one that is looked for, which tell whether it would have been found
 
-_ITEM = "seq, name, attempt, floor, likely_done, run_id"
-_OLDER = "SELECT name, attempt, run_id FROM items WHERE run_id <= ? ORDER BY run_id DESC LIMIT ?"
-_NEWER = "SELECT name, attempt, run_id FROM items WHERE run_id > ? ORDER BY run_id LIMIT ?"
-
-
-class Fact(NamedTuple):
-    """What an audit needs to know of an item."""
-
-    name: str
-    state: State
-    attempt: int
-    run_id: int | None
+_IDENTITY = "coalesce(identity, name)"  # what the keys of its runs are made of
+_ITEM = f"seq, name, {_IDENTITY}, attempt, floor, likely_done, run_id"
+_OLDER = f"SELECT {_IDENTITY}, attempt, run_id FROM items WHERE run_id <= ? ORDER BY run_id DESC LIMIT ?"  # noqa: S608 - a constant
+_NEWER = f"SELECT {_IDENTITY}, attempt, run_id FROM items WHERE run_id > ? ORDER BY run_id LIMIT ?"  # noqa: S608 - a constant
 
 
 class Journal:
@@ -175,7 +167,7 @@ class Journal:
         floor = item.floor or 0
         until = await self._rows("SELECT min(value) FROM meta WHERE name LIKE 'life %' AND value >= ?", (floor,))
         rows = await self._rows(_OLDER, (floor, _NEAR)) + await self._rows(_NEWER, (floor, _NEAR))
-        ours = {run_id: Ours(idempotency_key(self.batch_id, name, attempt)) for name, attempt, run_id in rows}
+        ours = {run_id: Ours(idempotency_key(self.batch_id, *attempt)) for *attempt, run_id in rows}
         return Question(key=item.key, floor=item.floor, until=None if fresh else until[0][0], ours=ours)
 
     async def begin_at(self, floor: int) -> None:
@@ -188,9 +180,9 @@ class Journal:
         """Return the idempotency keys of all attempts, with their runs where they are the last ones."""
         found: dict[str, int | None] = {}
         async for fact in self.facts():
-            earlier = (idempotency_key(self.batch_id, fact.name, attempt) for attempt in range(1, fact.attempt))
+            earlier = (idempotency_key(self.batch_id, fact.identity, attempt) for attempt in range(1, fact.attempt))
             found |= dict.fromkeys(earlier)
-            found[idempotency_key(self.batch_id, fact.name, fact.attempt)] = fact.run_id
+            found[idempotency_key(self.batch_id, fact.identity, fact.attempt)] = fact.run_id
         return found
 
     async def found(self, seq: int, attempt: int, run_id: int) -> None:
@@ -335,12 +327,14 @@ class Journal:
 
     async def facts(self) -> AsyncGenerator[Fact]:
         """Yield what an audit needs to know of each item."""
-        query = f"SELECT seq, name, state, attempt, run_id FROM items WHERE seq > ? ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - a constant
+        query = (
+            f"SELECT seq, name, {_IDENTITY}, state, attempt, run_id FROM items WHERE seq > ? ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - a constant
+        )
         last = 0
         while rows := await self._rows(query, (last,)):
-            for seq, name, state, attempt, run_id in rows:
+            for seq, name, identity, state, attempt, run_id in rows:
                 last = seq
-                yield Fact(name, State(state), attempt, run_id)
+                yield Fact(name, identity, State(state), attempt, run_id)
 
     async def first_floor(self) -> int | None:
         """Return the id of a run that existed before anything was sent; None if nothing was sent, or there was none."""
@@ -379,11 +373,12 @@ class Journal:
         await self._committer.write(work)
 
     def _item(self, row: tuple[Any, ...]) -> Item:
-        seq, name, attempt, floor, likely_done, run_id = row
+        seq, name, identity, attempt, floor, likely_done, run_id = row
         return Item(
             seq=seq,
             name=name,
-            key=idempotency_key(self.batch_id, name, attempt),
+            identity=identity,
+            key=idempotency_key(self.batch_id, identity, attempt),
             attempt=attempt,
             floor=floor,
             likely_done=bool(likely_done),

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from codegen_async.batch import results
 from codegen_async.batch.items import State
-from codegen_async.batch.readers import read_counts, read_outcomes
+from codegen_async.batch.readers import read_counts, read_outcomes, read_sources
+from codegen_async.batch.schema import SIDES
+from codegen_async.errors import InvalidArgumentError
 
 
 async def export_journal(
@@ -20,7 +22,29 @@ async def export_journal(
         InvalidArgumentError: it is no format that is known, or cannot be written.
         JournalError: there is no such journal, or it cannot be read.
     """
-    return await asyncio.to_thread(lambda: results.export(read_outcomes(Path(journal)), Path(path), kind=kind))
+    return await asyncio.to_thread(write_outcomes, Path(journal), Path(path), kind=kind)
+
+
+def write_outcomes(journal: Path, path: Path, *, kind: str | None) -> int:
+    """Do as `export_journal` does. Blocking.
+
+    Raises:
+        InvalidArgumentError: the file is one of the batch's own, of no format that is known, or cannot be written.
+        JournalError: there is no such journal, or it cannot be read.
+    """
+    needed = {Path(f"{journal}{side}"): "belongs to the journal" for side in ("", "-lock", *SIDES)}
+    needed |= dict.fromkeys(read_sources(journal), "holds the prompts")
+    for file, why in needed.items():
+        if _is_same(path, file):
+            raise InvalidArgumentError("path", str(path), f"another name, as this file {why} and would be replaced")
+    return results.export(read_outcomes(journal), path, kind=kind)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # one of them is not there, or cannot be
+        return False
 
 
 async def journal_status(journal: str | os.PathLike[str]) -> dict[State, int]:

@@ -70,6 +70,17 @@ def read_account(path: Path) -> Account | None:
         return account_of(dict(connection.execute("SELECT name, value FROM meta")))
 
 
+def read_sources(path: Path) -> list[Path]:
+    """Return the files that the items of a journal come from. Blocking.
+
+    Raises:
+        JournalError: there is no such journal, or it cannot be read.
+    """
+    query = "SELECT source, task FROM items WHERE source IS NOT NULL GROUP BY source"
+    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+        return [Path(decode_task(task).folder or "", source) for source, task in connection.execute(query)]
+
+
 def counts_of(connection: sqlite3.Connection) -> dict[State, int]:
     """Return how many items are in each state."""
     rows = connection.execute("SELECT state, count(*) FROM items GROUP BY state").fetchall()

@@ -6,11 +6,12 @@ goes on where it can, so that all of it can be told at once.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from codegen_async.batch.columns import FIELDS, correction, known, meant
@@ -135,13 +136,24 @@ class _Table(NamedTuple):
         while True:
             line = reader.line_num + self.first
             try:
-                cells = next(reader, None)
+                with _cells_of_any_length():
+                    cells = next(reader, None)
             except csv.Error as error:
                 report(line, "line", "", f"CSV ({error})")
                 return
             if cells is None:
                 return
             yield line, cells
+
+
+@contextlib.contextmanager
+def _cells_of_any_length() -> Generator[None]:
+    """Let a prompt in a table be as long as in any other file; the bound of this reader is the process's."""
+    bound = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(bound)
 
 
 def _ignore(line: int, field: str, value: object, expected: str) -> None:

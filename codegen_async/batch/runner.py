@@ -198,7 +198,7 @@ class Runner:
         self._sent = {key: run.id for key, run in sight.keyed.items() if key.startswith(f"{self._journal.batch_id}-")}
         async for item in self._journal.items(State.PLANNED, State.REJECTED):
             for attempt in range(item.attempt, item.attempt + len(self._sent)):
-                run_id = self._sent.get(idempotency_key(self._journal.batch_id, item.name, attempt))
+                run_id = self._sent.get(idempotency_key(self._journal.batch_id, item.identity, attempt))
                 if run_id is None:
                     break
                 await self._journal.found(item.seq, attempt, run_id)

@@ -15,7 +15,9 @@ from codegen_async.batch.steps import digest_of
 from codegen_async.errors import JournalError
 from codegen_async.private import PRIVATE, NotOursError, open_private
 
-_SIDES = ("-journal", "-wal", "-shm")
+SIDES = ("-journal", "-wal", "-shm")
+"""What may stand beside a database while it is used."""
+
 _BRING = "bring all files of the journal together, or give another path"
 _GONE = "was moved, replaced or deleted while it was being run; put it back, then run the batch again"
 _PATIENCE = 60.0  # seconds for which a commit waits for those who read
@@ -71,6 +73,11 @@ _MIGRATIONS = (
         # A run that was not found is looked for again, and has not ended.
         "UPDATE items SET state = 'created' WHERE state = 'ended' AND run IS NULL AND run_id IS NOT NULL",
     ),
+    (
+        # What the keys of its runs are made of, where that is not the name: see `items.idempotency_key`.
+        "ALTER TABLE items ADD COLUMN identity TEXT",
+        "CREATE UNIQUE INDEX items_by_identity ON items (coalesce(identity, name))",
+    ),
 )
 """The statements that lead from each version of the schema to the next. Only ever append."""
 
@@ -123,10 +130,10 @@ def check_place(path: Path) -> None:
         JournalError: something else is there, or what is there is not for its owner alone.
     """
     with explained(path):
-        for side in _SIDES:
+        for side in SIDES:
             _check_file(Path(f"{path}{side}"))
         _check_content(path)
-        if not _check_file(path) and (alone := [side for side in _SIDES if Path(f"{path}{side}").exists()]):
+        if not _check_file(path) and (alone := [side for side in SIDES if Path(f"{path}{side}").exists()]):
             if alone == ["-journal"] and path.exists():
                 return  # killed at its very beginning
             raise JournalError(str(path), f"is missing or empty, but {path.name}{alone[0]} is beside it; {_BRING}")

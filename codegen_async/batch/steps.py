@@ -98,21 +98,25 @@ class Adding:
             (digest, copy - 1),
         ).fetchone()
         if row is None:
-            self._insert(self._free(name), task)
+            identity = self._free("coalesce(identity, name)", f"#{digest.hex()}")
+            self._insert(self._free("name", name), task, identity)
         else:
             self._keep(row, task)
 
-    def _free(self, name: str) -> str:
-        """Return a name like this one that no item has."""
+    def _free(self, column: str, name: str) -> str:
+        """Return a name like this one that no item has in a column."""
+        query = f"SELECT 1 FROM items WHERE {column} = ?"  # noqa: S608 - constants
         free, number = name, 1
-        while self._connection.execute("SELECT 1 FROM items WHERE name = ?", (free,)).fetchone():
+        while self._connection.execute(query, (free,)).fetchone():
             number += 1
             free = f"{name}~{number}"
         return free
 
-    def _insert(self, name: str, task: Task) -> None:
-        values = (name, task.encode(), _digest(task), self._source)
-        added = self._connection.execute("INSERT INTO items (name, task, digest, source) VALUES (?, ?, ?, ?)", values)
+    def _insert(self, name: str, task: Task, identity: str | None = None) -> None:
+        added = self._connection.execute(
+            "INSERT INTO items (name, task, digest, source, identity) VALUES (?, ?, ?, ?, ?)",
+            (name, task.encode(), _digest(task), self._source, identity),
+        )
         self._seen.add(added.lastrowid or 0)
         self._new.append(name)
 

@@ -6,6 +6,7 @@ code, so it may say neither a token nor to which server one is sent.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from codegen_async.cli.errors import CommandError, Exit, UsageError
 from codegen_async.cli.streams import printable, write
 from codegen_async.errors import ConfigurationError, clean
 from codegen_async.models import Phase
+from codegen_async.posix import flags
 from codegen_async.secret import Secret
 from codegen_async.settings import check_phases
 
@@ -279,9 +281,16 @@ def exposed(path: Path) -> bool:
     return bool(stat.S_IMODE(path.stat().st_mode) & (stat.S_IRWXG | stat.S_IRWXO))
 
 
+def _text_of(path: Path) -> str:
+    with os.fdopen(os.open(path, os.O_RDONLY | flags("O_NONBLOCK", "O_CLOEXEC")), encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a pipe or a device, which may never come to its end
+            raise OSError(errno.EINVAL, "it is no regular file")
+        return file.read()
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = tomllib.loads(_text_of(path))
     except (FileNotFoundError, NotADirectoryError):  # a home of /dev/null is none
         return {}
     except OSError as error:  # settings may come from elsewhere, so this stops nothing, but is told

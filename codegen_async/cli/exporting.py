@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from codegen_async.batch.outside import write_outcomes
 from codegen_async.batch.readers import read_outcomes
-from codegen_async.batch.results import export, row, write
-from codegen_async.cli.errors import CommandError, Exit, UsageError
+from codegen_async.batch.results import row, write
+from codegen_async.cli.errors import CommandError, Exit
 from codegen_async.cli.inputs import STDIN
 from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output, prepare_streams
@@ -20,17 +21,15 @@ def export_to(journal: Path, file: Path, kind: str | None, display: Display) -> 
 
     Raises:
         CommandError: the standard output is closed.
-        UsageError: the file is that of the prompts.
-        InvalidArgumentError: it is no format that is known, or the file cannot be written.
+        InvalidArgumentError: the file is that of the prompts or of the journal, it is no format that is known, or the
+            file cannot be written.
         JournalError: the journal cannot be read.
     """
     output = Output(display)
     if str(file) == STDIN:
         _print(journal, kind or "jsonl")
         return Exit.OK
-    if Path(f"{file}.db").resolve() == journal.resolve():
-        raise UsageError(f"{file} holds the prompts, and would be replaced", "give the results another name")
-    count = export(read_outcomes(journal), file, kind=kind)
+    count = write_outcomes(journal, file, kind=kind)
     if output.structured:
         output.document({"file": str(file), "prompts": count})
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -62,10 +63,10 @@ def watch_items(journal: Path, display: Display) -> Exit:
     output = Output(display)
     seen: Mapping[str, str] = {}
     driven = True
-    with closing(open_to_read(journal)) as connection, explained(journal):
+    with closing(open_to_read(journal)) as connection:
         version = None
         while True:
-            if version != (version := connection.execute("PRAGMA data_version").fetchone()):
+            if version != (version := _version(connection, journal)):
                 outcomes = list(read_outcomes(journal))
                 seen = _show_changes(output, outcomes, seen)
                 counts = tally(outcomes)
@@ -74,6 +75,12 @@ def watch_items(journal: Path, display: Display) -> Exit:
             if driven != (driven := is_driven(journal)) and not driven:
                 output.note(f"no process of this machine runs it now; to go on: {command('batch', 'run', journal)}")
             time.sleep(_EVERY)
+
+
+def _version(connection: sqlite3.Connection, journal: Path) -> object:
+    """Return what changes whenever another process has written to the journal."""
+    with explained(journal):
+        return connection.execute("PRAGMA data_version").fetchone()
 
 
 def _show_changes(output: Output, outcomes: Sequence[Outcome], seen: Mapping[str, str]) -> Mapping[str, str]:

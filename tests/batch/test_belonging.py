@@ -261,6 +261,26 @@ async def test_a_prompt_that_is_added_to_a_copy_later_is_not_sent_twice(
     assert len(codegen_server.world.runs) == 3
 
 
+async def test_a_run_is_that_of_its_prompt_in_every_copy_wherever_the_line_is(
+    codegen_server: CodegenServer, path: Path, tmp_path: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    file = tmp_path / "prompts.txt"
+    await asyncio.to_thread(file.write_text, "one\n")
+    async with opened(codegen_server, path) as batch:
+        await batch.add_file(file)
+        await run_all(batch)
+    copy = await copied(path)
+    for journal, text in ((path, "one\ntwo\nthree\nthree\n"), (copy, "one\nthree\nfour\nfour\nthree\n")):
+        await asyncio.to_thread(file.write_text, text)
+        async with opened(codegen_server, journal) as batch:
+            await batch.add_file(file)
+            await run_all(batch)
+    prompts = {outcome.run_id: outcome.prompt for outcome in await asyncio.to_thread(lambda: [*read_outcomes(copy)])}
+    assert prompts == {run.id: run.prompt for run in codegen_server.world.runs.values() if run.prompt != "two"}
+    assert runs_per_prompt(codegen_server) == {"one": 1, "two": 1, "three": 2, "four": 2}
+
+
 async def test_a_copy_is_not_run_beside_its_original(codegen_server: CodegenServer, path: Path) -> None:
     codegen_server.world.script = ENDLESS
     await begin(codegen_server, path, 2)
@@ -345,7 +365,7 @@ async def test_a_journal_of_an_earlier_version_is_brought_up_to_date(codegen_ser
             "#0": State.PLANNED,
         }
         await plan(journal, "new")
-    assert await asyncio.to_thread(query, old, "PRAGMA user_version") == [(2,)]
+    assert await asyncio.to_thread(query, old, "PRAGMA user_version") == [(3,)]
     sources = await asyncio.to_thread(query, old, "SELECT source FROM items WHERE source IS NOT NULL")
     assert sources == [("prompts.jsonl",)] * 3
     async with opened(codegen_server, old) as batch:  # it was private, so it is this user's

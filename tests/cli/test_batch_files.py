@@ -270,13 +270,19 @@ def test_results_that_cannot_be_written_are_told(cli: CommandLine, done: Path) -
         assert result.err.startswith(f"error: path: expected a file that can be written ({reason}")
     assert cli.run("batch", "export", done, "out.xlsx").code == 2
     before = done.read_bytes()
-    onto = cli.run("batch", "export", done, done)
-    assert (onto.code, onto.err.splitlines()[0]) == (2, f"error: {done} holds the prompts, and would be replaced")
+    kept: dict[object, str] = {
+        f"{done}.db": "belongs to the journal",
+        f"{done}.db-lock": "belongs to the journal",
+        done: "holds the prompts",
+    }
+    for file, why in kept.items():
+        onto = cli.run("batch", "export", f"{done}.db", file, "--format", "jsonl")
+        assert (onto.code, f"another name, as this file {why} and would be replaced" in onto.err) == (2, True), onto
     assert done.read_bytes() == before
     assert not [path for path in cli.home.iterdir() if path.name.startswith((".full", ".out", ".prompts"))]
 
 
-@pytest.mark.parametrize("words", [("export", "-"), ("list",), ("list", "--json"), ("status",)])
+@pytest.mark.parametrize("words", [("export", "-"), ("list",), ("list", "--json"), ("status",), ("watch",)])
 def test_output_that_finds_no_room_or_no_reader_is_told(cli: CommandLine, done: Path, words: tuple[str, ...]) -> None:
     command = cli.words("batch", words[0], done, *words[1:])
     full = cli.spawn(["sh", "-c", '"$@" > /dev/full', "sh", *command])

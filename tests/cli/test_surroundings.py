@@ -1,5 +1,6 @@
 """Containers, cron and services lack much that is not needed: nothing optional stops a command."""
 
+import os
 import shlex
 from pathlib import Path
 
@@ -54,3 +55,9 @@ def test_a_file_that_is_left_out_is_named(cli: CommandLine) -> None:
     path = Path(cli.home, "codegen-async", "config.toml")
     path.mkdir(parents=True)
     assert cli.run("run", "list").err == f"warning: {path} is left out: Is a directory\n"
+
+
+def test_a_pipe_where_a_project_has_its_file_is_not_waited_for(cli: CommandLine) -> None:
+    os.mkfifo(cli.home / "codegen-async.toml")
+    done = cli.run("run", "list")
+    assert (done.code, done.err) == (0, "warning: codegen-async.toml is left out: it is no regular file\n")
