@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Mapping
@@ -155,7 +156,8 @@ class Reporter:
             return
         try:
             self._observe(event)
-        except Exception:  # noqa: BLE001 - whatever a user's function raises
+        # A plain function is no place where a task is cancelled: it has looked at something that was.
+        except (Exception, asyncio.CancelledError):  # noqa: BLE001 - whatever a user's function raises
             if not self._complained:
                 self._complained = True
                 _log.exception("the observer has failed (further failures of it are not reported)")

@@ -10,21 +10,24 @@ counts what the others had sent when it began; what they send from then on it do
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+from array import array
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 from codegen_async.limits import Limits
-from codegen_async.private import open_private
+from codegen_async.private import NotOursError, open_private
 
 Over = Callable[[], None]
 
 HEAD = 64
 """Bytes at the beginning that are not ours but for the second half, which tells the layout."""
 
-_LAYOUT = b"codegen-async sendings 2".ljust(HEAD // 2, b"\0")
+_NAME = b"codegen-async sendings"
+_LAYOUT = (_NAME + b" 2").ljust(HEAD // 2, b"\0")
 _SECTIONS = 32
 _ROOM = 1024  # requests a section remembers, each a time and a number, 8 bytes both
 _SECTION = 16 * _ROOM
@@ -42,17 +45,40 @@ def map_memory(path: Path) -> memoryview:
     file = open_private(path)
     try:
         size = os.fstat(file).st_size
-        if size < _SIZE:
-            # Written, not just made longer: a mapped page that has no room on the disk would kill the process.
-            os.lseek(file, size, os.SEEK_SET)
-            os.write(file, bytes(_SIZE - size))
+        layout = _layout_of(file, size)
+        # Written, not just made longer: a mapped page that has no room on the disk would kill the process.
+        place = os.lseek(file, 0, os.SEEK_END)
+        while place < _SIZE:
+            place += os.write(file, bytes(_SIZE - place))
         memory = memoryview(mmap.mmap(file, _SIZE))
     finally:
         os.close(file)
-    if bytes(memory[HEAD // 2 : HEAD]) != _LAYOUT:
+    if layout != _LAYOUT:
         memory[HEAD:] = bytes(_SIZE - HEAD)
         memory[HEAD // 2 : HEAD] = _LAYOUT
+    elif size < _SIZE:
+        _suspect(memory, size)
     return memory
+
+
+def _layout_of(file: int, size: int) -> bytes:
+    """Return what a file says of its layout; nothing but zeros if it is new.
+
+    Raises:
+        NotOursError: it holds something else, which is not to be written over.
+    """
+    os.lseek(file, HEAD // 2, os.SEEK_SET)
+    layout = os.read(file, HEAD // 2)
+    if 0 < size < HEAD or (layout.strip(b"\0") and not layout.startswith(_NAME)):
+        raise NotOursError(errno.EPERM, "holds something else; give another path")
+    return layout
+
+
+def _suspect(memory: memoryview, size: int) -> None:
+    """Take all that was cut off a memory for requests that may be counted any time since."""
+    for place in range(_SECTIONS):
+        if HEAD + 16 * _SECTIONS + (place + 1) * _SECTION > size:
+            _part(memory, place)[8 * _ROOM :].cast("q")[:] = memoryview(array("q", range(-_ROOM, 0)))
 
 
 class Sendings:

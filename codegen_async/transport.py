@@ -259,7 +259,7 @@ class Transport:
             return self._backoff.delay(attempt)
         if outcome.status == TOO_MANY_REQUESTS:
             return 0.0  # the limiter's gate is closed for as long as it takes
-        return self._backoff.delay(attempt, retry_after=outcome.retry_after)
+        return self._backoff.delay(attempt, retry_after=outcome.retry_after or None)  # 0 does not say when
 
 
 def _anybodys(_status: int, _said: dict[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """What was sent is remembered beyond the process, each request once, whatever the file holds."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from codegen_async.limits import Limits, Rate
+from codegen_async.private import NotOursError
 from codegen_async.sendings import Sendings, map_memory
+
+ROOM = 1024  # requests that a section remembers
 
 virtual = pytest.mark.asyncio(loop_factories=["virtual"])
 
@@ -141,9 +145,46 @@ async def test_the_server_that_was_not_opened_for_longest_is_forgotten_first(mem
 
 
 @virtual
-async def test_a_file_of_anything_is_begun_anew(memory: memoryview, tmp_path: Path) -> None:
+async def test_a_memory_of_another_layout_is_begun_anew(memory: memoryview, tmp_path: Path) -> None:
     memory[:] = os.urandom(len(memory))
+    memory[32:64] = b"codegen-async sendings 9".ljust(32, b"\0")
     assert Life(map_memory(tmp_path / "memory"), Clock()).known() == 0
+
+
+@pytest.mark.parametrize("content", [b"a token", b"my thesis\n" * 100, b"my thesis\n" * 100_000])
+def test_a_file_that_is_none_of_ours_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "thesis"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(NotOursError, match="holds something else"):
+        map_memory(path)
+    assert path.read_bytes() == content
+
+
+@virtual
+@pytest.mark.parametrize("size", [64, 300, 1000, 10_000])
+async def test_a_memory_that_was_cut_short_may_have_held_anything(tmp_path: Path, size: int) -> None:
+    path, clock = tmp_path / "memory", Clock()
+    Life(map_memory(path), clock).send()()
+    os.truncate(path, size)
+    known = [Life(map_memory(path), clock, f"https://{number}.example").known() for number in range(8)]
+    assert set(known) == {ROOM}
+    clock.now += 75.0
+    assert Life(map_memory(path), clock, "https://0.example").known() == 0
+
+
+@virtual
+async def test_a_disk_without_room_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = iter([4096])
+
+    def write(_: int, data: bytes) -> int:
+        if (left := next(room, None)) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return min(left, len(data))
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(OSError, match="space"):
+        map_memory(tmp_path / "memory")
 
 
 @virtual

@@ -169,9 +169,12 @@ async def test_opening_and_closing_are_told_first_and_last() -> None:
     assert events == [ClientOpened(client), ClientClosed(client)]
 
 
-async def test_what_an_observer_raises_is_logged_once_and_spoils_nothing(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("kind", [ZeroDivisionError, StopIteration, asyncio.CancelledError, TimeoutError])
+async def test_what_an_observer_raises_is_logged_once_and_spoils_nothing(
+    caplog: pytest.LogCaptureFixture, kind: type[BaseException]
+) -> None:
     def observe(event: Event) -> None:
-        raise ZeroDivisionError(type(event).__name__)
+        raise kind(type(event).__name__)
 
     async with CodegenClient(org_id=ORG, sender=FakeSender(OK, OK), observe=observe) as client:
         assert (await client.get_run(17)).id == 17

@@ -186,8 +186,15 @@ async def test_the_status_of_an_answer_that_was_cut_still_counts() -> None:
 
 @pytest.mark.parametrize("status", [408, 425, 500, 503])
 async def test_retry_after_wins_over_the_backoff(status: int) -> None:
-    sender, _ = await call(reply(status, retry_after="17"), reply(status, retry_after="0"), OK)
-    assert gaps(sender) == [17.0, 0.0]
+    sender, _ = await call(reply(status, retry_after="17"), reply(status, retry_after="0.25"), OK)
+    assert gaps(sender) == [17.0, 0.25]
+
+
+@pytest.mark.parametrize("hint", ["0", "0.0"])
+async def test_a_retry_after_of_nothing_does_not_say_when(hint: str) -> None:
+    sender, error = await call(*[reply(503, retry_after=hint)] * 4)
+    assert isinstance(error, ServerError)
+    assert gaps(sender) == [1.0, 2.0, 4.0]
 
 
 async def test_after_a_429_the_endpoint_rests_for_as_long_as_the_server_says() -> None:
