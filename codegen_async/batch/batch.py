@@ -97,6 +97,7 @@ class Batch(anyio.AsyncContextManagerMixin):
         account = Account.at(self._client.base_url, self._client.org_id)
         async with driving(self.path, self._clock, account, adopt=self._adopt) as journal:
             self._journal = journal
+            self._saving = asyncio.Lock()  # of this loop
             try:
                 with self._client.remembering(journal.memory, self._clock):
                     if self._client.reporter.listening:
@@ -288,8 +289,7 @@ class Batch(anyio.AsyncContextManagerMixin):
         journal = self._opened()
         if self._runner is not None:
             raise RuntimeError("this batch is being run already; to leave a run early, close it: contextlib.aclosing")
-        if max_active is not None:
-            self._max_active = max_active
+        self._max_active = max_active or self._max_active
         runner = Runner(
             self._client,
             journal,
@@ -435,10 +435,13 @@ class Batch(anyio.AsyncContextManagerMixin):
         return self._journal
 
     async def _save_added(self) -> None:
-        if self._added:
+        journal = self._opened()
+        async with self._saving:  # what somebody else is writing just now is not safe before that is done
+            if not self._added:
+                return
             added, self._added = self._added, {}
             try:
-                await self._opened().add((name, *what) for name, what in added.items())
+                await journal.add((name, *what) for name, what in added.items())
             except BaseException as error:
                 if isinstance(error, InvalidArgumentError):
                     added.pop(str(error.value), None)  # it bears the key of another item

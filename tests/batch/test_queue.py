@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from codegen_async import InvalidArgumentError, Phase
 from codegen_async.batch.batch import Batch
-from codegen_async.batch.items import Outcome, State
+from codegen_async.batch.items import Added, Outcome, State
+from codegen_async.batch.journal import Journal
 from codegen_async.codegen.searching import IDEMPOTENCY_KEY
 from codegen_async.errors import BatchPausedError
 from codegen_async.testing import CodegenServer
@@ -131,6 +133,30 @@ async def test_what_was_saved_is_run_by_the_next_process(codegen_server: Codegen
         with contextlib.suppress(asyncio.CancelledError):
             await serving
     assert [outcome.succeeded for outcome in outcomes] == [True]
+
+
+async def test_what_the_queue_itself_is_writing_is_not_saved_before_it_is_written(
+    codegen_server: CodegenServer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Journal.add
+    written = asyncio.Event()
+
+    async def add_slowly(self: Journal, *args: Any, **options: Any) -> Added:
+        await asyncio.sleep(1)
+        added = await add(self, *args, **options)
+        written.set()
+        return added
+
+    async with opened(codegen_server, path) as batch:
+        serving = asyncio.create_task(_collect(batch, []))
+        await asyncio.sleep(1)
+        monkeypatch.setattr(Journal, "add", add_slowly)
+        batch.add("late")
+        await asyncio.sleep(0.1)  # the queue has taken it
+        await batch.save()
+        assert written.is_set()
+        batch.stop()
+        await serving
 
 
 async def test_a_prompt_under_a_known_key_is_refused_to_who_saves_it_and_the_queue_goes_on(
