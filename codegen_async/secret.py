@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Iterator
 from typing import NoReturn
+from urllib.parse import quote
 
 from codegen_async.errors import ConfigurationError
 
@@ -38,12 +41,23 @@ class Secret:
         return self._bearer
 
     def scrub(self, text: str) -> str:
-        """Return the text without the token, for text that came from elsewhere."""
-        return text.replace(self._value, "***")
+        """Return the text without the token, as it is or as JSON, HTML and URLs write it; for text from elsewhere."""
+        for form in self._forms():
+            text = text.replace(form, "***")
+        return text
 
     def scrub_bytes(self, body: bytes) -> bytes:
-        """Return the body without the token."""
-        return body.replace(self._value.encode(), b"***")
+        """Return the body without the token; see `scrub`."""
+        for form in self._forms():
+            body = body.replace(form.encode(), b"***")
+        return body
+
+    def _forms(self) -> Iterator[Masked]:
+        yield self._value
+        yield Masked(self._value.replace("/", "\\/"))
+        yield Masked("".join(f"\\u{ord(character):04x}" for character in self._value))
+        yield Masked(html.escape(self._value))
+        yield Masked(quote(self._value, safe=""))
 
     def __repr__(self) -> str:
         return "Secret(***)"

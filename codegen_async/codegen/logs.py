@@ -9,8 +9,9 @@ from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_id, check_in
 from codegen_async.codegen.calls import CodegenCalls
 from codegen_async.codegen.models import AgentRunLog, AgentRunLogs
 from codegen_async.codegen.paging import is_last, new_rows, tell_of_repetition
-from codegen_async.errors import PASSING
+from codegen_async.errors import APIError
 from codegen_async.limits import Priority
+from codegen_async.waiting import Standing
 
 
 class LogCalls(CodegenCalls):
@@ -84,7 +85,7 @@ class LogCalls(CodegenCalls):
         """Yield the rows of a run's log from the first, and new ones as they come, until the run ends.
 
         Rows have no id, so they are told apart by their place: the log is taken to grow at its end only. An outage of
-        the server delays rows and ends nothing.
+        the server delays rows and ends nothing; that there is no such run is believed as by `wait_for_run`.
 
         Args:
             run_id: the run.
@@ -92,18 +93,22 @@ class LogCalls(CodegenCalls):
 
         Raises:
             InvalidArgumentError: an argument cannot be right.
-            NotFoundError: there is no such run.
+            NotFoundError: the server says so for a minute (five seconds for an id that was never seen).
             APIError: the server refused.
         """
         pause = self._latency if latency is None else check_seconds_given("latency", latency)
         skip = 0
         before: AgentRunLogs | None = None
+        denied = Standing()
         while True:
             try:
                 page = await self._logs_page(run_id, skip, LARGEST_PAGE, reverse=False, priority=Priority.BACKGROUND)
-            except PASSING:
+            except APIError as error:
+                if self._linked().waiting.is_final(run_id, denied, error, known=before is not None):
+                    raise
                 await asyncio.sleep(pause)
                 continue
+            denied = Standing()
             rows = new_rows(page, before, skip)
             for row in rows:
                 yield row

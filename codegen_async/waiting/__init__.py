@@ -18,8 +18,8 @@ The rules:
 5. A wait that is cancelled or times out disturbs no other. When nobody waits, nothing runs.
 """
 
-from codegen_async.waiting.lasting import Grace
+from codegen_async.waiting.lasting import Grace, Standing
 from codegen_async.waiting.remote import Page, Remote
 from codegen_async.waiting.waits import Waiting
 
-__all__ = ["Grace", "Page", "Remote", "Waiting"]
+__all__ = ["Grace", "Page", "Remote", "Standing", "Waiting"]

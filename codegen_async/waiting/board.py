@@ -72,7 +72,7 @@ class Board(Generic[R]):
         run_id = id_of(run)
         watched = self._watched.get(run_id)
         if watched is None:
-            watched = self._watched[run_id] = Watched(known=run_id in self._familiar)
+            watched = self._watched[run_id] = Watched(known=self.knows_of(run_id))
         watched.known |= snapshot is not None
         sighting = Sighting(run_id, order=order_of(run_id, None)) if snapshot is None else sighting_of(snapshot)
         self._schedule.add(sighting, now, latency=listener.latency, seen=snapshot is not None)
@@ -105,6 +105,11 @@ class Board(Generic[R]):
         self._schedule.discard(run_id)
         if not self._watched:
             self._on_empty()
+
+    def knows_of(self, run_id: RunId) -> bool:
+        """Whether that run was ever seen or made by this client, as far as that is remembered."""
+        watched = self._watched.get(run_id)
+        return run_id in self._familiar or (watched is not None and watched.known)
 
     def met(self, run_ids: Iterable[RunId]) -> None:
         """Remember that there are such runs."""

@@ -29,6 +29,10 @@ class Grace(msgspec.Struct, frozen=True):
     unseen: float = 5.0
     looks: int = 3
 
+    def seconds(self, *, known: bool) -> float:
+        """Return the seconds for a run that was seen, or was not."""
+        return self.seen if known else self.unseen
+
 
 class OddWord:
     """Tell when it should be told that a run sits in a status word nobody knows: at first, and hourly."""

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Ite
 from typing import Generic, Literal, TypeVar, overload
 
 from codegen_async.errors import (
+    PASSING,
     APIError,
     AuthenticationError,
     ClientClosedError,
@@ -237,6 +238,25 @@ class Waiting(Generic[R]):
         """Return whether that run was resumed so recently that the server may still show its old end."""
         return self._board.was_reopened(run_id, _now())
 
+    def is_final(self, run_id: RunId, denied: Standing, error: APIError, *, known: bool) -> bool:
+        """Note a failed look at a run; return whether it is final, as an outage is not, nor a denial before its time.
+
+        Args:
+            run_id: the run.
+            denied: for how long it is denied.
+            error: what the look has brought.
+            known: whether who looks has seen it before.
+        """
+        if isinstance(error, PASSING):
+            denied.interrupt()
+            return False
+        if not is_about_the_run(error):
+            return True
+        denied.again(_now())
+        absent = isinstance(error, NotFoundError) and not (known or self._board.knows_of(run_id))
+        seconds = self._grace.seconds(known=not absent)
+        return denied.lasts(seconds, self._grace.looks)
+
     async def aclose(self) -> None:
         """End all waits and leave no task behind."""
         self._closed = True
@@ -390,7 +410,7 @@ class Waiting(Generic[R]):
     def _deny(self, run_id: RunId, watched: Watched[R], error: APIError) -> None:
         """Note that the server says that a run cannot be had; believe it when it has said so for long enough."""
         absent = isinstance(error, NotFoundError) and not watched.known
-        seconds = self._grace.unseen if absent else self._grace.seen
+        seconds = self._grace.seconds(known=not absent)
         denied = watched.denied = watched.denied or Standing()
         began = denied.again(_now())
         if denied.lasts(seconds, self._grace.looks):

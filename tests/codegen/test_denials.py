@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from codegen_async import CodegenClient, MiddeskClient, NotFoundError
+from codegen_async.codegen.models import AgentRunLog
 from codegen_async.testing import CodegenServer, MiddeskServer
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
@@ -21,7 +22,7 @@ class Denying(CodegenServer):
     denial: Any = None
 
     def _work(self, request: Any, endpoint: str, handler: Any, body: bytes) -> Any:
-        if self.denial and endpoint in {"get", "list"}:
+        if self.denial and endpoint in {"get", "list", "logs"}:
             self._count(endpoint)
             status, content = self.denial
             return self._answer(status, content, {}), None
@@ -71,6 +72,45 @@ async def test_a_run_that_was_just_made_may_be_denied_for_a_while() -> None:
         await asyncio.sleep(50)
         server.denial = None
         assert (await wait).status == "COMPLETE"
+
+
+@pytest.mark.parametrize("denial", [OWN, ROUTER, (400, {"detail": "no"}), (200, {"status": "ok"})])
+@pytest.mark.parametrize("at", [0, 60])
+async def test_a_log_that_is_denied_for_a_while_is_followed_to_its_end(denial: Any, at: float) -> None:
+    async with (
+        Denying() as server,
+        CodegenClient(server.token, org_id=server.org_id, base_url=server.url) as client,
+    ):
+        server.world.script = [(0.0, "ACTIVE"), (300.0, "COMPLETE")]
+        run = await client.create_run("x")
+        following = asyncio.ensure_future(listed(client, run.id))
+        await asyncio.sleep(at)
+        server.denial = denial
+        await asyncio.sleep(45)
+        server.denial = None
+        assert await following == [row async for row in client.run_logs(run.id)]
+
+
+async def test_a_log_of_no_run_ends_after_some_seconds_and_one_of_a_deleted_run_after_a_minute() -> None:
+    async with (
+        Denying() as server,
+        CodegenClient(server.token, org_id=server.org_id, base_url=server.url) as client,
+    ):
+        began = server.now()
+        with pytest.raises(NotFoundError):
+            await listed(client, 17)
+        assert server.now() - began < 15
+        run = server.world.create("x")
+        following = asyncio.ensure_future(listed(client, run.id))
+        await asyncio.sleep(20)
+        server.denial = OWN
+        with pytest.raises(NotFoundError):
+            await following
+        assert 60 < server.now() - began < 110
+
+
+async def listed(client: CodegenClient, run_id: int) -> list[AgentRunLog]:
+    return [row async for row in client.follow_logs(run_id)]
 
 
 async def test_middesk_may_deny_a_run_for_a_while() -> None:

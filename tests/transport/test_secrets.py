@@ -408,3 +408,12 @@ def test_a_token_that_cannot_be_one_is_not_shown() -> None:
     with pytest.raises(ConfigurationError) as caught:
         CodegenClient(f"{CANARY} ", org_id=ORG)
     assert hides(caught.value)
+
+
+@pytest.mark.parametrize(
+    "form", ["a/b&c+d", r"a\/b&c+d", "a/b&amp;c+d", "a%2Fb%26c%2Bd", "".join(f"\\u{ord(c):04x}" for c in "a/b&c+d")]
+)
+def test_a_token_is_scrubbed_as_json_html_and_urls_write_it(form: str) -> None:
+    secret = Secret("a/b&c+d")
+    assert secret.scrub(f"x {form} y") == "x *** y"
+    assert secret.scrub_bytes(f"x {form} y".encode()) == b"x *** y"
