@@ -36,8 +36,11 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Sequence
+from typing import TypeVar
 
 from codegen_async.models import RunId, RunLike
+
+E = TypeVar("E", bound=BaseException)
 
 # C0 but for newline and tab, DEL, C1, marks that turn the direction of text: all can fake what a terminal shows.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -72,7 +75,7 @@ def _rebuild(kind: type[CodegenAsyncError], args: tuple[object, ...], state: dic
     return error
 
 
-def own_copy(error: Exception) -> Exception:
+def own_copy(error: E) -> E:
     """Return the error for one more task: each wants a traceback of its own."""
     return copy.copy(error) if isinstance(error, CodegenAsyncError) else error
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from codegen_async.cli import config
 from codegen_async.cli.errors import Exit, explain
-from codegen_async.codegen.account import named
+from codegen_async.codegen.account import count_of, named
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import clean
 from codegen_async.secret import Secret
@@ -174,8 +174,7 @@ async def check_organizations(client: CodegenClient, org_id: object) -> Finding:
         page = await client.list_organizations_page()
     except Exception as error:  # noqa: BLE001 - told as a finding
         return failed("organizations", error)
-    count = max(page.total, len(page.items) + page.unreadable)
-    text = named(page.items, count)
+    count, text = count_of(page), named(page)
     if org_id is None and count != 1:
         return Finding("organizations", Verdict.FAIL, f"{text}; set CODEGEN_ORG_ID to one of them", Exit.USAGE)
     known = {one.id for one in page.items}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 
-from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_int
+from codegen_async.arguments import LARGEST_PAGE
 from codegen_async.codegen import requests
 from codegen_async.codegen.account_models import ModelCatalog, Organization, OrganizationPage, Repo, RepoPage, User
 from codegen_async.codegen.calls import CodegenCalls
-from codegen_async.codegen.paging import walk
+from codegen_async.codegen.paging import check_place, walk
 from codegen_async.errors import ConfigurationError, clean
 from codegen_async.reading import Reader
 from codegen_async.transport import Transport
@@ -48,7 +48,7 @@ class AccountCalls(CodegenCalls):
             InvalidArgumentError: an argument cannot be right.
             APIError: the page could not be had.
         """
-        request = requests.organizations(*_check_place(skip, limit))
+        request = requests.organizations(*check_place(skip, limit))
         return await self._linked().transport.call(request, _organizations.decode)
 
     async def me(self) -> User:
@@ -82,7 +82,7 @@ class AccountCalls(CodegenCalls):
             InvalidArgumentError: an argument cannot be right.
             APIError: the page could not be had.
         """
-        request = self._requests.repos(*_check_place(skip, limit))
+        request = self._requests.repos(*check_place(skip, limit))
         return await self._linked().transport.call(request, _repos.decode)
 
     async def list_models(self) -> ModelCatalog:
@@ -102,21 +102,23 @@ async def only_organization(transport: Transport) -> int:
         APIError: they could not be had.
     """
     page = await transport.call(requests.organizations(0, LARGEST_PAGE), _organizations.decode)
-    count = max(page.total, len(page.items) + page.unreadable)
+    count = count_of(page)
     if count == len(page.items) == 1:
         return page.items[0].id
     if not count:
         raise ConfigurationError("org_id: the token has access to no organization")
-    raise ConfigurationError(f"org_id: give it as an argument or set CODEGEN_ORG_ID; {named(page.items, count)}")
+    raise ConfigurationError(f"org_id: give it as an argument or set CODEGEN_ORG_ID; {named(page)}")
 
 
-def named(organizations: Sequence[Organization], count: int) -> str:
+def count_of(page: OrganizationPage) -> int:
+    """Return how many organizations a token has access to, by the first page of them."""
+    return max(page.total, len(page.items) + page.unreadable)
+
+
+def named(page: OrganizationPage) -> str:
     """Return in words which organizations a token has access to, the first of many."""
-    first = [f"{one.id} ({clean(one.name, 40)})" if one.name else str(one.id) for one in organizations[:_MOST_NAMED]]
+    count = count_of(page)
+    first = [f"{one.id} ({clean(one.name, 40)})" if one.name else str(one.id) for one in page.items[:_MOST_NAMED]]
     more = [f"{count - len(first)} more"] if count > len(first) else []
     noun = "organization" if count == 1 else "organizations"
     return f"the token has access to {count} {noun}: {', '.join([*first, *more])}"
-
-
-def _check_place(skip: object, limit: object) -> tuple[int, int]:
-    return check_int("skip", skip, 0, LARGEST_ID), check_int("limit", limit, 1, LARGEST_PAGE)

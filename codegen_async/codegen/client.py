@@ -9,12 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from codegen_async.arguments import (
-    check_id,
-    check_patience,
-    check_text,
-    check_wait,
-)
+from codegen_async.arguments import check_id, check_patience, check_text, check_wait
 from codegen_async.client import replaced
 from codegen_async.codegen.account import AccountCalls, only_organization
 from codegen_async.codegen.creating import Creating, OnUnknown, check_key
@@ -29,11 +24,7 @@ from codegen_async.codegen.remote import CodegenRemote
 from codegen_async.codegen.requests import Requests
 from codegen_async.codegen.stopping import StopCalls
 from codegen_async.codegen.webhooks import RunWebhook, check_webhooks
-from codegen_async.errors import (
-    ConfigurationError,
-    InvalidArgumentError,
-    OutcomeUnknownError,
-)
+from codegen_async.errors import ConfigurationError, InvalidArgumentError, OutcomeUnknownError
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.limits import Limits, Rate
 from codegen_async.models import Phase, Vocabulary
@@ -57,7 +48,6 @@ RATES: Mapping[str, Rate] = {
     "models": Rate(60, 30.0),
 }
 """The limits of the vendor's pages, by endpoint."""
-
 
 _TOKEN = ("CODEGEN_API_TOKEN", "token", "CODEGEN_API_KEY")  # the last is what some of the vendor's tools read
 
@@ -130,9 +120,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         sender: Sender | None = None,
     ) -> None:
         try:
-            secret = Secret(
-                from_environment("CODEGEN_API_TOKEN", "token", "CODEGEN_API_KEY") if token is None else token
-            )
+            secret = Secret(from_environment(*_TOKEN) if token is None else token)
         finally:
             del token  # crash reporters show the variables of functions that raise
         base_url = check_base_url(base_url or os.environ.get("CODEGEN_API_BASE_URL") or BASE_URL)

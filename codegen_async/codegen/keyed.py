@@ -9,7 +9,6 @@ before it is proven that there is no run.
 from __future__ import annotations
 
 import asyncio
-import copy
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -20,7 +19,13 @@ from codegen_async.arguments import LARGEST_PAGE
 from codegen_async.codegen.creating import DIGEST, Creating, OnUnknown
 from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.searching import Question
-from codegen_async.errors import APIError, CreateOutcomeUnknownError, InvalidArgumentError, OutcomeUnknownError
+from codegen_async.errors import (
+    APIError,
+    CreateOutcomeUnknownError,
+    InvalidArgumentError,
+    OutcomeUnknownError,
+    own_copy,
+)
 from codegen_async.recent import Recent
 
 _KEYS = 10_000  # that are remembered
@@ -85,7 +90,7 @@ class KeyedCreates:
         await asyncio.wait((answer,))
         error = answer.exception()
         if error is not None:
-            raise copy.copy(error)  # each has a traceback of his own
+            raise own_copy(error)
         return answer.result()
 
     async def _first(

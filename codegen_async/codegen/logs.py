@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
-from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_id, check_int, check_patience, check_seconds_given
+from codegen_async.arguments import LARGEST_PAGE, check_id, check_int, check_patience, check_seconds_given
 from codegen_async.codegen.calls import CodegenCalls
 from codegen_async.codegen.models import AgentRunLog, AgentRunLogs
-from codegen_async.codegen.paging import is_last, new_rows, tell_of_repetition
+from codegen_async.codegen.paging import check_place, is_last, new_rows, tell_of_repetition
 from codegen_async.errors import APIError
 from codegen_async.limits import Priority
 from codegen_async.waiting import Standing
@@ -133,12 +133,7 @@ class LogCalls(CodegenCalls):
         priority: Priority = Priority.INTERACTIVE,
         patience: float | None = None,
     ) -> AgentRunLogs:
-        request = self._requests.logs(
-            check_id("run_id", run_id),
-            check_int("skip", skip, 0, LARGEST_ID),
-            check_int("limit", limit, 1, LARGEST_PAGE),
-            reverse=reverse,
-        )
+        request = self._requests.logs(check_id("run_id", run_id), *check_place(skip, limit), reverse=reverse)
         link = self._linked()
         page = await link.transport.call(request, self._decoding.logs(run_id), priority=priority, patience=patience)
         if page.phase.is_terminal:

@@ -7,19 +7,11 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
-from codegen_async.arguments import (
-    LARGEST_ID,
-    LARGEST_PAGE,
-    check_id,
-    check_int,
-    check_patience,
-    check_seconds_given,
-    check_text,
-)
+from codegen_async.arguments import LARGEST_PAGE, check_id, check_patience, check_seconds_given, check_text
 from codegen_async.codegen.calls import CodegenCalls
 from codegen_async.codegen.decoding import waiting_page
 from codegen_async.codegen.models import AgentRun, AgentRunPage
-from codegen_async.codegen.paging import walk
+from codegen_async.codegen.paging import check_place, walk
 from codegen_async.polling import ListPoll
 
 
@@ -103,8 +95,7 @@ class LookCalls(CodegenCalls):
             APIError: the page could not be had.
         """
         request = self._requests.page(
-            check_int("skip", skip, 0, LARGEST_ID),
-            check_int("limit", limit, 1, LARGEST_PAGE),
+            *check_place(skip, limit),
             user_id=None if user_id is None else check_id("user_id", user_id),
             source_type=None if source_type is None else check_text("source_type", source_type),
         )

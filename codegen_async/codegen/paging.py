@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Protocol, TypeVar
 
-from codegen_async.arguments import LARGEST_PAGE, check_int
+from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_int
 from codegen_async.codegen.models import AgentRunLog, AgentRunLogs
 
 _PAGES_WITHOUT_NEWS = 5  # that many can come of new items, which push others back
@@ -38,6 +38,11 @@ class _Page(Protocol[T_co]):
 
 class _Pager(Protocol[T_co]):
     def __call__(self, *, skip: int, limit: int) -> Awaitable[_Page[T_co]]: ...
+
+
+def check_place(skip: object, limit: object) -> tuple[int, int]:
+    """Return how many items are left out before a page and how many are on it, if they can be right."""
+    return check_int("skip", skip, 0, LARGEST_ID), check_int("limit", limit, 1, LARGEST_PAGE)
 
 
 def is_last(length: int, asked: int, size: int | None, left: int) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import math
 import os
 from abc import abstractmethod
@@ -28,6 +27,7 @@ from codegen_async.errors import (
     PermissionDeniedError,
     QuotaExceededError,
     RunError,
+    own_copy,
 )
 from codegen_async.models import Phase
 
@@ -215,7 +215,7 @@ class PromptMap:
                 raise self._failure
             if self._refusal is not None:
                 for index, prompt in self._source:
-                    yield PromptResult(index=index, prompt=prompt, error=copy.copy(self._refusal))
+                    yield PromptResult(index=index, prompt=prompt, error=own_copy(self._refusal))
         finally:
             self._is_dry = True
             await _end(self._tasks)

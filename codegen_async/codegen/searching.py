@@ -13,7 +13,6 @@ Whether the answer to a create gave the key back proves nothing: it is the list 
 from __future__ import annotations
 
 import asyncio
-import copy
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -24,7 +23,8 @@ import msgspec
 
 from codegen_async.arguments import LARGEST_PAGE
 from codegen_async.codegen.models import AgentRun, AgentRunPage
-from codegen_async.errors import APIError
+from codegen_async.codegen.paging import is_last
+from codegen_async.errors import APIError, own_copy
 
 IDEMPOTENCY_KEY = "idempotency_key"
 """The metadata key that is reserved for the key of a create."""
@@ -139,7 +139,7 @@ class Walks:
                 if self._served < ticket:
                     await self._walk()
                 if self._failure is not None:
-                    raise copy.copy(self._failure)  # each who waited has a traceback of his own
+                    raise own_copy(self._failure)
                 return self._sight
         finally:
             del self._waiting[ticket]
@@ -176,7 +176,7 @@ class Walks:
             sight.whole = sight.whole and not page.unreadable and joined
             sight.unread += [body] if page.unreadable else []
             sight.runs.update((run.id, run) for run in news)
-            if _is_last(page, skip, length):
+            if not length or is_last(length, LARGEST_PAGE, page.size, page.total - skip - length):
                 sight.whole = sight.whole and (length > 0 or skip >= page.total)  # else rows are kept back
                 break
             if not news:  # it does not lead on
@@ -202,8 +202,3 @@ def _is_falling(ids: list[int]) -> bool:
 def _is_joined(tail: list[int], ids: list[int], news: list[int]) -> bool:
     """Whether a page goes on where the one before ended: shows its last rows again, and behind them only older ones."""
     return not tail or (any(known in ids for known in tail) and all(run_id < tail[-1] for run_id in news))
-
-
-def _is_last(page: AgentRunPage, skip: int, length: int) -> bool:
-    size = page.size if page.size and page.size > 0 else LARGEST_PAGE
-    return not length or (length < min(size, LARGEST_PAGE) and skip + length >= page.total)
