@@ -96,12 +96,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.structs.replace(self, folder=None, extra=None, metadata=self.metadata or None).encode()
 
 
-_task = msgspec.json.Decoder(Task)
-
-
-def decode_task(content: bytes | str) -> Task:
-    """Read a task from JSON."""
-    return _task.decode(content)
+decode_task = msgspec.json.Decoder(Task).decode
+decode_run = msgspec.json.Decoder(AgentRun).decode
 
 
 class Added(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,20 +9,15 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from codegen_async.batch.items import Outcome, State, decode_task
+from codegen_async.batch.items import Outcome, State, decode_run, decode_task
 from codegen_async.batch.places import Account, account_of
 from codegen_async.batch.schema import explained, open_to_read
-from codegen_async.codegen.models import AgentRun
 
 PAGE = 200
 """Rows held in memory at a time."""
 
 OUTCOME = "seq, name, state, attempt, run_id, run, error, created_at, ended_at, task"
 """The columns that `outcome_of` reads."""
-
-_decode_run = msgspec.json.Decoder(AgentRun).decode
 
 
 def read_counts(path: Path) -> dict[State, int]:
@@ -101,7 +96,7 @@ def outcome_of(row: tuple[Any, ...]) -> Outcome:
         key=name,
         index=seq - 1,
         state=State(state),
-        run=None if run is None else _decode_run(run),
+        run=None if run is None else decode_run(run),
         run_id=run_id,
         error=error,
         attempts=attempt,

@@ -11,12 +11,13 @@ from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import quote
 
+from codegen_async.batch.places import Place
 from codegen_async.batch.steps import digest_of
 from codegen_async.errors import JournalError
 from codegen_async.private import PRIVATE, NotOursError, open_private
 
 SIDES = ("-journal", "-wal", "-shm")
-"""What may stand beside a database while it is used."""
+"""What may stand beside a journal while it is used; the last two are of 0.1.0."""
 
 _BRING = "bring all files of the journal together, or give another path"
 _GONE = "was moved, replaced or deleted while it was being run; put it back, then run the batch again"
@@ -102,7 +103,7 @@ class Identity:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._opened = _identity(path)
+        self._opened = Place.of(path)
 
     def check(self) -> None:
         """Make sure that the name still leads to the file.
@@ -111,16 +112,11 @@ class Identity:
             JournalError: it does not.
         """
         try:
-            same = _identity(self._path) == self._opened
+            same = Place.of(self._path).is_file_of(self._opened)
         except OSError:
             same = False
         if not same:
             raise JournalError(str(self._path), _GONE)
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
 
 
 def check_place(path: Path) -> None:

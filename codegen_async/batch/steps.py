@@ -7,10 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 
-import msgspec
-
-from codegen_async.batch.items import Added, State, Task, decode_task
-from codegen_async.codegen.models import AgentRun
+from codegen_async.batch.items import Added, State, Task, decode_run, decode_task
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.models import Phase
 
@@ -18,8 +15,6 @@ LAST_TURN = "(SELECT coalesce(max(turn), 0) + 1 FROM items WHERE state = 'planne
 """The turn after those of all planned items."""
 
 _TASK = 2  # of a row
-
-_decode_run = msgspec.json.Decoder(AgentRun).decode
 
 
 def digest_of(task: bytes) -> bytes:
@@ -210,7 +205,7 @@ def ended_badly(connection: sqlite3.Connection) -> list[tuple[int, str]]:
 
 
 def _succeeded(run: bytes | None) -> bool:
-    return run is not None and _decode_run(run).phase is Phase.SUCCEEDED
+    return run is not None and decode_run(run).phase is Phase.SUCCEEDED
 
 
 def move(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> None:

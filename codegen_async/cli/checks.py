@@ -92,7 +92,9 @@ def check_files(journal: Path | None) -> Iterator[Finding]:
     """Look at who may read the files that hold a token or prompts."""
     private = [path for path in (config.user_file(),) if path is not None]
     if journal is not None:
-        private += [journal, Path(f"{journal}-wal"), Path(f"{journal}-shm")]
+        from codegen_async.batch.schema import SIDES
+
+        private += [journal, *(Path(f"{journal}{side}") for side in (*SIDES, "-lock"))]
     for path in private:
         if not _is_file(path):
             continue
