@@ -1,8 +1,8 @@
-"""Open files of ours, and nothing else that may lie where one belongs: no link, no device, no file of somebody else.
+"""Keep files of ours: where they belong, how they are opened, and how one takes the place of another.
 
 Whoever prepares a folder (a repository to clone, a directory that many may write to) can put something under a name
-that we are going to use. So this is how every file is opened that we read back or write over: the lock of a journal,
-the memory of a client, and the journal itself.
+that we are going to use: a link, a device, a file of somebody else. So every file that we read back or write over is
+opened by `open_private`: the lock of a journal, the memory of a client, and the journal itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from codegen_async.posix import flags
 
@@ -21,6 +25,39 @@ _LINK = (errno.ELOOP, errno.EMLINK)  # what systems call a link that was not fol
 # No link is followed, no pipe waits for its other end, no child that runs another program inherits it. Not all systems
 # have all of these.
 _FLAGS = os.O_RDWR | flags("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+
+
+def state_folder() -> Path:
+    """Return the folder in which this package keeps what it remembers for its user; it may have to be made.
+
+    Raises:
+        OSError, RuntimeError: there is no home, and one that is not there is not for us to make.
+    """
+    given = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if given.is_absolute():  # any other has no meaning, says the standard that names the variable
+        return given / "codegen-async"
+    home = Path.home()
+    if not home.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "there is no such home", str(home))
+    return home / ".local" / "state" / "codegen-async"
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[IO[str]]:
+    """Open a file that takes the place of another when the block ends well, and leaves nothing behind if not.
+
+    It is for its owner only, and line ends are written as they are.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            yield file
+            file.flush()
+            os.fsync(handle)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 class NotOursError(OSError):

@@ -21,9 +21,8 @@ from pathlib import Path
 from codegen_async.batch.places import OVERTAKEN, UNPLACED, Account, Place, account_of, as_text, from_text
 from codegen_async.errors import JournalError
 from codegen_async.posix import fcntl
-from codegen_async.private import open_private
+from codegen_async.private import open_private, state_folder
 
-_FOLDER = "codegen-async"
 _SECRET = "journals.secret"  # noqa: S105 - the name of its file
 _SECRET_LENGTH = 32
 
@@ -97,7 +96,7 @@ def _marks(batch: object, *, make: bool) -> Iterator[str]:
 
 def _folders(*, make: bool) -> Generator[Path]:
     """Yield the folders in which this user may keep something: that of the home, and a temporary one for want of it."""
-    for find in (_state_folder, _temporary_folder):
+    for find in (state_folder, _temporary_folder):
         with contextlib.suppress(OSError, RuntimeError):  # a user without an entry in the passwd file has no home
             folder = find()
             if make:
@@ -108,13 +107,8 @@ def _folders(*, make: bool) -> Generator[Path]:
                 yield folder
 
 
-def _state_folder() -> Path:
-    given = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return (given if given.is_absolute() else Path.home() / ".local" / "state") / _FOLDER
-
-
 def _temporary_folder() -> Path:
-    return Path(tempfile.gettempdir()) / f"{_FOLDER}-{os.geteuid()}"
+    return Path(tempfile.gettempdir()) / f"codegen-async-{os.geteuid()}"
 
 
 def _secret(path: Path, *, make: bool) -> bytes:

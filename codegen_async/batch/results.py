@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
-import os
-import tempfile
 from collections.abc import Callable, Generator, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +14,7 @@ import msgspec
 
 from codegen_async.batch.items import Outcome
 from codegen_async.errors import InvalidArgumentError
+from codegen_async.private import replacing
 
 FORMATS = ("csv", "tsv", "jsonl", "json")
 
@@ -73,7 +72,7 @@ def export(outcomes: Iterable[Outcome], path: Path, *, kind: str | None = None) 
         expected = f"a file whose name ends with .{', .'.join(FORMATS)}, or its format"
         raise InvalidArgumentError("path", str(path), expected)
     try:
-        with _replacing(path) as file:
+        with _opened(path) as file:
             return write(map(row, outcomes), file, kind)
     except OSError as error:
         raise InvalidArgumentError("path", str(path), f"a file that can be written ({error.strerror})") from None
@@ -169,21 +168,12 @@ _WRITERS: dict[str, Callable[[Iterable[Mapping[str, Any]], Writable], int]] = {
 
 
 @contextlib.contextmanager
-def _replacing(path: Path) -> Generator[IO[str]]:
-    """Open a file that takes the place of another when the block ends well, and leaves nothing behind if not."""
+def _opened(path: Path) -> Generator[IO[str]]:
     if "\0" in str(path):
         raise OSError(errno.EINVAL, "a null character in its name")
     if path.exists() and not path.is_file():
         with path.open("w", encoding="utf-8", newline="") as file:
             yield file
         return
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # mode 0600
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            yield file
-            file.flush()
-            os.fsync(handle)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with replacing(path) as file:
+        yield file

@@ -12,7 +12,6 @@ import os
 import re
 import stat
 import sys
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from codegen_async.cli.streams import printable, write
 from codegen_async.errors import ConfigurationError, clean
 from codegen_async.models import Phase
 from codegen_async.posix import flags
+from codegen_async.private import replacing
 from codegen_async.secret import Secret
 from codegen_async.settings import check_phases
 
@@ -258,22 +258,10 @@ def save(path: Path, values: Mapping[str, str | int]) -> None:
         text = "\n".join([*written, *(line for line in lines if not assigned.match(line)), ""])
         if tomllib.loads(text) != {**kept, **values}:  # a value over several lines, say
             raise UsageError(f"{path} cannot be changed by a program", f"write {', '.join(values)} into it yourself")
-        _replace(place, text)
+        with replacing(place) as file:
+            file.write(text)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}") from None
-
-
-def _replace(path: Path, text: str) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent)  # for its owner only
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise
 
 
 def exposed(path: Path) -> bool:
