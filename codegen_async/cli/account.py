@@ -39,14 +39,14 @@ Examples:
 )
 def org_list(*, limit: Limit = None, connection: Connection = HERE, display: Display = PLAIN) -> Exit:
     """List the organizations that the token has access to."""
-    from codegen_async.cli.listing import check_limit, show_items
+    from codegen_async.cli.listing import check_limit, show_first
     from codegen_async.cli.targets import execute_on
 
     most = check_limit(limit)
 
     async def work(session: Session[CodegenClient]) -> Exit:
         listed = session.client.list_organizations()
-        return await show_items(
+        return await show_first(
             session.output, listed, most, ("ORG", "NAME"), lambda one: (str(one.id), one.name or "")
         )
 
@@ -65,14 +65,14 @@ Examples:
 )
 def repo_list(*, limit: Limit = None, connection: Connection = HERE, display: Display = PLAIN) -> Exit:
     """List the repositories of the organization."""
-    from codegen_async.cli.listing import check_limit, show_items
+    from codegen_async.cli.listing import check_limit, show_first
     from codegen_async.cli.targets import execute_on
 
     most = check_limit(limit)
     columns = ("REPO", "NAME", "LANGUAGE", "SETUP")
 
     async def work(session: Session[CodegenClient]) -> Exit:
-        return await show_items(
+        return await show_first(
             session.output,
             session.client.list_repos(),
             most,

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from codegen_async.arguments import LARGEST_ID
 from codegen_async.cli.errors import CommandError, Exit, UsageError
@@ -27,6 +27,9 @@ from codegen_async.posix import flags
 from codegen_async.private import replacing
 from codegen_async.secret import Secret
 from codegen_async.settings import check_phases
+
+if TYPE_CHECKING:
+    from codegen_async.cli.options import Server
 
 _DIGITS = re.compile("[0-9]{1,18}")
 _NAME = re.compile("[a-z_]{1,40}")
@@ -95,6 +98,11 @@ class Flags:
     phases: str | None = None
     middesk_base_url: str | None = None
     middesk_phases: str | None = None
+
+
+def flags_of(server: Server) -> Flags:
+    """Return the settings that the options of a command give."""
+    return Flags(org_id=server.org_id, base_url=server.base_url, phases=server.phases)
 
 
 def user_file() -> Path | None:

@@ -35,7 +35,7 @@ def view(*, server: RealServer = REAL, display: Display = PLAIN) -> Exit:
     from codegen_async.cli.output import Output
 
     output = Output(display)
-    settings = config.load(config.Flags(org_id=server.org_id, base_url=server.base_url, phases=server.phases))
+    settings = config.load(config.flags_of(server))
     if output.structured:
         output.records(
             [{"name": name, "value": setting.shown, "source": setting.source} for name, setting in settings.items()]

@@ -48,7 +48,7 @@ def doctor(
     from codegen_async.cli.output import Output
 
     output = Output(display)
-    settings = config.load(config.Flags(org_id=server.org_id, base_url=server.base_url, phases=server.phases))
+    settings = config.load(config.flags_of(server))
     findings = [check_versions(), *check_settings(settings), *check_files(journal), check_journal(journal)]
     failed = {finding.check for finding in findings if finding.verdict is Verdict.FAIL}
     if "base_url" not in failed:

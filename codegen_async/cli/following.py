@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from codegen_async.cli.errors import Exit
 from codegen_async.cli.live import budget, duration, shown
 from codegen_async.cli.output import Linked, make_table
-from codegen_async.cli.render import fields_of, show_row, show_run, status_of, summary_of
+from codegen_async.cli.render import show_row, show_run, status_of, summary_of
 from codegen_async.codegen.models import AgentRun, AgentRunLog
 from codegen_async.middesk.models import MiddeskRun
 from codegen_async.models import Phase
@@ -156,7 +156,7 @@ async def show_rests(
             show_run(session.output, run)
         remark(run)
     if session.output.json:
-        session.output.document([fields_of(run) for run in ended])
+        session.output.document([run.to_dict() for run in ended])
     return verdict(ended)
 
 

@@ -1,4 +1,4 @@
-"""Show the first runs of a list."""
+"""Show the first items of a list."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
-import msgspec
-
 from codegen_async.arguments import LARGEST_ID, check_int
 from codegen_async.cli.errors import Exit, UsageError
 from codegen_async.cli.output import Output
-from codegen_async.cli.render import fields_of, row_of
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import clean
-from codegen_async.middesk.models import MiddeskRun
+from codegen_async.record import Model
 
-T = TypeVar("T")
-S = TypeVar("S", bound=msgspec.Struct)
+M = TypeVar("M", bound=Model)
 
 _AGO = re.compile("([0-9]{1,6})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -55,18 +51,6 @@ async def chosen(
                 yield run
 
 
-async def show_first(
-    output: Output, listed: AsyncGenerator[AgentRun | MiddeskRun], limit: int, columns: Sequence[str]
-) -> Exit:
-    """Show so many runs, and read no further."""
-    runs = [run async for run in _first(listed, limit)]
-    if output.structured:
-        output.records([fields_of(run) for run in runs])
-    else:
-        output.table(columns, map(row_of, runs))
-    return Exit.OK
-
-
 def check_limit(limit: int | None) -> float:
     """Return how many are wanted at most.
 
@@ -76,23 +60,23 @@ def check_limit(limit: int | None) -> float:
     return math.inf if limit is None else check_int("limit", limit, 1, LARGEST_ID)
 
 
-async def show_items(
+async def show_first(
     output: Output,
-    listed: AsyncGenerator[S],
+    listed: AsyncGenerator[M],
     limit: float,
     columns: Sequence[str],
-    row_of_item: Callable[[S], Sequence[str]],
+    row_of: Callable[[M], Sequence[str]],
 ) -> Exit:
-    """Show so many of other things than runs, and read no further."""
+    """Show so many, and read no further."""
     items = [item async for item in _first(listed, limit)]
     if output.structured:
-        output.records([msgspec.structs.asdict(item) for item in items])
+        output.records([item.to_dict() for item in items])
     else:
-        output.table(columns, map(row_of_item, items))
+        output.table(columns, map(row_of, items))
     return Exit.OK
 
 
-async def _first(listed: AsyncGenerator[T], limit: float) -> AsyncGenerator[T]:
+async def _first(listed: AsyncGenerator[M], limit: float) -> AsyncGenerator[M]:
     count = 0
     async with aclosing(listed):
         async for item in listed:

@@ -69,13 +69,13 @@ def list_(
     """List runs."""
     from codegen_async.arguments import LARGEST_ID, check_int
     from codegen_async.cli.listing import show_first
-    from codegen_async.cli.render import MIDDESK_COLUMNS
+    from codegen_async.cli.render import MIDDESK_COLUMNS, row_of
     from codegen_async.cli.targets import execute_on_middesk
 
     check_int("limit", limit, 1, LARGEST_ID)
 
     async def work(session: Session[MiddeskClient]) -> Exit:
-        return await show_first(session.output, session.client.list_runs(), limit, MIDDESK_COLUMNS)
+        return await show_first(session.output, session.client.list_runs(), limit, MIDDESK_COLUMNS, row_of)
 
     return execute_on_middesk(connection, display, work)
 

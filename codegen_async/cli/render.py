@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -41,11 +41,6 @@ def status_of(run: Standing) -> str:
     return run.phase.value if word.lower() in ("", run.phase.value) else f"{run.phase.value} ({one_line(word, 40)})"
 
 
-def fields_of(run: AgentRun | MiddeskRun) -> dict[str, Any]:
-    """Return a run as JSON fields: those of the API, and its phase."""
-    return {**msgspec.to_builtins(run), "phase": run.phase.value}
-
-
 def summary_of(run: AgentRun | MiddeskRun) -> str:
     """Return what a run says of itself in a line."""
     from codegen_async.codegen.models import AgentRun
@@ -68,7 +63,7 @@ def show_run(output: Output, run: AgentRun | MiddeskRun) -> None:
     from codegen_async.codegen.models import AgentRun
 
     if output.structured:
-        output.document(fields_of(run))
+        output.document(run.to_dict())
         return
     for line in _run_lines(run) if isinstance(run, AgentRun) else _middesk_lines(run):
         output.line(line)
@@ -112,15 +107,10 @@ def _found(run: MiddeskRun) -> Iterable[str]:
     return (": ".join(filter(None, (artifact.title, artifact.summary))) for artifact in artifacts)
 
 
-def log_fields(row: AgentRunLog) -> dict[str, Any]:
-    """Return a log row as JSON fields."""
-    return msgspec.structs.asdict(row)
-
-
 def show_row(output: Output, row: AgentRunLog) -> None:
     """Print one row of a log."""
     if output.structured:
-        output.document(log_fields(row))
+        output.document(row.to_dict())
     else:
         output.line(log_line(row))
 

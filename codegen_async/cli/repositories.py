@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 from codegen_async.cli.errors import UsageError, command
 from codegen_async.cli.options import Repository, Server
+from codegen_async.cli.selecting import did_you_mean
 from codegen_async.cli.targets import default_repo
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import clean
@@ -55,6 +55,5 @@ async def _named(client: CodegenClient, wanted: str) -> int:
             if name.casefold() == wanted.casefold():  # as GitHub has it
                 return repo.id
             names.append(name)
-    near = difflib.get_close_matches(wanted, names, n=1)
-    hint = f"did you mean {clean(near[0])}?" if near else f"to see which there are: {command('repo', 'list')}"
+    hint = did_you_mean(wanted, names) or f"to see which there are: {command('repo', 'list')}"
     raise UsageError(f"--repo: organization {client.org_id} has no repository {clean(wanted, 60)!r}", hint)

@@ -156,7 +156,7 @@ def list_(
     """List runs, newest first."""
     from codegen_async.arguments import LARGEST_ID, LARGEST_PAGE, check_int
     from codegen_async.cli.listing import chosen, read_since, show_first
-    from codegen_async.cli.render import RUN_COLUMNS
+    from codegen_async.cli.render import RUN_COLUMNS, row_of
     from codegen_async.cli.targets import execute_on
 
     check_int("limit", limit, 1, LARGEST_ID)
@@ -166,7 +166,7 @@ def list_(
     async def work(session: Session[CodegenClient]) -> Exit:
         runs = session.client.list_runs(user_id=user_id, source_type=source_type, page_size=size)
         listed = chosen(runs, phase, first)
-        return await show_first(session.output, listed, limit, RUN_COLUMNS)
+        return await show_first(session.output, listed, limit, RUN_COLUMNS, row_of)
 
     return execute_on(connection, display, work)
 
@@ -193,19 +193,18 @@ def logs(
     """Show the log of a run, oldest first."""
     from contextlib import aclosing
 
-    from codegen_async.cli.render import log_fields, show_row
+    from codegen_async.cli.render import show_row
     from codegen_async.cli.targets import execute_on
 
     if follow and (reverse or display.json):
         raise UsageError(f"--follow goes on: --{'reverse' if reverse else 'json'} does not fit", "use --jsonl for JSON")
-
     if latency is not None and not follow:
         raise UsageError("--latency is how soon --follow notices a row: it needs --follow")
 
     async def work(session: Session[CodegenClient]) -> Exit:
-        client, output = session.client, session.output
         from codegen_async.cli.following import follow_until_rest, verdict
 
+        client, output = session.client, session.output
         session.resume = command("run", "logs", run_id, *(["--follow"] if follow else []), *connection.words())
         if follow:
             run = await follow_until_rest(session, run_id, latency=latency)
@@ -213,7 +212,7 @@ def logs(
             return verdict([run])
         async with aclosing(client.run_logs(run_id, reverse=reverse)) as rows:
             if output.json:
-                output.document([log_fields(row) async for row in rows])
+                output.document([row.to_dict() async for row in rows])
                 return Exit.OK
             async for row in rows:
                 show_row(output, row)
@@ -316,14 +315,14 @@ class _Waiting:
 async def _started(session: Session[CodegenClient], run: AgentRun, connection: Connection, waiting: _Waiting) -> Exit:
     """Show a run that was started just now, or its end if that is waited for."""
     from codegen_async.cli.following import follow_until_rest, until_it_rests, verdict
-    from codegen_async.cli.render import fields_of, show_run
+    from codegen_async.cli.render import show_run
 
     session.resume = command("run", "wait", run.id, *connection.words())
     # Before anything goes to the standard output, which may be full: whoever paid for the run has to know its id.
     session.output.note(f"run {run.id} started: {run.web_url or ''}")
     if not waiting.wait:
         if session.output.structured:
-            session.output.document(fields_of(run))
+            session.output.document(run.to_dict())
         else:
             session.output.line(str(run.id))
         return Exit.OK

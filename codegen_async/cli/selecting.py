@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from codegen_async.cli.errors import CommandError, UsageError
+from codegen_async.errors import clean
 
 if TYPE_CHECKING:
     from codegen_async.cli.options import Display
@@ -55,9 +56,14 @@ def _checked(names: str, form: str, words: Sequence[str]) -> str:
 
 
 def _no_field(name: str, known: Sequence[str], form: str = "--json") -> UsageError:
-    meant = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {meant[0]}? " if meant else ""
-    return UsageError(f"{form}: there is no field {name!r}", f"{hint}fields are {', '.join(known)}")
+    hint = f"{did_you_mean(name, known)} fields are {', '.join(known)}"
+    return UsageError(f"{form}: there is no field {name!r}", hint.strip())
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """Return a question that names what was most likely meant; empty if nothing is near."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f"did you mean {clean(near[0])}?" if near else ""
 
 
 def _of_command(words: Sequence[str]) -> Sequence[str]:

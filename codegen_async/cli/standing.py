@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from codegen_async.batch.schema import explained, open_to_read
 from codegen_async.cli.errors import Exit, UsageError, command
 from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output
+from codegen_async.cli.selecting import did_you_mean
 from codegen_async.cli.tally import COLUMNS, LABELS, label, outcome_row, summary, tally, verdict
 
 _STATES = (*LABELS, *(state.value for state in State if state.value not in LABELS))
@@ -34,9 +34,8 @@ def show_items(journal: Path, states: Sequence[str], display: Display) -> Exit:
     output = Output(display)
     for name in states:
         if name not in _STATES:
-            close = difflib.get_close_matches(name, _STATES, 1)
-            hint = f"did you mean {close[0]}?" if close else ""
-            raise UsageError(f"--state: expected one of {', '.join(_STATES)}, got {name!r}", hint)
+            problem = f"--state: expected one of {', '.join(_STATES)}, got {name!r}"
+            raise UsageError(problem, did_you_mean(name, _STATES))
     chosen = (item for item in read_outcomes(journal) if not states or {label(item), item.state.value} & {*states})
     if output.structured:
         output.records([row(outcome) for outcome in chosen])

@@ -11,7 +11,7 @@ import msgspec
 from codegen_async.batch.items import Outcome, State
 from codegen_async.batch.results import time_of
 from codegen_async.cli.errors import Exit
-from codegen_async.cli.render import fields_of, summary_of
+from codegen_async.cli.render import summary_of
 from codegen_async.models import Phase
 
 LABELS = ("planned", "sending", "running", "paused", "succeeded", "failed", "cancelled", "rejected", "unknown")
@@ -51,7 +51,7 @@ def outcome_fields(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as JSON fields."""
     return {
         **msgspec.structs.asdict(outcome),
-        "run": None if outcome.run is None else fields_of(outcome.run),
+        "run": None if outcome.run is None else outcome.run.to_dict(),
         "created_at": time_of(outcome.created_at),
         "ended_at": time_of(outcome.ended_at),
     }

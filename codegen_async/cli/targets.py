@@ -109,7 +109,7 @@ def _codegen(connection: Server, *, any_organization: bool, token: Secret | None
         from codegen_async.cli.simulation import Simulated
 
         return Simulated()
-    settings = config.load(flags(connection))
+    settings = config.load(config.flags_of(connection))
     observers: list[Observer] = []
     org_id = settings["org_id"].value or (_ANY_ORGANIZATION if any_organization else None)
     client = CodegenClient(
@@ -129,14 +129,9 @@ def _proxy(settings: config.Settings) -> str | None:
     return given.reveal() if isinstance(given, Secret) else None
 
 
-def flags(server: Server) -> config.Flags:
-    """Return the settings that options give."""
-    return config.Flags(org_id=server.org_id, base_url=server.base_url, phases=server.phases)
-
-
 def default_repo(connection: Server) -> int | None:
     """Return the repository that the settings name."""
     if isinstance(connection, Connection) and connection.simulate:
         return None
-    value = config.load(flags(connection))["repo_id"].value
+    value = config.load(config.flags_of(connection))["repo_id"].value
     return value if isinstance(value, int) else None

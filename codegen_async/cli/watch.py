@@ -41,7 +41,7 @@ def watch(
 ) -> Exit:
     """Watch runs as they change, until all have ended."""
     from codegen_async.arguments import LARGEST_PAGE, check_int
-    from codegen_async.cli.render import fields_of, status_of
+    from codegen_async.cli.render import status_of
     from codegen_async.cli.targets import execute_on
 
     if display.json:
@@ -56,7 +56,7 @@ def watch(
         runs: tuple[int | AgentRun, ...] = run_ids or (await session.client.list_runs_page(limit=recent)).items
         async for run in changes(session, runs, timeout=timeout, latency=latency):
             if output.jsonl:
-                output.document(fields_of(run))
+                output.document(run.to_dict())
             elif not output.pictured:
                 output.row(("RUN", "STATUS"), (str(run.id), status_of(run)))
         return Exit.OK
