@@ -50,6 +50,7 @@ from codegen_async.retry import parse_retry_after
 from codegen_async.secret import Secret
 
 TOO_MANY_REQUESTS = 429
+_LOGINS = (407, 511)
 _BODY_SHOWN = 1024  # characters of an unreadable answer that an error keeps
 _REDIRECT = "redirects are not followed, as they would carry the token elsewhere; check the base URL"
 _LOGIN = "something on the way to the API wants a login first"
@@ -166,7 +167,7 @@ class Verdict(enum.Enum):
     UNKNOWN = "unknown"
 
 
-# The first table of the module. Statuses that are not listed are judged by their class.
+# The table of the module. Statuses that are not listed are judged by their class.
 _GET_STATUSES: dict[int, Verdict] = {
     **dict.fromkeys((401, 407, 413, 414, 431, 511), Verdict.REFUSED),
     **dict.fromkeys((408, 421, 425, 429), Verdict.RETRY),
@@ -321,6 +322,3 @@ def _explained(response: Response, kind: type[StatusError]) -> str | None:
     if kind is not RedirectedError:
         return None
     return _LOGIN if response.status in _LOGINS else _REDIRECT
-
-
-_LOGINS = (407, 511)

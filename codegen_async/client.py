@@ -16,7 +16,7 @@ import anyio
 
 from codegen_async.answers import OwnForm
 from codegen_async.arguments import check_wait
-from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, clean, shown
+from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, clean, reason_of, shown
 from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.logs import show_log_if_asked
@@ -391,8 +391,7 @@ def _mapped(memory: Path) -> memoryview:
     try:
         return map_memory(memory)
     except (OSError, ValueError) as exc:
-        problem = clean(getattr(exc, "strerror", None) or str(exc))
-        raise ConfigurationError(f"memory: {clean(str(memory))}: {problem}") from None
+        raise ConfigurationError(f"memory: {clean(str(memory))}: {clean(reason_of(exc))}") from None
 
 
 def replaced(rates: Mapping[str, Rate], by: Mapping[str, Rate] | None) -> dict[str, Rate]:

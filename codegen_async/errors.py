@@ -60,6 +60,11 @@ def shown(value: object) -> str:
         return f"a value of type {type(value).__name__}"
 
 
+def reason_of(error: OSError | ValueError) -> str:
+    """Return what is wrong with a file: in the system's words, or that its path has a null character in it."""
+    return str((isinstance(error, OSError) and error.strerror) or error)
+
+
 class CodegenAsyncError(Exception):
     """Stand above every exception that the package raises on purpose. Can be copied and pickled."""
 

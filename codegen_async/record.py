@@ -104,13 +104,16 @@ def _short(value: Any) -> str:
     """Return a value in a few characters on one line; of many things, how many."""
     if isinstance(value, tuple | list):
         return f"<{len(cast('tuple[Any, ...]', value))}>"
-    text = value.value if isinstance(value, enum.Enum) else repr(value)
+    return _cut(value.value if isinstance(value, enum.Enum) else repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
 def _cell(value: Any) -> str:
     text = value if isinstance(value, str) and not isinstance(value, enum.Enum) else _short(value)
-    shown = html.escape(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}...")
+    shown = html.escape(_cut(text))
     if isinstance(value, str) and value.startswith(("https://", "http://")):
         return f'<td><a href="{html.escape(value)}" rel="noreferrer">{shown}</a></td>'
     return f"<td>{'' if value is None else shown}</td>"

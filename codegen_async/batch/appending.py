@@ -14,7 +14,7 @@ import msgspec
 
 from codegen_async.batch.items import Outcome, State
 from codegen_async.batch.results import row
-from codegen_async.errors import InvalidArgumentError
+from codegen_async.errors import InvalidArgumentError, reason_of
 from codegen_async.posix import flags
 from codegen_async.private import PRIVATE
 
@@ -46,9 +46,8 @@ class OutcomeFile:
         self.path = path
         try:
             self._file = os.open(path, _FLAGS, PRIVATE)
-        except (OSError, ValueError) as error:  # a path with a null character in it
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise InvalidArgumentError("out", str(path), f"a file that can be written ({reason})") from None
+        except (OSError, ValueError) as error:
+            raise InvalidArgumentError("out", str(path), f"a file that can be written ({reason_of(error)})") from None
         try:
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
                 raise InvalidArgumentError("out", str(path), "a regular file, whose lines can be read again")

@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 from codegen_async.batch.columns import FIELDS, correction, known, meant
 from codegen_async.batch.items import Task, check_name
 from codegen_async.batch.rows import has_heading, read_json, read_lines, read_table
-from codegen_async.batch.texts import NoTextError, read_text
+from codegen_async.batch.texts import NoTextError, read_text, read_whole
 from codegen_async.codegen.images import measure_image
-from codegen_async.errors import InvalidArgumentError
-
-_PIECE = 65536  # bytes
+from codegen_async.errors import InvalidArgumentError, reason_of
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "txt")
 
@@ -160,9 +158,8 @@ def read_prompts(path: Path, *, kind: str | None = None) -> Prompts:
     """
     try:
         path.name.encode()  # items without a key are called by it
-        with path.open("rb", buffering=0) as file:
-            # Piece by piece: to read all at once goes on from a signal to the next piece, which may never come.
-            content = b"".join(iter(lambda: file.read(_PIECE), b""))
+        with path.open("rb") as file:
+            content = read_whole(file)
     except (OSError, ValueError) as error:
         raise InvalidArgumentError("path", str(path), f"a readable file ({_reason(error)})") from None
     name, folder = (path.name, path.parent.absolute()) if has_place(path) else ("pipe", Path.cwd())
@@ -208,4 +205,4 @@ def _guess(name: str, text: str) -> str:
 def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, UnicodeEncodeError):
         return "its name is not UTF-8"
-    return str(error.strerror if isinstance(error, OSError) else error)  # a path with a null character in it
+    return reason_of(error)

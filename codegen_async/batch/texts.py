@@ -1,9 +1,12 @@
-"""Turn the bytes of a file into text, or say what they are instead. Pure."""
+"""Read the bytes of a file, and turn them into text, or say what they are instead."""
 
 from __future__ import annotations
 
+import os
 import re
+from typing import BinaryIO
 
+_PIECE = 65536  # bytes
 _UTF_8_MARK = b"\xef\xbb\xbf"
 # Longer ones first: that of UTF-32 begins with that of UTF-16.
 _FOREIGN_STARTS = {
@@ -17,6 +20,12 @@ _FOREIGN_STARTS = {
     b"SQLite format 3\0": "a database",
 }
 _LINE_END = re.compile(b"\r\n|\r|\n")
+
+
+def read_whole(file: BinaryIO) -> bytes:
+    """Return what a file or a pipe holds. Blocking."""
+    # Piece by piece: to read all at once goes on from a signal to the next piece, which may never come.
+    return b"".join(iter(lambda: os.read(file.fileno(), _PIECE), b""))
 
 
 class NoTextError(ValueError):

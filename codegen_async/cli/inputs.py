@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import msgspec
 
+from codegen_async.batch.texts import read_whole
 from codegen_async.cli.errors import CommandError, UsageError
-from codegen_async.errors import clean
+from codegen_async.errors import clean, reason_of
 
 STDIN = "-"
 _PROMPTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
 _DATABASE = b"SQLite format 3\0"
-
-_PIECE = 65536  # bytes
 
 
 def read_prompt(given: str | None, file: Path | None) -> str:
@@ -112,15 +110,9 @@ def read_bytes(file: Path | None) -> bytes:
     try:
         if file is not None:
             with file.open("rb") as stream:
-                return _whole(stream)
+                return read_whole(stream)
         if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - so it is where the shell has closed it
             raise UsageError("standard input is closed")
-        return _whole(sys.stdin.buffer)
-    except (OSError, ValueError) as error:  # a path with a null character in it
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"{file or 'standard input'} cannot be read: {reason}") from None
-
-
-def _whole(stream: BinaryIO) -> bytes:
-    # Piece by piece: to read all at once goes on from a signal to the next piece, which may never come.
-    return b"".join(iter(lambda: os.read(stream.fileno(), _PIECE), b""))
+        return read_whole(sys.stdin.buffer)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{file or 'standard input'} cannot be read: {reason_of(error)}") from None

@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
-from codegen_async.errors import InvalidArgumentError
+from codegen_async.errors import InvalidArgumentError, reason_of
 
 Image = str | os.PathLike[str] | bytes
 """A data URI, the path of a file, or the content of one."""
@@ -102,8 +102,7 @@ def _readable(field: str, image: str) -> Generator[None]:
     try:
         yield
     except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-        raise InvalidArgumentError(field, image, f"a readable file ({reason})") from None
+        raise InvalidArgumentError(field, image, f"a readable file ({reason_of(exc)})") from None
 
 
 def _check_data_uri(field: str, uri: str) -> str:
