@@ -67,16 +67,14 @@ if TYPE_CHECKING:
     )
     from codegen_async.limits import LimiterState, Priority, Rate, WindowLimiter
     from codegen_async.middesk.client import MiddeskClient
+    from codegen_async.middesk.free import Artifact, Interrupt, Output
     from codegen_async.middesk.interrupts import InterruptHandler
     from codegen_async.middesk.models import (
-        Artifact,
-        Interrupt,
         MiddeskAgent,
         MiddeskRun,
         MiddeskRunPage,
         MiddeskThread,
         MiddeskThreadPage,
-        Output,
         Rating,
         Requester,
         RunFeedback,
@@ -181,6 +179,8 @@ _HOMES = (
     "codegen.webhooks",
     "codegen.prompts",
     "codegen.client",
+    "middesk.free",
+    "middesk.free",
     "middesk.models",
     "middesk.interrupts",
     "middesk.client",

@@ -31,13 +31,7 @@ from codegen_async.limits import Limits, Rate
 from codegen_async.middesk import decoding, requests
 from codegen_async.middesk.interrupts import Answering, InterruptBook, InterruptHandler
 from codegen_async.middesk.looking import LookCalls
-from codegen_async.middesk.models import (
-    PHASES,
-    MiddeskRun,
-    Rating,
-    RunFeedback,
-    WebhookEvent,
-)
+from codegen_async.middesk.models import PHASES, MiddeskRun, Rating, RunFeedback, WebhookEvent
 from codegen_async.middesk.remote import MiddeskRemote
 from codegen_async.middesk.threads import ThreadCalls, check_context
 from codegen_async.middesk.webhooks import SeenEvents

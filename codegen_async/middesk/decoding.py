@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import msgspec
 
+from codegen_async.middesk.free import dec_hook
 from codegen_async.middesk.models import (
     MiddeskAgent,
     MiddeskRun,
@@ -16,7 +17,6 @@ from codegen_async.middesk.models import (
     RunFeedback,
     Snapshot,
     StreamEvent,
-    dec_hook,
 )
 from codegen_async.middesk.sse import ServerSentEvent
 from codegen_async.reading import UNREADABLE, Reader, read_json

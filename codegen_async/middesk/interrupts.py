@@ -23,7 +23,8 @@ from codegen_async.errors import (
     WaitTimeoutError,
     clean,
 )
-from codegen_async.middesk.models import Interrupt, MiddeskRun
+from codegen_async.middesk.free import Interrupt
+from codegen_async.middesk.models import MiddeskRun
 from codegen_async.models import Phase
 from codegen_async.recent import Recent
 

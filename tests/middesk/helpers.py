@@ -5,7 +5,8 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from codegen_async.middesk.client import MiddeskClient
-from codegen_async.middesk.models import Interrupt, MiddeskRun
+from codegen_async.middesk.free import Interrupt
+from codegen_async.middesk.models import MiddeskRun
 from codegen_async.testing import MiddeskServer
 from tests.support.sender import FakeSender
 

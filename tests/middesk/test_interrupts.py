@@ -17,8 +17,9 @@ from codegen_async.errors import (
     RunFailedError,
     WaitTimeoutError,
 )
+from codegen_async.middesk.free import Interrupt
 from codegen_async.middesk.interrupts import SETTLED
-from codegen_async.middesk.models import Interrupt, MiddeskRun
+from codegen_async.middesk.models import MiddeskRun
 from codegen_async.models import Phase
 from codegen_async.testing import Fault, MiddeskServer
 from tests.middesk.helpers import AGENT, BUSINESS, Person, ask, begin, client_of, endpoints, now

@@ -10,7 +10,8 @@ import pytest
 
 from codegen_async.errors import RunFailedError
 from codegen_async.middesk import decoding
-from codegen_async.middesk.models import Interrupt, MiddeskRun, Output, Requester, Step
+from codegen_async.middesk.free import Interrupt, Output
+from codegen_async.middesk.models import MiddeskRun, Requester, Step
 from codegen_async.models import Phase
 
 RUN: dict[str, Any] = {

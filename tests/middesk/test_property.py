@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from codegen_async.errors import RunBlockedError, WaitTimeoutError
 from codegen_async.middesk.client import MiddeskClient
-from codegen_async.middesk.models import Interrupt, MiddeskRun
+from codegen_async.middesk.free import Interrupt
+from codegen_async.middesk.models import MiddeskRun
 from codegen_async.middesk.webhooks import parse_event
 from codegen_async.models import Phase
 from codegen_async.testing import MiddeskWorld, run_virtual
