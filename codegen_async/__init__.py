@@ -180,7 +180,6 @@ _HOMES = (
     "codegen.prompts",
     "codegen.client",
     "middesk.free",
-    "middesk.free",
     "middesk.models",
     "middesk.interrupts",
     "middesk.client",

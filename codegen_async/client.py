@@ -33,7 +33,6 @@ from codegen_async.waiting import Grace, Remote, Waiting
 R = TypeVar("R", bound=RunLike)
 Id = TypeVar("Id", bound=RunId)
 
-
 _TO_SEND = 5.0  # seconds between a slot and the first byte, beyond what it may take to connect
 
 
@@ -42,6 +41,8 @@ class RunClient(ABC, Generic[R, Id]):
 
     _GRACE = Grace()  # how long the API must deny a run until that is believed
     base_url: str = ""  # a set-up that fails shows in tracebacks, and those print what is there so far
+    _words: Vocabulary
+    """The status words, with those that were taught."""
 
     def __init__(
         self,
@@ -61,37 +62,27 @@ class RunClient(ABC, Generic[R, Id]):
         is_old: Callable[[R], bool] | None = None,
     ) -> None:
         self.base_url = check_base_url(base_url)
-        if not is_number(share) or not 0 < share <= 1:
-            raise ConfigurationError(f"share: expected more than 0 and at most 1, got {shown(share)}")
-        self._max_body = max_body
-        if not is_number(max_body) or not 1 <= max_body < math.inf:
-            raise ConfigurationError(f"max_body: expected at least 1 byte, got {shown(max_body)}")
-        if not isinstance(timeouts, Timeouts | None):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
-            raise ConfigurationError(f"timeouts: expected Timeouts, got {shown(timeouts)}")
+        _check_set_up(share, max_body, timeouts, memory)
         self._token = token
         try:
             self._proxy = None if proxy is None else check_proxy(proxy)
         finally:
             del proxy  # it may hold a password; as for a token
+        self._timeouts = timeouts or Timeouts()
         self._limits = limits
-        limits.send_by((timeouts or Timeouts()).connect + _TO_SEND)
-        if not isinstance(memory, str | os.PathLike | None):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
-            raise ConfigurationError(f"memory: expected the path of a file, got {shown(memory)}")
+        limits.send_by(self._timeouts.connect + _TO_SEND)
         self._memory = None if memory is None else Path(memory)
         self._clock: Callable[[], float] = time.time  # another one is for tests
         self._sendings = Sendings(limits, self.base_url)
         self._latency = check_seconds("latency", latency) / speed_of(self.base_url)
         self._share = share
-        self._timeouts = timeouts or Timeouts()
+        self._max_body = max_body
         self._sender = sender
         self.reporter: Reporter = Reporter(observe, self.base_url)
         """Tells the observer what happens; for those who keep a journal."""
         self._is_own = is_own
         self._is_old = is_old
         self._link: Link[R] | None = None
-
-    _words: Vocabulary
-    """The status words, with those that were taught."""
 
     @abstractmethod
     def _remote(self, transport: Transport) -> Remote[R]:
@@ -309,11 +300,9 @@ class RunClient(ABC, Generic[R, Id]):
             NotFoundError: there is no such run; raised when all others have ended.
             APIError, ClientClosedError: as `wait_for_run`; what ends all waits is raised in any case.
         """
-        return await self._linked().waiting.wait_for_runs(
-            self._check_runs(runs),
-            return_exceptions=return_exceptions,
-            **check_wait(timeout=timeout, latency=latency),
-        )
+        waiting, wait = self._linked().waiting, check_wait(timeout=timeout, latency=latency)
+        gather = waiting.gather_runs if return_exceptions else waiting.wait_for_runs
+        return await gather(self._check_runs(runs), **wait)
 
     def as_completed(
         self, runs: Iterable[Id | R], *, timeout: float | None = None, latency: float | None = None
@@ -381,6 +370,17 @@ class Link(Generic[R]):
     def is_over(self) -> bool:
         """Whether the event loop of the client was closed, and with it all that the client had opened."""
         return self._loop.is_closed()
+
+
+def _check_set_up(share: object, max_body: object, timeouts: object, memory: object) -> None:
+    if not is_number(share) or not 0 < share <= 1:
+        raise ConfigurationError(f"share: expected more than 0 and at most 1, got {shown(share)}")
+    if not is_number(max_body) or not 1 <= max_body < math.inf:
+        raise ConfigurationError(f"max_body: expected at least 1 byte, got {shown(max_body)}")
+    if not isinstance(timeouts, Timeouts | None):
+        raise ConfigurationError(f"timeouts: expected Timeouts, got {shown(timeouts)}")
+    if not isinstance(memory, str | os.PathLike | None):
+        raise ConfigurationError(f"memory: expected the path of a file, got {shown(memory)}")
 
 
 def _nothing() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
-from typing import Generic, Literal, TypeVar, overload
+from typing import Generic, TypeVar
 
 from codegen_async.errors import (
     PASSING,
@@ -98,47 +98,28 @@ class Waiting(Generic[R]):
             self.reopened(snapshot.id)
             run = snapshot.id
 
-    @overload
     async def wait_for_runs(
-        self,
-        runs: Iterable[RunId | R],
-        *,
-        timeout: float | None = None,
-        latency: float | None = None,
-        return_exceptions: Literal[False] = False,
-    ) -> list[R]: ...
-
-    @overload
-    async def wait_for_runs(
-        self,
-        runs: Iterable[RunId | R],
-        *,
-        timeout: float | None = None,
-        latency: float | None = None,
-        return_exceptions: bool,
-    ) -> list[R | Exception]: ...
-
-    async def wait_for_runs(
-        self,
-        runs: Iterable[RunId | R],
-        *,
-        timeout: float | None = None,
-        latency: float | None = None,
-        return_exceptions: bool = False,
-    ) -> list[R] | list[R | Exception]:
+        self, runs: Iterable[RunId | R], *, timeout: float | None = None, latency: float | None = None
+    ) -> list[R]:
         """Return the final snapshots of runs, in the order given."""
         wanted = list(runs)
+        final = {run.id: run async for run in self.as_completed(wanted, timeout=timeout, latency=latency)}
+        return [final[id_of(run)] for run in wanted]
+
+    async def gather_runs(
+        self, runs: Iterable[RunId | R], *, timeout: float | None = None, latency: float | None = None
+    ) -> list[R | Exception]:
+        """Do as `wait_for_runs`, with the errors of single runs in their places."""
+        wanted = list(runs)
         listener = Endings[R](self._seconds(latency))
-        final: dict[RunId, R] = {}
+        ended: dict[RunId, R | Exception] = {}
         try:
             async for run in self._collect(listener, wanted, timeout):
-                final[run.id] = run
+                ended[run.id] = run
         except Exception:
-            if not return_exceptions or not listener.failures:
+            if not listener.failures:
                 raise
-        if not return_exceptions:
-            return [final[id_of(run)] for run in wanted]
-        ended: dict[RunId, R | Exception] = {**listener.failures, **final}
+        ended = {**listener.failures, **ended}
         return [ended[id_of(run)] for run in wanted]
 
     def as_completed(

@@ -133,7 +133,7 @@ async def test_an_unknown_run_costs_the_others_nothing(caplog: pytest.LogCapture
                 got.append(run)  # noqa: PERF401 - looked at while it grows
 
         collecting = begin(collect())
-        everything = begin(waiting.wait_for_runs(ids, return_exceptions=True))
+        everything = begin(waiting.gather_runs(ids))
         strict = begin(waiting.wait_for_runs(ids))
         await asyncio.sleep(100)
         assert "1000" in caplog.text
@@ -152,7 +152,7 @@ async def test_time_that_is_over_can_be_a_result_too() -> None:
     remote = Remote()
     remote.start(1, 2)
     async with waiting_on(remote) as waiting:
-        wait = begin(waiting.wait_for_runs([1, 2], timeout=60.0, return_exceptions=True))
+        wait = begin(waiting.gather_runs([1, 2], timeout=60.0))
         await asyncio.sleep(10)
         remote.end(2)
         late, ended = await wait
