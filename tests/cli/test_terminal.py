@@ -45,6 +45,7 @@ def test_a_batch_shows_what_runs_what_failed_and_the_limit_that_matters(cli: Com
         terminal.until("and 2 more")
         terminal.until("RUN ")
         first, *_ = fake.server.world.runs
+        terminal.until(f";https://codegen.sh/agent/trace/{first}\x1b\\")
         assert re.search(r"create +10/10 in 60 s +in \d\d s", plain(terminal.shown))
         assert re.search(rf"{first} +running +\d s +k0", plain(terminal.shown))
         fake.do(lambda server: server.world.end(first, "ERROR"))
