@@ -161,7 +161,8 @@ def explain(error: Exception, options: Iterable[str] = ()) -> CommandError:
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror and not isinstance(error, CodegenAsyncError):
         # Errors of the network have classes of their own, and files are named where they are opened.
-        return f"{error.filename or 'the output'} cannot be written or read: {error.strerror}"
+        where = f"{error.filename}: cannot be used" if error.filename else "the output cannot be written"
+        return f"{where}: {error.strerror}"
     return str(error)
 
 

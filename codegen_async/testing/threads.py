@@ -59,7 +59,7 @@ class ServerThread(Generic[S]):
         if failure is not None:
             self._thread.join()
             raise failure
-        return cast("S", _StandIn(self._server, self.do))
+        return cast("S", _StandIn(self._server, self))
 
     def __exit__(self, *_: object) -> None:
         with suppress(RuntimeError):  # it has ended by itself
@@ -71,7 +71,7 @@ class ServerThread(Generic[S]):
 
         Nothing is served meanwhile, so what takes several looks or steps is done undisturbed.
         """
-        if threading.current_thread() is self._thread or not self._thread.is_alive():
+        if self.is_here() or not self._thread.is_alive():
             return work()
         done: SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = SimpleQueue()
 
@@ -90,6 +90,10 @@ class ServerThread(Generic[S]):
             raise error
         return cast("T", result)
 
+    def is_here(self) -> bool:
+        """Return whether this is the server's thread."""
+        return threading.current_thread() is self._thread
+
     def _run(self) -> None:
         try:
             asyncio.run(self._serve())
@@ -105,11 +109,11 @@ class ServerThread(Generic[S]):
 
 
 class _StandIn:
-    """Stand for an object of the server's thread: what is asked of it is done there."""
+    """Stand for an object of the server's thread: what is asked of it is done there. There, it stands for nothing."""
 
-    def __init__(self, target: Any, do: Callable[[Callable[[], Any]], Any]) -> None:
+    def __init__(self, target: Any, thread: "ServerThread[Any]") -> None:
         object.__setattr__(self, "_target", target)
-        object.__setattr__(self, "_do", do)
+        object.__setattr__(self, "_thread", thread)
 
     def __getattr__(self, name: str) -> Any:
         return self._ask(lambda target: getattr(target, name), part=name in _PARTS)
@@ -153,9 +157,11 @@ class _StandIn:
         return cast("Any", type(self._target))
 
     def _ask(self, look: Callable[[Any], Any], *, part: bool = False) -> Any:
-        answer = self._do(lambda: _settled(look(self._target)))
+        if self._thread.is_here():
+            return look(self._target)
+        answer = self._thread.do(lambda: _settled(look(self._target)))
         if part or isinstance(answer, _COLLECTIONS):
-            return _StandIn(answer, self._do)
+            return _StandIn(answer, self._thread)
         if callable(answer) and not isinstance(answer, type):
             return self._method(answer)
         return answer

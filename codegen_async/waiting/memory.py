@@ -75,6 +75,8 @@ class Memory(Generic[R]):
 def _size_of(value: object) -> int:
     """Return what a snapshot takes in memory: its text, which is nearly all of it, and what holds that."""
     size = sys.getsizeof(value)
+    if isinstance(value, str):
+        return size if value.isascii() else size + len(value)  # other text keeps its UTF-8, once it is written down
     if isinstance(value, msgspec.Struct):
         parts: Iterable[object] = msgspec.structs.astuple(value)
     elif isinstance(value, Mapping):

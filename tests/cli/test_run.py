@@ -271,7 +271,7 @@ def test_output_that_finds_no_room_is_an_error(cli: CommandLine, fake: Served) -
     fake.create()
     with Path("/dev/full").open("wb") as full, cli.started("run", "list", stdout=full) as command:
         result = command.end()
-    assert (result.code, result.err) == (1, "error: the output cannot be written or read: No space left on device\n")
+    assert (result.code, result.err) == (1, "error: the output cannot be written: No space left on device\n")
 
 
 def test_a_run_that_was_paid_for_is_named_even_if_its_id_finds_no_room(cli: CommandLine, fake: Served) -> None:

@@ -96,3 +96,14 @@ def test_a_server_knows_the_variables_that_lead_to_it() -> None:
             "CODEGEN_ASYNC_SPEED": f"60@{fast.url}",
         }
         assert middesk.environment == {"MIDDESK_API_BASE_URL": middesk.url, "MIDDESK_API_KEY": middesk.token}
+
+
+def test_what_replaces_a_method_may_use_the_one_before(server: CodegenServer) -> None:
+    say = server.world.response
+    server.world.response = lambda run: {**say(run), "summary": "replaced"}  # type: ignore[method-assign]
+
+    async def look() -> str | None:
+        async with CodegenClient(server.token, org_id=server.org_id, base_url=server.url) as client:
+            return (await client.create_run("x")).summary
+
+    assert asyncio.run(look()) == "replaced"
