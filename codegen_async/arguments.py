@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, cast
 
@@ -24,9 +25,9 @@ class Wait(TypedDict):
 
 def check_seconds_given(field: str, value: object) -> float:
     """Return a number of seconds if it is finite and not negative."""
-    if not is_number(value) or not 0 <= value < math.inf:
+    if not is_number(value) or not 0 <= value <= sys.float_info.max:  # an integer may be larger than any float
         raise InvalidArgumentError(field, value, "seconds >= 0")
-    return value
+    return float(value)
 
 
 def check_wait(*, timeout: object, latency: object) -> Wait:

@@ -48,7 +48,7 @@ class Reader(Generic[T]):
         try:
             return self._decode(body)
         except UNREADABLE as exc:
-            return self.read(loads(body, exc))
+            return self.read(_loads_by_fields(body, exc))
 
     def read(self, value: object) -> T:
         """Read what JSON was decoded to.
@@ -80,6 +80,28 @@ def loads(body: bytes, why: Exception) -> Any:
         if isinstance(exc, json.JSONDecodeError) and isinstance(why, msgspec.ValidationError):
             raise msgspec.DecodeError(str(exc)) from None  # it is of another shape because it was cut short, say
     raise why
+
+
+def _loads_by_fields(body: bytes, why: Exception) -> Any:
+    """Decode JSON as `loads` does; of an object of which a field cannot be decoded, that one to `msgspec.Raw`."""
+    try:
+        return loads(body, why)
+    except UNREADABLE:
+        pass
+    try:
+        return {name: _field(raw) for name, raw in _pieces.decode(body).items()}
+    except UNREADABLE:
+        raise why from None
+
+
+def _field(raw: msgspec.Raw) -> Any:
+    try:
+        return read_json(bytes(raw))
+    except UNREADABLE:  # a number of thousands of digits
+        return raw.copy()  # not a view of the whole body
+
+
+_pieces = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def _loads(body: bytes) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import sys
 from collections.abc import Mapping
 from typing import cast
 from urllib.parse import urlsplit
@@ -62,7 +63,7 @@ def check_seconds(name: str, value: object, *, above: float = -1.0) -> float:
     Raises:
         ConfigurationError: otherwise.
     """
-    if not is_number(value) or not max(0, above) <= value < math.inf or value == above:
+    if not is_number(value) or not max(0, above) <= value <= sys.float_info.max or value == above:
         raise ConfigurationError(f"{name}: expected seconds {'> 0' if above >= 0 else '>= 0'}, got {shown(value)}")
     return float(value)
 

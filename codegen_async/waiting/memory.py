@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import sys
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from typing import Generic, NamedTuple, TypeVar, cast
 
 import msgspec
@@ -74,18 +74,20 @@ class Memory(Generic[R]):
 
 def _size_of(value: object) -> int:
     """Return what a snapshot takes in memory: its text, which is nearly all of it, and what holds that."""
-    size = sys.getsizeof(value)
-    if isinstance(value, str):
-        return size if value.isascii() else size + len(value)  # other text keeps its UTF-8, once it is written down
-    if isinstance(value, msgspec.Struct):
-        parts: Iterable[object] = msgspec.structs.astuple(value)
-    elif isinstance(value, Mapping):
-        parts = itertools.chain.from_iterable(cast("Mapping[object, object]", value).items())
-    elif isinstance(value, list | tuple):
-        parts = cast("list[object]", value)
-    else:
-        return size
-    return size + sum(map(_size_of, parts))
+    size = 0
+    ahead = [value]
+    while ahead:  # without recursion: what is sent may be nested more deeply than Python calls may be
+        one = ahead.pop()
+        size += sys.getsizeof(one)
+        if isinstance(one, str):
+            size += 0 if one.isascii() else len(one)  # other text keeps its UTF-8, once it is written down
+        elif isinstance(one, msgspec.Struct):
+            ahead.extend(msgspec.structs.astuple(one))
+        elif isinstance(one, Mapping):
+            ahead.extend(itertools.chain.from_iterable(cast("Mapping[object, object]", one).items()))
+        elif isinstance(one, list | tuple):
+            ahead.extend(cast("list[object]", one))
+    return size
 
 
 class _Ride(Generic[R]):

@@ -182,3 +182,17 @@ async def test_a_middesk_list_without_data_is_an_empty_one(body: dict[str, Any])
         page = await client.list_runs_page()
         assert (page.data, page.unreadable) == ((), 0)
         assert [run async for run in client.list_runs()] == []
+
+
+@pytest.mark.parametrize("field", ["status", "created_at", "result", "metadata", "github_pull_requests", "unknown"])
+@pytest.mark.parametrize("place", ["@", '{"a": @}', '[{"id": @}]'])
+async def test_a_number_of_thousands_of_digits_spoils_no_more_than_its_field(field: str, place: str) -> None:
+    raw = place.replace("@", "9" * 5000)
+    body = json.dumps({**CODEGEN, "summary": "s", field: "@"}).replace('"@"', raw).encode()
+    page = b'{"items": [' + body + b'], "total": 1}'
+    async with CodegenClient(org_id=ORG, sender=FakeSender(reply(body=body), reply(body=page))) as client:
+        for run in (await client.get_run(17, max_age=0), *(await client.list_runs_page()).items):
+            assert (run.id, run.summary) == (17, "s")
+            assert getattr(run, field, None) is None
+            assert run.odd.get(field) == (None if field == "unknown" else msgspec.Raw(raw.encode()))
+            assert '"id":17' in run.to_json()

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import ClientClosedError, NotFoundError
 from codegen_async.models import Phase
 from codegen_async.polling import ListPoll, Stream
@@ -176,6 +177,16 @@ async def test_closing_ends_shared_looks_with_a_plain_error() -> None:
         errors = await asyncio.gather(*looks, return_exceptions=True)
         assert [type(error) for error in errors] == [ClientClosedError] * 2
         assert now() - began < 1
+
+
+async def test_a_run_may_be_nested_as_deeply_as_it_likes() -> None:
+    deep: dict[str, object] = {}
+    for _ in range(5000):
+        deep = {"within": [deep]}
+    run = AgentRun(id=1, organization_id=1, status="COMPLETE", metadata=deep)
+    memory: Memory[AgentRun] = Memory()
+    memory.keep(run, 0.0)
+    assert memory.recall(1, 0.0) is run
 
 
 async def test_memory_is_bounded_by_bytes_and_the_least_used_goes_first() -> None:
