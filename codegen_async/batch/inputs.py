@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from codegen_async.batch.columns import FIELDS, correction, known, meant
-from codegen_async.batch.items import Task, check_name
+from codegen_async.batch.items import TAKEN_AND_SENT, Task, check_name
 from codegen_async.batch.rows import has_heading, read_json, read_lines, read_table
 from codegen_async.batch.texts import NoTextError, read_text, read_whole
 from codegen_async.codegen.images import measure_image
@@ -72,6 +72,16 @@ class Prompts:
         for line in self.lines:
             if line.task.images and line.task.content() not in sent:
                 self._look(line.number, line.task.arguments()["images"])
+
+    def look_at_keys(self, sent: Mapping[str, bytes]) -> None:
+        """Note the keys under which something else was sent.
+
+        Args:
+            sent: the contents of tasks that were sent, by their keys.
+        """
+        for line in self.lines:
+            if line.key is not None and sent.get(line.key, line.task.content()) != line.task.content():
+                self.report(line.number, "key", line.key, TAKEN_AND_SENT)
 
     def _look(self, line: int, images: Collection[str]) -> None:
         for index, image in enumerate(images):

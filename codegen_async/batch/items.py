@@ -19,6 +19,10 @@ from codegen_async.models import Phase
 
 _LONGEST_NAME = 200
 
+TAKEN = "another key, as the batch has an item of this one with other content"
+TAKEN_AND_SENT = f"{TAKEN}, which was sent"
+"""What a prompt needs whose key stands for something else."""
+
 
 class State(enum.StrEnum):
     """Say where an item of a batch stands."""

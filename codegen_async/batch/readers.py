@@ -19,6 +19,8 @@ PAGE = 200
 OUTCOME = "seq, name, state, attempt, run_id, run, error, created_at, ended_at, task"
 """The columns that `outcome_of` reads."""
 
+_SENT = "state NOT IN ('planned', 'rejected')"  # has a run, or may have one
+
 
 def read_counts(path: Path) -> dict[State, int]:
     """Return how many items of a journal are in each state. Blocking; works while it is being run.
@@ -38,6 +40,17 @@ def read_sent(path: Path) -> Counter[bytes]:
     """
     with contextlib.closing(open_to_read(path)) as connection, explained(path):
         return sent_of(connection)
+
+
+def read_keys(path: Path) -> dict[str, bytes]:
+    """Return the contents of the tasks of a journal that have a run, or may have one, by their names. Blocking.
+
+    Raises:
+        JournalError: there is no such journal, or it cannot be read.
+    """
+    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+        rows = connection.execute(f"SELECT name, task FROM items WHERE {_SENT}")  # noqa: S608 - a constant
+        return {name: decode_task(task).content() for name, task in rows}
 
 
 def read_outcomes(path: Path) -> Generator[Outcome]:
@@ -84,7 +97,7 @@ def counts_of(connection: sqlite3.Connection) -> dict[State, int]:
 
 def sent_of(connection: sqlite3.Connection) -> Counter[bytes]:
     """Return the contents of the tasks that have a run, or may have one."""
-    rows = connection.execute("SELECT task FROM items WHERE state NOT IN ('planned', 'rejected')")
+    rows = connection.execute(f"SELECT task FROM items WHERE {_SENT}")  # noqa: S608 - a constant
     return Counter(decode_task(task).content() for (task,) in rows)
 
 

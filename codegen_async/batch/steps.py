@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 
-from codegen_async.batch.items import Added, State, Task, decode_run, decode_task
+from codegen_async.batch.items import TAKEN, TAKEN_AND_SENT, Added, State, Task, decode_run, decode_task
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.models import Phase
 
@@ -74,9 +74,7 @@ class Adding:
         elif row[1] == State.REJECTED or (row[1] == State.PLANNED and self._may_edit(row[3])):
             self._correct(row[0], name, task)
         else:
-            sent = "" if row[1] == State.PLANNED else ", which was sent"
-            expected = f"another key, as the batch has an item of this one with other content{sent}"
-            raise InvalidArgumentError("key", name, expected)
+            raise InvalidArgumentError("key", name, TAKEN if row[1] == State.PLANNED else TAKEN_AND_SENT)
 
     def _may_edit(self, source: str | None) -> bool:
         """Whether what a file says now counts for an item that came from there."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from codegen_async.batch.inputs import Prompts
-from codegen_async.batch.readers import read_sent
+from codegen_async.batch.readers import read_keys, read_sent
 from codegen_async.cli.errors import CommandError, Exit
 from codegen_async.cli.live import duration
 from codegen_async.cli.options import Display
@@ -58,7 +58,11 @@ def check(prompts: Prompts, journal: Path | None, display: Display) -> Exit:
         JournalError: the journal cannot be read.
     """
     output = Output(display)
-    report = _report(prompts, read_sent(journal) if journal is not None and journal.is_file() else Counter())
+    sent = Counter[bytes]()
+    if journal is not None and journal.is_file():
+        sent = read_sent(journal)
+        prompts.look_at_keys(read_keys(journal))
+    report = _report(prompts, sent)
     if output.structured:
         output.document(report)
     else:

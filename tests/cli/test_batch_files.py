@@ -175,6 +175,19 @@ def test_a_check_knows_what_was_done(cli: CommandLine, done: Path) -> None:
     assert cli.run("batch", "run", done, "--dry-run", "--json").json["creates"] == 1
 
 
+def test_a_check_finds_the_key_of_another_prompt_that_was_sent(cli: CommandLine, fake: Served) -> None:
+    fake.script("COMPLETE")
+    file = cli.home / "p.jsonl"
+    file.write_text('{"prompt": "as it was", "key": "k"}\n')
+    assert cli.run("batch", "run", file).code == 0
+    assert cli.run("batch", "check", file).code == 0
+    file.write_text('{"prompt": "not as it was", "key": "k"}\n')
+    checked, run = cli.run("batch", "check", file), cli.run("batch", "run", file)
+    assert (checked.code, run.code) == (2, 2)
+    assert checked.err.splitlines()[0] == run.err.splitlines()[0]
+    assert "p.jsonl, line 1, key: expected another key" in checked.err
+
+
 # -- what is known
 
 
