@@ -25,15 +25,16 @@ def check_webhooks(webhooks: object) -> list[RunWebhook]:
     Raises:
         InvalidArgumentError: one of them cannot be right.
     """
+    kind = type(webhooks)
     if isinstance(webhooks, str | bytes | Mapping) or not isinstance(webhooks, Iterable):
-        raise InvalidArgumentError("webhooks", "another type", f"a list, each {_EXPECTED}")
+        raise InvalidArgumentError("webhooks", kind, f"a list, each {_EXPECTED}")
     given = cast("Iterable[object]", webhooks)
     return [_check(f"webhooks[{index}]", webhook) for index, webhook in enumerate(given)]
 
 
 def _check(field: str, webhook: object) -> RunWebhook:
     if not isinstance(webhook, Mapping):
-        raise InvalidArgumentError(field, "another type", _EXPECTED)
+        raise InvalidArgumentError(field, type(webhook), _EXPECTED)
     fields = dict(cast("Mapping[object, object]", webhook))
     url, secret = _check_url(f"{field}.url", fields.pop("url", None)), fields.pop("secret", None)
     if fields:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from codegen_async import CodegenClient, InvalidArgumentError
+from codegen_async.codegen.webhooks import check_webhooks
 from codegen_async.testing import CodegenServer
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
@@ -53,3 +54,8 @@ async def test_what_is_no_webhook_is_refused_by_name(webhooks: Any, field: str, 
             assert caught.value.field == field
             assert "s3cret-of-the-hook" not in str(caught.value) + repr(vars(caught.value))
     assert not codegen_server.requests
+
+
+async def test_what_is_no_webhook_is_told_by_its_type_and_not_shown() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"webhooks\[0\]: expected an object .*, got <class 'str'>"):
+        check_webhooks(["https://user:s3cret-of-the-hook@example.com"])
