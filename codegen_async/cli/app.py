@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from codegen_async.cli.errors import MEANINGS, PROGRAM, Exit, UsageError, command, explain
 from codegen_async.cli.output import prepare_streams
@@ -80,8 +80,15 @@ def _run(words: Sequence[str]) -> int:
     try:
         result: Any = app(words)
     except CycloptsError as error:
-        raise UsageError(str(error), f"see {_help_command(app, words)}") from None
+        raise UsageError(_wrong(error), f"see {_help_command(app, words)}") from None
     return result if isinstance(result, int) else Exit.OK
+
+
+def _wrong(error: CycloptsError) -> str:
+    """Return what is wrong with the words of a command, in words that do not take knowing its parser."""
+    if isinstance(error, UnusedCliTokensError):
+        return f"too many words: {' '.join(error.unused_tokens or ())}"
+    return str(error)
 
 
 def _help_command(app: App, words: Sequence[str]) -> str:

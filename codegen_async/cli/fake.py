@@ -77,9 +77,9 @@ USUAL = Simulation()
 
 _FAULTS = """\
 A fault is NAME[:ENDPOINT[:HOW-OFTEN]]: names are reset-before, reset-after,
-drop-before, drop-after, error-before, error-after, rate-limited, slow-headers,
-slow-body, broken-json, truncated-body, wrong-id; how often is a number of
-times, or a probability with a point in it; for ever by default."""
+drop-before, drop-after, error-before, error-after, refused, rate-limited,
+slow-headers, slow-body, broken-json, truncated-body, wrong-id; how often is a
+number of times, or a probability with a point in it; for ever by default."""
 
 
 @app.command(

@@ -152,7 +152,8 @@ class Progress:
 def _standing(counts: Mapping[State, int], ended: Mapping[str, int]) -> str:
     ends = ", ".join(f"{count} {name}" for name, count in sorted(ended.items()))
     words = {State.CREATED: "running", State.ENDED: f"ended ({ends})"}
-    return ", ".join(f"{count} {words.get(state, state.value)}" for state, count in counts.items() if count)
+    standing = ", ".join(f"{count} {words.get(state, state.value)}" for state, count in counts.items() if count)
+    return standing or "no prompts"
 
 
 def last_create(planned: int, state: LimiterState, next_free: float, now: float) -> float:

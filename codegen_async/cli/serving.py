@@ -7,10 +7,10 @@ import os
 import signal
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
-from codegen_async.cli.errors import Exit, UsageError
+from codegen_async.cli.errors import CommandError, Exit, UsageError
 from codegen_async.cli.session import Session
 from codegen_async.cli.simulation import counted
 from codegen_async.errors import clean
@@ -58,7 +58,11 @@ class Served:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[SimulatedServer]:
         """Yield the server, listening."""
-        async with self._make() as self.server:
+        async with AsyncExitStack() as until:
+            try:
+                self.server = await until.enter_async_context(self._make())
+            except OSError as error:
+                raise CommandError(f"--port: {error.strerror}", "without --port any free one is taken") from None
             for planned in self._faults:
                 self.server.faults.add(
                     planned.fault, endpoint=planned.endpoint, times=planned.times, probability=planned.probability

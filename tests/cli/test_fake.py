@@ -65,7 +65,15 @@ def test_a_port_that_is_taken_is_an_error(bare: CommandLine) -> None:
         port = bare.env["CODEGEN_API_BASE_URL"].rpartition(":")[2]
         result = bare.run("fake", "serve", "--port", port)
     assert (result.code, result.out) == (1, "")
+    assert result.err.startswith("error: --port: ")
     assert "address already in use" in result.err
+
+
+def test_the_help_names_every_fault(bare: CommandLine) -> None:
+    names = {fault.name.lower().replace("_", "-") for fault in Fault}
+    for name in ("serve", "exec"):
+        listed = bare.run("fake", name, "--help").out.partition("names are ")[2].partition(";")[0]
+        assert set(listed.replace(",", " ").split()) == names
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ def test_what_came_to_nothing_is_not_counted_twice() -> None:
     [
         ({State.PLANNED: 21}, "21 planned; last create in 2 min 00 s"),
         ({State.CREATED: 1}, "1 running; all created"),
+        ({}, "no prompts; all done"),
     ],
 )
 def test_an_estimate_before_the_first_run_has_ended(counts: dict[State, int], said: str) -> None:
