@@ -121,7 +121,8 @@ def check_base_url(url: str) -> str:
         port_is_valid = parts.port is None or parts.port > 0
     except ValueError:
         raise ConfigurationError("base_url: expected a URL such as https://api.example.com") from None
-    seen = clean(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
+    place = f"{parts.netloc}{parts.path}".rpartition("@")[2]  # without a //, a user stands in the path
+    seen = clean(f"{parts.scheme}://{place}" if parts.scheme else place)
     if not host or not port_is_valid or parts.scheme not in ("https", "http"):
         raise ConfigurationError(f"base_url: expected a URL such as https://api.example.com, got {seen!r}")
     if "@" in parts.netloc or "?" in url or "#" in url:
