@@ -30,6 +30,13 @@ def test_all_is_well(cli: CommandLine, fake: Served) -> None:
     assert len(fake.server.world.runs) == 2
 
 
+def test_the_clock_of_a_fast_server_is_not_compared(cli: CommandLine, fake: Served) -> None:
+    cli.env["CODEGEN_ASYNC_SPEED"] = f"60@{fake.server.url}"
+    result = cli.run("doctor")
+    assert result.code == 0
+    assert findings(result.out)["clock"] == ("skip", "the server's is simulated, and 60 times as fast")
+
+
 def test_nothing_is_created_unless_asked_for(cli: CommandLine, fake: Served) -> None:
     result = cli.run("doctor", "--json")
     assert result.code == 0
