@@ -15,6 +15,7 @@ import os
 import struct
 import threading
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 from codegen_async.errors import JournalError
@@ -143,6 +144,36 @@ class Lease:
 
 class _NoLocksError(OSError):
     """Say that the file system does not lock."""
+
+
+def is_locked(journal: Path) -> bool:
+    """Whether a process of this machine drives a journal, also one whose lock file was removed."""
+    return _holds(Path(f"{journal}-lock"), _is_lock_taken) or _holds(journal, _is_byte_taken)
+
+
+def _holds(path: Path, is_taken: Callable[[int], bool]) -> bool:
+    with contextlib.suppress(OSError):
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return is_taken(file)
+        finally:
+            os.close(file)
+    return False
+
+
+def _is_lock_taken(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _is_byte_taken(file: int) -> bool:
+    if _OWN_LOCK is None:
+        return False
+    found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _OWN_BYTE)
+    return found[:2] != struct.pack("h", fcntl.F_UNLCK)
 
 
 def is_driven(journal: Path) -> bool:

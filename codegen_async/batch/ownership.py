@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
+from codegen_async.batch.lease import is_locked
 from codegen_async.batch.places import OVERTAKEN, UNPLACED, Account, Place, account_of, as_text, from_text
 from codegen_async.errors import JournalError
 from codegen_async.posix import fcntl
@@ -149,15 +150,7 @@ def _check_account(meta: Mapping[str, object], path: Path, account: Account | No
 def _is_driven(place: Place) -> bool:
     """Whether the file is still where it was, and some process drives it."""
     with contextlib.suppress(OSError):
-        if not Place.of(Path(place.path)).is_file_of(place):
-            return False
-        lock = os.open(f"{place.path}-lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        finally:
-            os.close(lock)
+        return Place.of(Path(place.path)).is_file_of(place) and is_locked(Path(place.path))
     return False
 
 

@@ -281,11 +281,17 @@ async def test_a_run_is_that_of_its_prompt_in_every_copy_wherever_the_line_is(
     assert runs_per_prompt(codegen_server) == {"one": 1, "two": 1, "three": 2, "four": 2}
 
 
-async def test_a_copy_is_not_run_beside_its_original(codegen_server: CodegenServer, path: Path) -> None:
+@pytest.mark.parametrize("lock", ["there", "removed", "replaced"])
+async def test_a_copy_is_not_run_beside_its_original(codegen_server: CodegenServer, path: Path, lock: str) -> None:
     codegen_server.world.script = ENDLESS
     await begin(codegen_server, path, 2)
     copy = await copied(path)
     async with opened(codegen_server, path):
+        file = path.with_name(f"{path.name}-lock")
+        if lock != "there":
+            await asyncio.to_thread(file.unlink)
+        if lock == "replaced":
+            await asyncio.to_thread(file.touch, 0o600)
         with pytest.raises(JournalError, match=r"is a copy of .*, which is being run"):
             async with opened(codegen_server, copy):
                 pass
