@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
 from codegen_async.cli.errors import CommandError, Exit, UsageError
-from codegen_async.cli.session import Session
+from codegen_async.cli.session import RealTime, Session
 from codegen_async.cli.simulation import counted
 from codegen_async.errors import clean
 from codegen_async.events import Observer
@@ -35,7 +34,7 @@ class PlannedFault(NamedTuple):
     probability: float
 
 
-class Served:
+class Served(RealTime):
     """Serve a simulated API.
 
     Args:
@@ -43,17 +42,12 @@ class Served:
         faults: what is to go wrong.
     """
 
-    speed: float = 1.0
     server: SimulatedServer
 
     def __init__(self, make: Callable[[], SimulatedServer], faults: Iterable[PlannedFault]) -> None:
         self._make = make
         self._faults = list(faults)
         self.observers: list[Observer] = []
-
-    def new_loop(self) -> asyncio.AbstractEventLoop:
-        """Return an ordinary loop."""
-        return asyncio.new_event_loop()
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[SimulatedServer]:
@@ -68,10 +62,6 @@ class Served:
                     planned.fault, endpoint=planned.endpoint, times=planned.times, probability=planned.probability
                 )
             yield self.server
-
-    def clock(self) -> float:
-        """Return the time of day."""
-        return time.time()
 
     def record(self) -> Sequence[str]:
         """Return what the server counted."""

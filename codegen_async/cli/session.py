@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from typing import Generic, Protocol, TypeVar
@@ -50,6 +51,20 @@ class Target(Protocol[C_co]):
     def record(self) -> Sequence[str]:
         """Return what the server counted, where it is a simulated one."""
         ...
+
+
+class RealTime:
+    """Be as fast as life; what a target is that simulates nothing in this process."""
+
+    speed: float = 1.0
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        """Return an ordinary loop."""
+        return asyncio.new_event_loop()
+
+    def clock(self) -> float:
+        """Return the time of day."""
+        return time.time()
 
 
 def telling(observers: list[Observer]) -> Observer:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -12,7 +10,7 @@ from codegen_async.cli import config
 from codegen_async.cli.errors import Exit, explain
 from codegen_async.cli.memory import memory_file
 from codegen_async.cli.options import Connection, Display, MiddeskConnection, Options, Server
-from codegen_async.cli.session import Target, Work, execute, telling
+from codegen_async.cli.session import RealTime, Target, Work, execute, telling
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import OutcomeUnknownError, RunError
 from codegen_async.events import Observer
@@ -26,26 +24,16 @@ C = TypeVar("C")
 _ANY_ORGANIZATION = 1  # goes into no request
 
 
-class Real(Generic[C]):
+class Real(RealTime, Generic[C]):
     """A server that exists, and its client."""
-
-    speed: float = 1.0
 
     def __init__(self, client: AbstractAsyncContextManager[C], observers: list[Observer] | None = None) -> None:
         self._client = client
         self.observers: list[Observer] = [] if observers is None else observers
 
-    def new_loop(self) -> asyncio.AbstractEventLoop:
-        """Return an ordinary loop."""
-        return asyncio.new_event_loop()
-
     def open(self) -> AbstractAsyncContextManager[C]:
         """Return the client."""
         return self._client
-
-    def clock(self) -> float:
-        """Return the time of day."""
-        return time.time()
 
     def record(self) -> Sequence[str]:
         """Return nothing: only the server knows."""
