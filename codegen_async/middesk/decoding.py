@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import msgspec
 
@@ -22,6 +22,8 @@ from codegen_async.middesk.sse import ServerSentEvent
 from codegen_async.reading import UNREADABLE, Reader, read_json
 from codegen_async.record import Model
 from codegen_async.wire import PageDecoder, check_about
+
+N = TypeVar("N", MiddeskRun, MiddeskThread, MiddeskAgent)
 
 
 class _AgentPage(Model, frozen=True, kw_only=True):
@@ -71,15 +73,18 @@ def feedback(body: bytes) -> RunFeedback:
     return _feedback.decode(body)
 
 
-def run(run_id: str) -> Callable[[bytes], MiddeskRun]:
-    """Return a reader of that run."""
-
-    def decode(body: bytes) -> MiddeskRun:
-        shown = _run.decode(body)
-        check_about(shown.id, run_id)
+def _about(reader: Reader[N], name: str, what: str) -> Callable[[bytes], N]:
+    def decode(body: bytes) -> N:
+        shown = reader.decode(body)
+        check_about(shown.id, name, what)
         return shown
 
     return decode
+
+
+def run(run_id: str) -> Callable[[bytes], MiddeskRun]:
+    """Return a reader of that run."""
+    return _about(_run, run_id, "run")
 
 
 def resumed(run_id: str) -> Callable[[bytes], MiddeskRun | None]:
@@ -97,24 +102,12 @@ def resumed(run_id: str) -> Callable[[bytes], MiddeskRun | None]:
 
 def thread(thread_id: str) -> Callable[[bytes], MiddeskThread]:
     """Return a reader of that thread."""
-
-    def decode(body: bytes) -> MiddeskThread:
-        shown = _thread.decode(body)
-        check_about(shown.id, thread_id, "thread")
-        return shown
-
-    return decode
+    return _about(_thread, thread_id, "thread")
 
 
 def agent(agent_id: str) -> Callable[[bytes], MiddeskAgent]:
     """Return a reader of that agent."""
-
-    def decode(body: bytes) -> MiddeskAgent:
-        shown = _agent.decode(body)
-        check_about(shown.id, agent_id, "agent")
-        return shown
-
-    return decode
+    return _about(_agent, agent_id, "agent")
 
 
 def threads(body: bytes) -> MiddeskThreadPage:
