@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from codegen_async.arguments import LARGEST_PAGE, check_id, check_int, check_patience, check_seconds_given
 from codegen_async.codegen.calls import CodegenCalls
 from codegen_async.codegen.models import AgentRunLog, AgentRunLogs
-from codegen_async.codegen.paging import check_place, is_last, new_rows, tell_of_repetition
+from codegen_async.codegen.paging import MOST_IDLE, check_place, is_last, new_rows, tell_of_repetition
 from codegen_async.errors import APIError
 from codegen_async.limits import Priority
 from codegen_async.waiting import Standing
@@ -35,7 +35,7 @@ class LogCalls(CodegenCalls):
             APIError: a page could not be had.
         """
         check_int("page_size", page_size, 1, LARGEST_PAGE)
-        skip = shown = 0
+        skip = shown = idle = 0
         before: AgentRunLogs | None = None
         while True:
             page = await self.run_logs_page(run_id, skip=skip, limit=page_size, reverse=reverse, patience=patience)
@@ -49,7 +49,8 @@ class LogCalls(CodegenCalls):
             skip += length
             if is_last(length, page_size, page.size, (page.total_logs or 0) - skip):
                 return
-            if not rows and not repeated and not page.unreadable:
+            idle = 0 if rows else idle + 1
+            if not rows and not page.unreadable and (not repeated or idle > MOST_IDLE):
                 tell_of_repetition(shown, page.total_logs)
                 return
             before = page

@@ -11,7 +11,8 @@ from codegen_async.codegen.models import AgentRunLog, AgentRunLogs
 
 _PAGES_WITHOUT_NEWS = 5  # that many can come of new items, which push others back
 
-_MOST_IDLE = 100  # pages without news, beyond those of a way back to the beginning, on which no list leads on
+MOST_IDLE = 100
+"""Pages without news, beyond those of a way back to the beginning, on which no list leads on."""
 
 _log = logging.getLogger("codegen_async")
 
@@ -68,7 +69,7 @@ async def walk(page_at: _Pager[T], page_size: int) -> AsyncGenerator[T]:
     seen: set[int] = set()
     skip, total, back, without_news, idle = 0, 0, False, 0, 0
     doubted: int | None = 0  # the first item of the page for which one further back was asked
-    while idle <= _MOST_IDLE + 2 * len(seen) // page_size:
+    while idle <= MOST_IDLE + 2 * len(seen) // page_size:
         page = await page_at(skip=skip, limit=page_size)
         grown, total = page.total - total, page.total
         first = page.items[0].id if page.items else None

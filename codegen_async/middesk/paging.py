@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from codegen_async.arguments import LARGEST_ID, check_int
 
 _PAGES_WITHOUT_NEWS = 2
+_MOST_IDLE = 100  # pages without news, whatever the total says
 
 _log = logging.getLogger("codegen_async")
 
@@ -46,15 +47,16 @@ async def walk(pages: _Pages[T], page_size: int | None) -> AsyncGenerator[T]:
     per_page = None if page_size is None else check_int("page_size", page_size, 1, LARGEST_ID)
     seen: set[str] = set()
     number: int | None = None
-    total = without_news = 0
-    while without_news <= _PAGES_WITHOUT_NEWS:
+    total = without_news = idle = 0
+    while without_news <= _PAGES_WITHOUT_NEWS and idle <= _MOST_IDLE:
         page = await pages(page=number, per_page=per_page)
         news = [item for item in page.data if item.id not in seen]
         seen.update(item.id for item in news)
         for item in news:
             yield item
         deleted, total = max(0, total - (page.total_count or 0)) if number else 0, page.total_count or 0
-        if deleted and total:
+        idle = 0 if news else idle + 1
+        if deleted and total and (news or not page.data):  # a page that was seen before hides nothing before it
             number = max(0, (number or 0) - -(-deleted // max(1, len(page.data) + page.unreadable)))
             without_news = 0
             continue

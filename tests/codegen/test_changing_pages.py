@@ -123,7 +123,35 @@ class Lying(Paged):
 
     def codegen(self, query: dict[str, str], path: str) -> dict[str, Any]:
         assert self.pages < 1000
-        return {**super().codegen(query, path), "total": self.total(self.pages)}
+        total = self.total(self.pages)
+        return {**super().codegen(query, path), "total": total, "total_logs": total}
+
+    def middesk(self, query: dict[str, str]) -> dict[str, Any]:
+        assert self.pages < 1000
+        return {**super().middesk(query), "total_count": self.total(self.pages)}
+
+
+@virtual
+@pytest.mark.parametrize("total", [lambda page: 130 - page % 2, lambda page: 3000 - page], ids=["to and fro", "less"])
+@pytest.mark.parametrize("skips", [True, False])
+async def test_a_total_of_middesk_that_cannot_be_relied_on_hides_nothing_either(
+    total: Callable[[int], int], skips: bool
+) -> None:
+    sender = Lying(130, total)
+    if not skips:
+        sender.real_skip = lambda _: 0
+    rate = Rate(10_000, 1.0)
+    async with MiddeskClient("mk_test_1", sender=sender, rate=rate) as client:
+        seen = [run.id async for run in client.list_runs()]
+    assert len(seen) == (130 if skips else 10)
+
+
+@virtual
+@pytest.mark.parametrize("reverse", [True, False])
+async def test_a_log_that_only_seems_to_grow_is_left(reverse: bool) -> None:
+    sender = Lying(130, lambda page: 130 + 100 * page)
+    sender.real_skip = lambda _: 0
+    assert len(await logged(sender, reverse=reverse)) >= 100
 
 
 @virtual
