@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import html
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 import msgspec
@@ -36,6 +36,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         names = (*self.__struct_fields__, *_derived(type(self)))
         values = {name: getattr(self, name) for name in names}
         return {name: _plain(value) for name, value in values.items() if value is not msgspec.UNSET}
+
+    def __iter__(self) -> Iterator[tuple[str, Any]]:
+        """Yield the names and values of `to_dict`: so `dict(run)` is that, and FastAPI writes it without a type."""
+        return iter(self.to_dict().items())
 
     def to_json(self) -> str:
         """Return it as JSON text; see `to_dict`. Numbers that JSON does not know are null."""

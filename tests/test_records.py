@@ -150,6 +150,14 @@ def app() -> FastAPI:
     def middesk() -> list[MiddeskRun]:
         return [MIDDESK]
 
+    @web.get("/untyped", response_model=None)
+    def untyped() -> Any:
+        return RUN
+
+    @web.get("/inside", response_model=None)
+    def inside() -> Any:
+        return {"run": MIDDESK, "runs": [RUN]}
+
     @web.get("/others")
     def others() -> tuple[MiddeskThread, MiddeskAgent, AgentRunLogs]:
         row = AgentRunLog(agent_run_id=17)
@@ -186,10 +194,16 @@ async def fetched(path: str) -> tuple[int, Any]:
         ("/page", AgentRunPage(items=(RUN,), total=1).to_dict()),
         ("/nested", {"one": MIDDESK.to_dict(), "none": None}),
         ("/middesk", [MIDDESK.to_dict()]),
+        ("/untyped", RUN.to_dict()),
+        ("/inside", {"run": MIDDESK.to_dict(), "runs": [RUN.to_dict()]}),
     ],
 )
 async def test_fastapi_returns_models_alone_in_lists_and_nested(path: str, answer: object) -> None:
     assert await fetched(path) == (200, answer)
+
+
+def test_a_model_makes_a_dict() -> None:
+    assert dict(RUN) == RUN.to_dict()
 
 
 @pytest.mark.asyncio
