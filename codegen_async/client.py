@@ -25,7 +25,7 @@ from codegen_async.numeric import is_number
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
 from codegen_async.sendings import Sendings, map_memory
-from codegen_async.settings import Timeouts, check_base_url, check_proxy, check_seconds, speed_of
+from codegen_async.settings import Timeouts, check_base_url, check_seconds, speed_of
 from codegen_async.transport import Sender, Transport
 from codegen_async.version import __version__
 from codegen_async.waiting import Grace, Remote, Waiting
@@ -57,17 +57,14 @@ class RunClient(ABC, Generic[R, Id]):
         sender: Sender | None,
         observe: Observer | None,
         is_own: OwnForm,
-        proxy: str | None = None,
+        proxy: Secret | None = None,
         memory: str | os.PathLike[str] | None = None,
         is_old: Callable[[R], bool] | None = None,
     ) -> None:
         self.base_url = check_base_url(base_url)
         _check_set_up(share, max_body, timeouts, memory)
         self._token = token
-        try:
-            self._proxy = None if proxy is None else check_proxy(proxy)
-        finally:
-            del proxy  # it may hold a password; as for a token
+        self._proxy = proxy
         self._timeouts = timeouts or Timeouts()
         self._limits = limits
         limits.send_by(self._timeouts.connect + _TO_SEND)

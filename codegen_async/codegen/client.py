@@ -30,7 +30,15 @@ from codegen_async.limits import Limits, Rate
 from codegen_async.models import Phase, Vocabulary
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
-from codegen_async.settings import Timeouts, check_base_url, check_phases, check_seconds, from_environment, speed_of
+from codegen_async.settings import (
+    Timeouts,
+    check_base_url,
+    check_phases,
+    check_proxy,
+    check_seconds,
+    from_environment,
+    speed_of,
+)
 from codegen_async.transport import Sender, Transport
 
 BASE_URL = "https://api.codegen.com"
@@ -121,8 +129,9 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
     ) -> None:
         try:
             secret = Secret(from_environment(*_TOKEN) if token is None else token)
+            way = None if proxy is None else check_proxy(proxy)
         finally:
-            del token  # crash reporters show the variables of functions that raise
+            del token, proxy  # crash reporters show the variables of functions that raise
         base_url = check_base_url(base_url or os.environ.get("CODEGEN_API_BASE_URL") or BASE_URL)
         speed = speed_of(base_url)
         self._rates = {name: rate.sped_up(speed) for name, rate in replaced(RATES, rates).items()}
@@ -138,7 +147,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             share=share,
             timeouts=timeouts,
             max_body=max_body,
-            proxy=proxy,
+            proxy=way,
             memory=memory,
             sender=sender,
             observe=observe,

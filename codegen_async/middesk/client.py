@@ -38,7 +38,15 @@ from codegen_async.middesk.webhooks import SeenEvents
 from codegen_async.models import Phase, Vocabulary
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
-from codegen_async.settings import Timeouts, check_base_url, check_phases, from_environment, is_loopback, speed_of
+from codegen_async.settings import (
+    Timeouts,
+    check_base_url,
+    check_phases,
+    check_proxy,
+    from_environment,
+    is_loopback,
+    speed_of,
+)
 from codegen_async.transport import Sender, Transport
 
 BASE_URL = "https://api.middesk.com"
@@ -115,8 +123,9 @@ class MiddeskClient(ThreadCalls, LookCalls):
     ) -> None:
         try:
             secret = Secret(from_environment("MIDDESK_API_KEY", "token") if token is None else token)
+            way = None if proxy is None else check_proxy(proxy)
         finally:
-            del token  # crash reporters show the variables of functions that raise
+            del token, proxy  # crash reporters show the variables of functions that raise
         base_url = check_base_url(base_url or os.environ.get("MIDDESK_API_BASE_URL") or _home_of(secret))
         self._rate = rate.sped_up(speed_of(base_url))
         self._resume_body = resume_body
@@ -132,7 +141,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
             share=share,
             timeouts=timeouts,
             max_body=max_body,
-            proxy=proxy,
+            proxy=way,
             memory=memory,
             sender=sender,
             observe=observe,

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -120,8 +121,16 @@ async def test_a_proxy_that_refuses_is_told_and_its_password_shows_nowhere(caplo
 def _locals_of(error: BaseException) -> list[str]:
     """Return what a crash reporter shows of the frames that are not the test's own."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename != __file__]
-    assert len(frames) > 3
+    assert frames
     return [repr(value) for frame in frames for value in frame.f_locals.values()]
+
+
+@pytest.mark.parametrize("other", [{"latency": -1}, {"base_url": "ftp://x"}, {"share": 2}])
+def test_a_set_up_that_fails_shows_no_password(other: dict[str, Any]) -> None:
+    for make in (CodegenClient, MiddeskClient):
+        with pytest.raises(ConfigurationError) as caught:
+            make(proxy=f"http://user:{PASSWORD}@p:1", **other)
+        assert not [text for text in _locals_of(caught.value) if PASSWORD in text]
 
 
 @pytest.mark.asyncio
