@@ -90,8 +90,9 @@ class Journal:
         """
 
         def work(connection: sqlite3.Connection) -> Added:
-            adding = steps.Adding(connection, source, whole=whole)
-            for name, task, *copy in tasks:
+            given = list(tasks)
+            adding = steps.Adding(connection, source, whole=whole, keys={name for name, *_ in given})
+            for name, task, *copy in given:
                 adding.add(name, task, *copy)
             return adding.end()
 

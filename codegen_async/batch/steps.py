@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from hashlib import sha256
+from typing import Any
 
 from codegen_async.batch.items import TAKEN, TAKEN_AND_SENT, Added, State, Task, decode_run, decode_task
 from codegen_async.errors import InvalidArgumentError
@@ -33,14 +34,19 @@ class Adding:
     """Add tasks to a journal, each where it belongs.
 
     A task with a key is the item of that key. One without is the item of the same content, wherever its line is now;
-    of several with the same content, each is an item of its own.
+    of several with the same content, each is an item of its own. Where a file gives keys that it did not give before,
+    or none any more, content decides as well.
 
     Args:
         source: the name of the file that they come from; None for a program.
         whole: whether the file is all that is to be done, so that it does not matter where items came from.
+        keys: all that the file gives.
     """
 
-    def __init__(self, connection: sqlite3.Connection, source: str | None, *, whole: bool) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, source: str | None, *, whole: bool, keys: Collection[str] = ()
+    ) -> None:
+        self._keys = keys
         self._connection = connection
         self._source = source
         self._whole = whole
@@ -68,13 +74,32 @@ class Adding:
     def _add_by_key(self, name: str, task: Task) -> None:
         row = self._connection.execute("SELECT seq, state, task, source FROM items WHERE name = ?", (name,)).fetchone()
         if row is None:
-            self._insert(name, task)
+            self._insert_or_name(name, task)
         elif decode_task(row[_TASK]).content() == task.content():
             self._keep(row, task)
         elif row[1] == State.REJECTED or (row[1] == State.PLANNED and self._may_edit(row[3])):
             self._correct(row[0], name, task)
         else:
             raise InvalidArgumentError("key", name, TAKEN if row[1] == State.PLANNED else TAKEN_AND_SENT)
+
+    def _insert_or_name(self, name: str, task: Task) -> None:
+        """Add a task with a new key, unless it is that of an item to which the file gave no key before."""
+        for seq, _, _, source in self._of_content(_digest(task), keyed=False):
+            if seq not in self._seen and self._may_edit(source):
+                self._connection.execute(
+                    "UPDATE items SET name = ?, identity = coalesce(identity, name) WHERE seq = ?", (name, seq)
+                )
+                self._add_by_key(name, task)
+                return
+        self._insert(name, task)
+
+    def _of_content(self, digest: bytes, *, keyed: bool, nth: int | None = None) -> list[Any]:
+        """Return number, state, task and source of items; first those that were sent, as these are not withdrawn."""
+        return self._connection.execute(
+            "SELECT seq, state, task, source FROM items WHERE digest = ? AND (substr(name, 1, 1) != '#') = ?"
+            " ORDER BY state IN ('planned', 'rejected'), seq LIMIT ? OFFSET ?",
+            (digest, keyed, *((-1, 0) if nth is None else (1, nth - 1))),
+        ).fetchall()
 
     def _may_edit(self, source: str | None) -> bool:
         """Whether what a file says now counts for an item that came from there."""
@@ -85,16 +110,23 @@ class Adding:
         if copy is None:
             self._copies[digest] += 1
             copy = self._copies[digest]
-        row = self._connection.execute(
-            "SELECT seq, state, task FROM items WHERE digest = ? AND substr(name, 1, 1) = '#'"
-            " ORDER BY state IN ('planned', 'rejected'), seq LIMIT 1 OFFSET ?",  # one that was sent is not withdrawn
-            (digest, copy - 1),
-        ).fetchone()
-        if row is None:
+        rows = self._of_content(digest, keyed=False, nth=copy) or self._without_their_keys(digest)
+        if rows:
+            self._keep(rows[0], task)
+        else:
             identity = self._free("coalesce(identity, name)", f"#{digest.hex()}")
             self._insert(self._free("name", name), task, identity)
-        else:
-            self._keep(row, task)
+
+    def _without_their_keys(self, digest: bytes) -> list[Any]:
+        """Return items whose keys the file does not give any more."""
+        return [
+            row
+            for row in self._of_content(digest, keyed=True)
+            if row[0] not in self._seen and self._may_edit(row[3]) and self._name_of(row[0]) not in self._keys
+        ]
+
+    def _name_of(self, seq: int) -> str:
+        return str(self._connection.execute("SELECT name FROM items WHERE seq = ?", (seq,)).fetchone()[0])
 
     def _free(self, column: str, name: str) -> str:
         """Return a name like this one that no item has in a column."""

@@ -46,6 +46,38 @@ async def add(server: CodegenServer, path: Path, file: Path) -> None:
         await batch.add_file(file)
 
 
+async def test_keys_that_a_file_gives_later_or_no_more_run_nothing_again(
+    codegen_server: CodegenServer, path: Path, file: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    await write(file, {"prompt": "x"}, {"prompt": "y"}, {"prompt": "x"})
+    await drive(codegen_server, path, file)
+    await write(file, {"prompt": "x", "key": "a"}, {"prompt": "x"}, {"prompt": "y", "key": "b"})
+    await drive(codegen_server, path, file)
+    assert len(prompts(codegen_server)) == 3
+    await write(file, {"prompt": "x"}, {"prompt": "x", "key": "a"}, {"prompt": "y"}, {"prompt": "x"})
+    await drive(codegen_server, path, file)
+    assert sorted(prompts(codegen_server)) == ["x", "x", "x", "y"]
+    async with opened(codegen_server, path) as batch:
+        assert (await batch.audit()).ok
+        await write(file, {"prompt": "other", "key": "a"})
+        with pytest.raises(InvalidArgumentError, match="which was sent"):
+            await batch.add_file(file)
+
+
+async def test_a_program_may_give_the_same_prompt_with_and_without_a_key(
+    codegen_server: CodegenServer, path: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    for _ in range(2):
+        async with opened(codegen_server, path) as batch:
+            batch.add("x")
+            await batch.save()
+            batch.add("x", key="a")
+            await run_all(batch)
+    assert prompts(codegen_server) == ["x", "x"]
+
+
 async def test_lines_that_moved_are_known(codegen_server: CodegenServer, path: Path, file: Path) -> None:
     codegen_server.world.script = SHORT
     rows: list[dict[str, object]] = [{"prompt": f"do {n}", "metadata": {"n": n}} for n in range(4)]
