@@ -279,7 +279,8 @@ class Waiting(Generic[R]):
                     raise listener.end
                 if not listener.open:
                     break
-                if not await listener.arrival(until):
+                in_time = await listener.arrival(until)
+                if not in_time and listener.open and not listener.news:  # else something came in the last moment
                     late = {run_id: self._timed_out(run_id, last) for run_id, last in listener.open.items()}
                     listener.failures = {**late, **listener.failures}
                     break

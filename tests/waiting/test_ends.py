@@ -259,3 +259,15 @@ async def test_a_notice_is_looked_into_at_once() -> None:
         assert remote.requests == asked
         for wait in waits:
             wait.cancel()
+
+
+@pytest.mark.parametrize("seconds", [0.5, 0.3])
+async def test_an_end_that_comes_in_the_moment_of_the_timeout_is_not_lost(seconds: float) -> None:
+    remote = Remote()
+    remote.start(1)
+    async with waiting_on(remote) as waiting:
+        wait = begin(waiting.wait_for_runs([1], timeout=seconds))
+        await asyncio.sleep(0)
+        ended = Run(id=1, phase=Phase.SUCCEEDED)
+        asyncio.get_running_loop().call_at(now() + seconds, waiting.seen, ended)
+        assert await wait == [ended]
