@@ -810,7 +810,7 @@ async def test_a_journal_that_goes_away_stops_the_batch_before_more_is_sent(
             batch.add(f"do {n}")
         running = asyncio.create_task(run_all(batch))
         await until(codegen_server, 10)
-        take_away()  # at once: on a thread, the next window could come first
+        await asyncio.to_thread(take_away)
         with pytest.raises(JournalError, match="was moved, replaced or deleted"):
             await running
     assert len(creates(codegen_server)) == 10
