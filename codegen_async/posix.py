@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any, cast
-
-try:
-    import fcntl
-except ImportError:
-    fcntl = cast("Any", None)
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
 
 __all__ = ["HAS_LOCKS", "fcntl", "flags"]
 
+fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 HAS_LOCKS: bool = hasattr(fcntl, "flock")
 """Whether files can be locked; without it `fcntl` is None."""
 

@@ -50,7 +50,7 @@ class Spending:
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds
         self.runs = 0
-        self.failures = 0
+        self.failures: int = 0
 
     def note_end(self, *, well: bool) -> None:
         """Note that a run has ended, or that the server refused to create one."""

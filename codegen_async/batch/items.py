@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -100,8 +100,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.structs.replace(self, folder=None, extra=None, metadata=self.metadata or None).encode()
 
 
-decode_task = msgspec.json.Decoder(Task).decode
-decode_run = msgspec.json.Decoder(AgentRun).decode
+decode_task: Callable[[bytes | str], Task] = msgspec.json.Decoder(Task).decode
+decode_run: Callable[[bytes | str], AgentRun] = msgspec.json.Decoder(AgentRun).decode
 
 
 class Added(msgspec.Struct, frozen=True, kw_only=True):

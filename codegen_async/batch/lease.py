@@ -173,7 +173,7 @@ def _is_byte_taken(file: int) -> bool:
     if _OWN_LOCK is None:
         return False
     found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _OWN_BYTE)
-    return found[:2] != struct.pack("h", fcntl.F_UNLCK)
+    return bool(found[:2] != struct.pack("h", fcntl.F_UNLCK))
 
 
 def is_driven(journal: Path) -> bool:

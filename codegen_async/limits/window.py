@@ -324,7 +324,7 @@ class WindowSlot:
         self._may_be_counted = False
         self._cooling = False
         self.taken_at: float | None = None
-        self.waited = 0.0
+        self.waited: float = 0.0
         self._wall = 0.0
         self._on_over: Sequence[Callable[[], None]] = ()
 

@@ -42,7 +42,7 @@ class OddWord:
     __slots__ = ("_told", "word")
 
     def __init__(self, word: str) -> None:
-        self.word = word
+        self.word: str = word
         self._told = -math.inf
 
     def tell(self, now: float) -> bool:
@@ -60,7 +60,7 @@ class Ration:
 
     def __init__(self) -> None:
         self._since = -math.inf
-        self.spent = 0
+        self.spent: int = 0
 
     def take(self, now: float) -> bool:
         """Return whether one more is allowed."""
@@ -76,8 +76,8 @@ class Standing:
     __slots__ = ("_last", "looks", "stood")
 
     def __init__(self) -> None:
-        self.looks = 0
-        self.stood = 0.0
+        self.looks: int = 0
+        self.stood: float = 0.0
         self._last: float | None = None
 
     def again(self, now: float) -> bool:

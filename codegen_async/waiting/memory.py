@@ -40,7 +40,7 @@ class Memory(Generic[R]):
     def __init__(self, capacity: int = MOST_BYTES) -> None:
         self._capacity = capacity
         self._memos: OrderedDict[RunId, Memo[R]] = OrderedDict()
-        self.size = 0
+        self.size: int = 0
 
     def __contains__(self, run_id: object) -> bool:
         return run_id in self._memos

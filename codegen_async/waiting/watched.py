@@ -71,7 +71,7 @@ class Watched(Generic[R]):
     def __init__(self, *, known: bool) -> None:
         self.run: R | None = None
         self.phase: Phase | None = None
-        self.known = known
+        self.known: bool = known
         self.denied: Standing | None = None
         self.trouble: Trouble | None = None
         self.odd: OddWord | None = None
