@@ -1,5 +1,6 @@
 """What holds for every test: no blocking call on a loop, and the token shows in no log. And on which loop it runs."""
 
+import signal
 from asyncio import AbstractEventLoop
 from collections.abc import AsyncGenerator, Callable, Generator
 
@@ -7,6 +8,7 @@ import pytest
 import pytest_asyncio
 from blockbuster import blockbuster_ctx
 
+from codegen_async.signals import ENDING
 from codegen_async.testing import CodegenServer
 from tests.support.canary import CANARY, watched_logs
 
@@ -39,6 +41,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("uvloop"):
         config.pluginmanager.register(_OnUvloop())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_signal_is_ignored_for_us() -> None:
+    """Hear signals also where they are ignored for us (`nohup`); what is handled is the default for children."""
+    for number in ENDING:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(scope="session", autouse=True)
