@@ -101,6 +101,7 @@ class LogCalls(CodegenCalls):
         skip = 0
         before: AgentRunLogs | None = None
         denied = Standing()
+        ended = False
         while True:
             try:
                 page = await self._logs_page(run_id, skip, LARGEST_PAGE, reverse=False, priority=Priority.BACKGROUND)
@@ -120,9 +121,12 @@ class LogCalls(CodegenCalls):
                 skip += length
             if leads_on and not is_last(length, LARGEST_PAGE, page.size, (page.total_logs or 0) - skip):
                 continue
-            if page.phase.is_terminal and not self._linked().waiting.was_reopened(run_id):
+            over = page.phase.is_terminal and not self._linked().waiting.was_reopened(run_id)
+            if over and ended:
                 return
-            await asyncio.sleep(pause)
+            ended = over  # the rows may have been read before the status beside them: there is one more look, at once
+            if not ended:
+                await asyncio.sleep(pause)
 
     async def _logs_page(
         self,

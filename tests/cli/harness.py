@@ -186,6 +186,7 @@ class CommandLine:
             stderr=theirs,
             env=self.env | {"TERM": "xterm-256color"} | dict(env or {}),
             cwd=self.home,
+            process_group=0,  # as shells do; what is in no such group of its own may not be stopped
         )
         os.close(theirs)
         watchdog = threading.Timer(PATIENCE, process.kill)

@@ -7,7 +7,7 @@ import pytest
 
 from codegen_async import CodegenClient, MiddeskClient, NotFoundError
 from codegen_async.codegen.models import AgentRunLog
-from codegen_async.testing import CodegenServer, MiddeskServer
+from codegen_async.testing import CodegenServer, MiddeskServer, Run
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
 
@@ -129,3 +129,19 @@ async def test_middesk_may_deny_a_run_for_a_while() -> None:
         asked = len(server.requests)
         assert {run.status for run in await client.wait_for_runs(ids)} == {"completed"}
         assert len(server.requests) == asked  # how they have ended is remembered
+
+
+async def test_a_last_row_that_comes_later_than_the_status_is_not_lost(codegen_server: CodegenServer) -> None:
+    world = codegen_server.world
+    run = world.create("x", script=[(0.0, "ACTIVE"), (60.0, "COMPLETE")])
+    written, hidden = world.logs, [True]
+
+    def logs(asked: Run) -> list[dict[str, Any]]:
+        late = world.now() >= (run.finished_at or 0.0) and bool(hidden) and hidden.pop()
+        return written(asked)[:-1] if late else written(asked)
+
+    world.logs = logs  # type: ignore[method-assign, assignment]
+    async with CodegenClient(org_id=codegen_server.org_id, base_url=codegen_server.url) as client:
+        rows = [row.created_at async for row in client.follow_logs(run.id)]
+    assert rows == [row["created_at"] for row in written(run)]
+    assert not hidden
