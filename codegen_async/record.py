@@ -67,7 +67,12 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     @classmethod
     def _take(cls, value: object) -> Self:
         """Return what pydantic is given, if it is one of these or what `to_dict` makes of it."""
-        return value if isinstance(value, cls) else msgspec.convert(value, cls, dec_hook=cls._read_hook)
+        if isinstance(value, cls):
+            return value
+        try:
+            return msgspec.convert(value, cls, dec_hook=cls._read_hook)
+        except msgspec.ValidationError as error:  # a ValueError, as pydantic wants it, in newer msgspec only
+            raise ValueError(str(error)) from None
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:

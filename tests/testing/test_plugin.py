@@ -310,6 +310,10 @@ def test_a_project_without_pytest_asyncio_in_use_is_left_alone(project: pytest.P
         """
         import pytest
 
+        @pytest.fixture(params=["asyncio"])
+        def anyio_backend(request):
+            return request.param
+
         @pytest.mark.parametrize("backend", ["asyncio"])
         def test_sync(backend):
             pass
