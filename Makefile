@@ -45,10 +45,10 @@ demo: .venv/made  ## a batch of 40 simulated runs over real HTTP, on the command
 test: .venv/made  ## the tests, under 8 minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
-test-all: test  ## the slow proofs as well: kill loops, 10,000 prompts, 100,000 requests and waits; 9 minutes in all
+test-all: test  ## the slow proofs as well: kill loops, 10,000 prompts, 100,000 requests and waits; 14 minutes in all
 	$(BIN)/python -m pytest -n $(JOBS) -m slow -rP
 
-test-uvloop: .venv/made  ## the tests that need no virtual clock, on uvloop; a minute or two
+test-uvloop: .venv/made  ## the tests that need no virtual clock, on uvloop; half a minute
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" --uvloop
 
 test-lowest: build/lowest/made  ## the tests on the lowest versions of everything that are allowed; as long as `test`
