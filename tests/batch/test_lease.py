@@ -216,5 +216,5 @@ async def test_cancels_while_it_is_opened_or_closed_leave_no_lock(path: Path, tu
         await asyncio.sleep(0)
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    async with journal_at(path):
-        pass
+    async with journal_at(path) as journal:  # whether the item got in depends on where it was cancelled
+        assert sum((await journal.counts()).values()) in (0, 1)
