@@ -20,7 +20,7 @@ STATEMENTS = (
     "from codegen_async import CodegenClient",
     "import asyncio",
     "import aiohttp",
-    "import codegen_async.aiohttp_sender",
+    "import codegen_async.http.sender",
     "import httpx, pydantic",
 )
 

@@ -56,7 +56,7 @@ class Journal:
         self._committer = committer
         self._clock = clock
         self.memory: memoryview = memory
-        """Of sendings, see `codegen_async.sendings`."""
+        """Of sendings, see `codegen_async.hosted.sendings`."""
         self._identity = identity
 
     async def load(self) -> None:

@@ -19,9 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from codegen_async.errors import JournalError
+from codegen_async.hosted.sendings import map_memory
 from codegen_async.posix import HAS_LOCKS, fcntl
 from codegen_async.private import open_private
-from codegen_async.sendings import map_memory
 
 _NAME = 32  # bytes at the beginning of the file, for the number of the process
 
@@ -51,7 +51,7 @@ class Lease:
     The file `<journal>-lock` stays where it is: removing it could let two processes lock two files of that name.
 
     Attributes:
-        memory: of sendings (`codegen_async.sendings`); outlives this process.
+        memory: of sendings (`codegen_async.hosted.sendings`); outlives this process.
 
     Raises:
         JournalError: another process holds it (or another batch of this one), or the file cannot be made.

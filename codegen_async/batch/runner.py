@@ -48,9 +48,9 @@ from codegen_async.errors import (
     RunBlockedError,
     StatusError,
 )
+from codegen_async.http.retry import Backoff
 from codegen_async.limits import Slot
 from codegen_async.models import Phase
-from codegen_async.retry import Backoff
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from codegen_async.cli.session import Session
-    from codegen_async.client import RunClient
     from codegen_async.codegen.client import CodegenClient
+    from codegen_async.hosted.client import RunClient
 
 R = TypeVar("R", AgentRun, MiddeskRun)
 Id = TypeVar("Id", int, str)

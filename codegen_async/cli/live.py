@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from codegen_async.cli.session import Session
-    from codegen_async.client import RunClient
+    from codegen_async.hosted.client import RunClient
 
 _EVERY = 0.25  # seconds between two pictures
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from codegen_async.cli.config import Settings
+from codegen_async.hosted.sendings import map_memory
 from codegen_async.private import state_folder
-from codegen_async.sendings import map_memory
 
 
 def memory_file(settings: Settings) -> Path | None:

@@ -10,9 +10,9 @@ from codegen_async.codegen.account_models import ModelCatalog, Organization, Org
 from codegen_async.codegen.calls import CodegenCalls
 from codegen_async.codegen.paging import check_place, walk
 from codegen_async.errors import ConfigurationError, clean
+from codegen_async.hosted.wire import PageDecoder
+from codegen_async.http.transport import Transport
 from codegen_async.reading import Reader
-from codegen_async.transport import Transport
-from codegen_async.wire import PageDecoder
 
 _MOST_NAMED = 10
 

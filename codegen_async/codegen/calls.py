@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from codegen_async.client import RunClient
 from codegen_async.codegen.decoding import Decoding
 from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.requests import Requests
+from codegen_async.hosted.client import RunClient
 
 
 class CodegenCalls(RunClient[AgentRun, int]):

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from codegen_async.arguments import check_id, check_patience, check_text, check_wait
-from codegen_async.client import replaced
 from codegen_async.codegen.account import AccountCalls, only_organization
 from codegen_async.codegen.creating import Creating, OnUnknown, check_key
 from codegen_async.codegen.decoding import Decoding, is_own
@@ -26,6 +25,8 @@ from codegen_async.codegen.stopping import StopCalls
 from codegen_async.codegen.webhooks import RunWebhook, check_webhooks
 from codegen_async.errors import ConfigurationError, InvalidArgumentError, OutcomeUnknownError
 from codegen_async.events import Observer, PhaseChanged
+from codegen_async.hosted.client import replaced
+from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import Limits, Rate
 from codegen_async.models import Phase, Vocabulary
 from codegen_async.polling import PollSchedule
@@ -39,7 +40,6 @@ from codegen_async.settings import (
     from_environment,
     speed_of,
 )
-from codegen_async.transport import Sender, Transport
 
 BASE_URL = "https://api.codegen.com"
 

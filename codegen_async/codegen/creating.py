@@ -39,9 +39,9 @@ from codegen_async.errors import (
     InvalidArgumentError,
     OutcomeUnknownError,
 )
+from codegen_async.http.transport import ForeignAnswerError, Transport
 from codegen_async.limits import Priority, Slot
 from codegen_async.recent import Recent
-from codegen_async.transport import ForeignAnswerError, Transport
 
 OnUnknown = Literal["raise", "retry"]
 Doubt = Callable[[Question, OutcomeUnknownError], None]

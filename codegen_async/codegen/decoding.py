@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from codegen_async.codegen.models import PHASES, AgentRun, AgentRunLog, AgentRunLogs, AgentRunPage, RunRow, RunRows
+from codegen_async.hosted.wire import PageDecoder, check_about
+from codegen_async.http.transport import ForeignAnswerError
 from codegen_async.models import Vocabulary
 from codegen_async.reading import UNREADABLE, Reader
-from codegen_async.transport import ForeignAnswerError
 from codegen_async.waiting import Page
-from codegen_async.wire import PageDecoder, check_about
 
 _run = Reader(AgentRun)
 _rows = msgspec.json.Decoder(RunRows)

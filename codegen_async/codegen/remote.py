@@ -5,10 +5,10 @@ from __future__ import annotations
 from codegen_async.codegen.decoding import Decoding
 from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.requests import Requests
+from codegen_async.http.transport import Transport
 from codegen_async.limits import Priority, Slot
 from codegen_async.models import RunId
 from codegen_async.polling import ListPoll, Stream
-from codegen_async.transport import Transport
 from codegen_async.waiting import Page
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from codegen_async.answers import Request
-from codegen_async.wire import json_body, query_of
+from codegen_async.hosted.wire import json_body, query_of
+from codegen_async.http.answers import Request
 
 _ORGANIZATIONS = "/v1/organizations"
 _HOME = f"{_ORGANIZATIONS}/{{org_id}}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from codegen_async.answers import Request
 from codegen_async.arguments import check_id
 from codegen_async.codegen.calls import CodegenCalls
 from codegen_async.errors import OutcomeUnknownError
+from codegen_async.http.answers import Request
 from codegen_async.reading import read_json
 
 

@@ -27,6 +27,7 @@ from codegen_async.errors import (
     clean,
 )
 from codegen_async.events import Observer, PhaseChanged
+from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import Limits, Rate
 from codegen_async.middesk import decoding, requests
 from codegen_async.middesk.interrupts import Answering, InterruptBook, InterruptHandler
@@ -47,7 +48,6 @@ from codegen_async.settings import (
     is_loopback,
     speed_of,
 )
-from codegen_async.transport import Sender, Transport
 
 BASE_URL = "https://api.middesk.com"
 SANDBOX_URL = "https://api-sandbox.middesk.com"

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from codegen_async.hosted.wire import PageDecoder, check_about
 from codegen_async.middesk.free import dec_hook
 from codegen_async.middesk.models import (
     MiddeskAgent,
@@ -21,7 +22,6 @@ from codegen_async.middesk.models import (
 from codegen_async.middesk.sse import ServerSentEvent
 from codegen_async.reading import UNREADABLE, Reader, read_json
 from codegen_async.record import Model
-from codegen_async.wire import PageDecoder, check_about
 
 N = TypeVar("N", MiddeskRun, MiddeskThread, MiddeskAgent)
 

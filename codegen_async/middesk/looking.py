@@ -8,8 +8,9 @@ from functools import partial
 import msgspec
 
 from codegen_async.arguments import check_patience, check_seconds_given, check_segment
-from codegen_async.client import RunClient
 from codegen_async.errors import DecodeError
+from codegen_async.hosted.client import RunClient
+from codegen_async.hosted.wire import PageDecoder
 from codegen_async.middesk import decoding, requests
 from codegen_async.middesk.models import MiddeskRun, MiddeskRunPage, StreamEvent
 from codegen_async.middesk.paging import check_place, walk
@@ -17,7 +18,6 @@ from codegen_async.middesk.sse import EventParser, EventTooLargeError
 from codegen_async.models import Vocabulary
 from codegen_async.polling import ListPoll
 from codegen_async.waiting import Page
-from codegen_async.wire import PageDecoder
 
 
 class LookCalls(RunClient[MiddeskRun, str]):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from codegen_async.errors import AuthenticationError, PermissionDeniedError
+from codegen_async.hosted.wire import PageDecoder
+from codegen_async.http.transport import Transport
 from codegen_async.limits import Priority, Slot
 from codegen_async.middesk import decoding, requests
 from codegen_async.middesk.models import MiddeskRun, MiddeskRunPage
 from codegen_async.models import RunId, Vocabulary
 from codegen_async.polling import ListPoll, Stream
-from codegen_async.transport import Transport
 from codegen_async.waiting import Page
-from codegen_async.wire import PageDecoder
 
 
 class MiddeskRemote:

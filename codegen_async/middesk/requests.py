@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from codegen_async.answers import Request
-from codegen_async.wire import json_body, query_of, segment
+from codegen_async.hosted.wire import json_body, query_of, segment
+from codegen_async.http.answers import Request
 
 ENDPOINT = "all"
 """Whose limit every request spends: the vendor states one, "20 requests per second per customer"."""

@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from functools import partial
 
 from codegen_async.arguments import check_segment, check_text
-from codegen_async.client import RunClient
 from codegen_async.errors import InvalidArgumentError
+from codegen_async.hosted.client import RunClient
 from codegen_async.middesk import decoding, requests
 from codegen_async.middesk.models import MiddeskAgent, MiddeskRun, MiddeskThread, MiddeskThreadPage
 from codegen_async.middesk.paging import check_place, walk

@@ -11,9 +11,9 @@ from codegen_async.errors import own_copy
 from codegen_async.events import PhaseChanged, Reporter
 from codegen_async.models import RunId, RunLike
 from codegen_async.polling import PollSchedule, Sighting
+from codegen_async.waiting.ends import Memory
 from codegen_async.waiting.lasting import OddWord, Ration
 from codegen_async.waiting.listeners import Listener
-from codegen_async.waiting.memory import Memory
 from codegen_async.waiting.watched import Watched
 
 R = TypeVar("R", bound=RunLike)

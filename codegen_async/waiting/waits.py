@@ -24,9 +24,9 @@ from codegen_async.models import Phase, RunId, RunLike
 from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Sighting
 from codegen_async.waiting.board import Board, id_of, order_of, sighting_of
 from codegen_async.waiting.driver import Driver, is_about_the_run
+from codegen_async.waiting.ends import Sharing
 from codegen_async.waiting.lasting import Grace, Standing, Trouble
 from codegen_async.waiting.listeners import Changes, Collector, Ending, Endings
-from codegen_async.waiting.memory import Sharing
 from codegen_async.waiting.remote import Page, Remote
 from codegen_async.waiting.watched import Watched
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 # Lives are forked from a process that has everything imported, so that a life is not spent on starting.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.batch.kill_processes", "codegen_async.aiohttp_sender"])
+_context.set_forkserver_preload(["tests.batch.kill_processes", "codegen_async.http.sender"])
 
 
 class Server:

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from codegen_async import ClientClosedError, InvalidArgumentError, Phase, Timeouts
-from codegen_async.answers import NoAnswerError, Request, Response
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import Outcome, State
 from codegen_async.codegen.searching import IDEMPOTENCY_KEY
 from codegen_async.errors import BatchPausedError, JournalError
+from codegen_async.http.answers import NoAnswerError, Request, Response
+from codegen_async.http.transport import Sender
 from codegen_async.limits import Slot
 from codegen_async.testing import CodegenServer, Fault
-from codegen_async.transport import Sender
 from tests.batch.helpers import ENDLESS, SHORT, Forgetful, client_of, loop_time, opened, run_all
 from tests.support.canary import CANARY
 

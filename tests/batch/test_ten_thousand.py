@@ -12,7 +12,7 @@ import pytest
 
 from codegen_async.batch.items import State
 from codegen_async.testing import CodegenServer
-from codegen_async.waiting.memory import MOST_BYTES
+from codegen_async.waiting.ends import MOST_BYTES
 from tests.batch.helpers import opened
 from tests.support.canary import CANARY
 

@@ -20,12 +20,12 @@ from codegen_async import (
     InvalidArgumentError,
     ServerError,
 )
-from codegen_async.answers import NoAnswerError, Request, Response
 from codegen_async.batch.items import Outcome, State
+from codegen_async.http.answers import NoAnswerError, Request, Response
+from codegen_async.http.transport import Sender
 from codegen_async.limits import Slot
 from codegen_async.testing import CodegenServer, Fault
 from codegen_async.testing.life import Run
-from codegen_async.transport import Sender
 from tests.support.canary import CANARY
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codegen_async import CodegenClient, MiddeskClient
-from codegen_async.answers import Request, Response
+from codegen_async.http.answers import Request, Response
 from codegen_async.limits import Rate
 from tests.support.clients import ORG
 

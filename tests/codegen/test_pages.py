@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from codegen_async import AgentRunLog, CodegenClient, DecodeError, NotFoundError, Phase, ServerError
-from codegen_async.answers import Request
+from codegen_async.http.answers import Request
 from codegen_async.testing import CodegenServer, Fault
 from tests.support.canary import CANARY
 from tests.support.sender import FakeSender, reply

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from codegen_async.answers import NoAnswerError, Request, Response
+from codegen_async.http.answers import NoAnswerError, Request, Response
 from codegen_async.limits import Slot
 from codegen_async.testing import MiddeskWorld
 from codegen_async.testing.middesk_world import ListOrder

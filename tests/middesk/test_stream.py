@@ -6,7 +6,6 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
-from codegen_async.answers import NoAnswerError, Request, Response
 from codegen_async.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -18,6 +17,7 @@ from codegen_async.errors import (
     ServerError,
     StatusError,
 )
+from codegen_async.http.answers import NoAnswerError, Request, Response
 from codegen_async.limits import Rate, Slot
 from codegen_async.middesk.client import MiddeskClient
 from codegen_async.middesk.models import MiddeskRun, Snapshot, StreamEvent

@@ -4,9 +4,9 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from codegen_async.aiohttp_sender import AiohttpSender
-from codegen_async.answers import NoAnswerError, Request, Response
 from codegen_async.codegen.client import CodegenClient
+from codegen_async.http.answers import NoAnswerError, Request, Response
+from codegen_async.http.sender import AiohttpSender
 from codegen_async.limits import Limits, Priority, Rate
 from codegen_async.secret import Secret
 from codegen_async.settings import Timeouts

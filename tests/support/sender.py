@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from codegen_async.answers import NoAnswerError, Request, Response
+from codegen_async.http.answers import NoAnswerError, Request, Response
 from codegen_async.limits import Slot
 
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
+from codegen_async.http.retry import parse_retry_after
 from codegen_async.limits import Rate
-from codegen_async.retry import parse_retry_after
 from codegen_async.testing import CodegenServer, Fault
 from codegen_async.testing.codegen import RATES
 from codegen_async.testing.rates import RetryAfter

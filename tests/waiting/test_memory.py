@@ -9,7 +9,7 @@ from codegen_async.errors import ClientClosedError, NotFoundError
 from codegen_async.models import Phase
 from codegen_async.polling import ListPoll, Stream
 from codegen_async.waiting import Waiting
-from codegen_async.waiting.memory import ENDED_FOR, Memory
+from codegen_async.waiting.ends import ENDED_FOR, Memory
 from tests.waiting.fakes import Remote, Run, begin, now, waiting_on
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])

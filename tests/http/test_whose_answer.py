@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from codegen_async import CodegenClient, MiddeskClient
-from codegen_async.answers import Request, Response, Verdict, attributed, judge
 from codegen_async.codegen import decoding as codegen
 from codegen_async.errors import (
     PASSING,
@@ -19,6 +18,7 @@ from codegen_async.errors import (
     RedirectedError,
     StatusError,
 )
+from codegen_async.http.answers import Request, Response, Verdict, attributed, judge
 from codegen_async.middesk import decoding as middesk
 from tests.support.canary import failure_of
 from tests.support.clients import ORG

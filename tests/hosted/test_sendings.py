@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from codegen_async.hosted.sendings import Sendings, map_memory
 from codegen_async.limits import Limits, Rate
 from codegen_async.private import NotOursError
-from codegen_async.sendings import Sendings, map_memory
 
 ROOM = 1024  # requests that a section remembers
 

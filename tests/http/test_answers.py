@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from codegen_async.answers import ErrorMaker, NoAnswerError, Request, Response, Unreadable, Verdict, judge
 from codegen_async.errors import (
     APIError,
     AuthenticationError,
@@ -22,6 +21,7 @@ from codegen_async.errors import (
     ServerError,
     StatusError,
 )
+from codegen_async.http.answers import ErrorMaker, NoAnswerError, Request, Response, Unreadable, Verdict, judge
 from codegen_async.secret import Secret
 from tests.support.canary import CANARY
 

@@ -14,19 +14,19 @@ from typing import Generic, Literal, Self, TypeVar, overload
 
 import anyio
 
-from codegen_async.answers import OwnForm
 from codegen_async.arguments import check_wait
 from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, clean, reason_of, shown
 from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
+from codegen_async.hosted.sendings import Sendings, map_memory
+from codegen_async.http.answers import OwnForm
+from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.logs import show_log_if_asked
 from codegen_async.models import RunId, RunLike, Vocabulary
 from codegen_async.numeric import is_number
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
-from codegen_async.sendings import Sendings, map_memory
 from codegen_async.settings import Timeouts, check_base_url, check_seconds, speed_of
-from codegen_async.transport import Sender, Transport
 from codegen_async.version import __version__
 from codegen_async.waiting import Grace, Remote, Waiting
 
@@ -173,7 +173,7 @@ class RunClient(ABC, Generic[R, Id]):
         await self.aclose()
 
     def _make_sender(self) -> Sender:
-        from codegen_async.aiohttp_sender import AiohttpSender  # noqa: PLC0415 - importing aiohttp takes 0.2 s of CPU
+        from codegen_async.http.sender import AiohttpSender  # noqa: PLC0415 - importing aiohttp takes 0.2 s of CPU
 
         return AiohttpSender(
             self.base_url,
@@ -256,7 +256,7 @@ class RunClient(ABC, Generic[R, Id]):
         self,
         runs: Iterable[Id | R],
         *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - its error names the run
         latency: float | None = None,
         return_exceptions: Literal[False] = False,
     ) -> list[R]: ...
@@ -266,7 +266,7 @@ class RunClient(ABC, Generic[R, Id]):
         self,
         runs: Iterable[Id | R],
         *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - its error names the run
         latency: float | None = None,
         return_exceptions: bool,
     ) -> list[R | Exception]: ...
@@ -275,7 +275,7 @@ class RunClient(ABC, Generic[R, Id]):
         self,
         runs: Iterable[Id | R],
         *,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - its error names the run
         latency: float | None = None,
         return_exceptions: bool = False,
     ) -> list[R] | list[R | Exception]:

@@ -10,9 +10,9 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from codegen_async import CodegenClient, ConnectionFailedError, StatusError
-from codegen_async.aiohttp_sender import detail_of, explain
-from codegen_async.answers import ErrorMaker, Request, Response
-from codegen_async.complaints import read_complaint
+from codegen_async.http.answers import ErrorMaker, Request, Response
+from codegen_async.http.complaints import read_complaint
+from codegen_async.http.sender import detail_of, explain
 from codegen_async.secret import Secret
 from tests.support.canary import CANARY, failure_of
 from tests.support.clients import ORG

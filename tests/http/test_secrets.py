@@ -15,15 +15,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from codegen_async.aiohttp_sender import AiohttpSender
-from codegen_async.answers import Request
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import APIError, ClientClosedError, CodegenAsyncError, ConfigurationError
+from codegen_async.http.answers import Request
+from codegen_async.http.sender import AiohttpSender
+from codegen_async.http.transport import Transport
 from codegen_async.limits import Limits, Rate
 from codegen_async.secret import Secret
 from codegen_async.settings import Timeouts
 from codegen_async.testing import clock
-from codegen_async.transport import Transport
 from tests.support.answers import ALL, head, sized
 from tests.support.canary import CANARY, Watch, failure_of, shown_by
 from tests.support.clients import ORG, open_client, sending

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from codegen_async.retry import LONGEST_RETRY_AFTER, Backoff, parse_retry_after
+from codegen_async.http.retry import LONGEST_RETRY_AFTER, Backoff, parse_retry_after
 
 DATE = "Sat, 21 Nov 2026 08:49:37 GMT"
 

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from codegen_async.errors import APIError, OutcomeUnknownError
+from codegen_async.http.transport import Transport
 from codegen_async.secret import Secret
 from codegen_async.testing import CodegenServer
-from codegen_async.transport import Transport
 from tests.support.canary import CANARY
 from tests.support.chaos import Break, ChaosProxy, How, When
 from tests.support.clients import POST, open_client, sending

@@ -12,7 +12,9 @@ from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 import anyio
 import msgspec
 
-from codegen_async.answers import (
+from codegen_async.errors import ConfigurationError, ConnectionFailedError, LimiterBusyError
+from codegen_async.events import Held, Reporter
+from codegen_async.http.answers import (
     TOO_MANY_REQUESTS,
     ErrorMaker,
     NoAnswerError,
@@ -24,12 +26,10 @@ from codegen_async.answers import (
     attributed,
     judge,
 )
-from codegen_async.attempts import Attempts
-from codegen_async.errors import ConfigurationError, ConnectionFailedError, LimiterBusyError
-from codegen_async.events import Held, Reporter
+from codegen_async.http.attempts import Attempts
+from codegen_async.http.retry import Backoff
 from codegen_async.limits import Limits, Priority, Slot, StaleSlotError
 from codegen_async.reading import UNREADABLE
-from codegen_async.retry import Backoff
 from codegen_async.secret import Secret
 
 T = TypeVar("T")

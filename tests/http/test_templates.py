@@ -2,8 +2,8 @@
 
 import pytest
 
-from codegen_async.answers import Request
 from codegen_async.codegen.requests import Requests
+from codegen_async.http.answers import Request
 from codegen_async.middesk import requests as middesk
 
 CODEGEN = Requests(323)

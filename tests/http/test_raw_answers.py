@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from codegen_async.answers import NoAnswerError, Request, Response, Verdict, judge
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import APIError, CreateOutcomeUnknownError, DecodeError, OutcomeUnknownError
+from codegen_async.http.answers import NoAnswerError, Request, Response, Verdict, judge
 from codegen_async.settings import Timeouts
 from tests.support.answers import ALL, LATE, NO_ANSWER, NO_HTTP, SILENT, Case, head, sized
 from tests.support.canary import CANARY, failure_of

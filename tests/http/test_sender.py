@@ -16,9 +16,9 @@ import aiohttp.client_exceptions
 import pytest
 from aiohttp.resolver import ThreadedResolver
 
-from codegen_async.aiohttp_sender import _REASONS, AiohttpSender, explain
-from codegen_async.answers import NoAnswerError, Request, Response
 from codegen_async.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
+from codegen_async.http.answers import NoAnswerError, Request, Response
+from codegen_async.http.sender import _REASONS, AiohttpSender, explain
 from codegen_async.limits import LimiterState, Limits, Rate
 from codegen_async.secret import Secret
 from codegen_async.settings import Timeouts

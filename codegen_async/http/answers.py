@@ -26,7 +26,6 @@ from typing import Any, TypedDict, cast
 
 import msgspec
 
-from codegen_async.complaints import read_complaint
 from codegen_async.errors import (
     APIError,
     AuthenticationError,
@@ -45,8 +44,9 @@ from codegen_async.errors import (
     StatusError,
     clean,
 )
+from codegen_async.http.complaints import read_complaint
+from codegen_async.http.retry import parse_retry_after
 from codegen_async.reading import UNREADABLE, read_json
-from codegen_async.retry import parse_retry_after
 from codegen_async.secret import Secret
 
 TOO_MANY_REQUESTS = 429

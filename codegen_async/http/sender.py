@@ -21,8 +21,8 @@ import aiohttp
 from aiohttp.connector import Connection
 from yarl import URL
 
-from codegen_async.answers import NoAnswerError, Request, Response
 from codegen_async.errors import ClientClosedError
+from codegen_async.http.answers import NoAnswerError, Request, Response
 from codegen_async.limits import Slot
 from codegen_async.secret import Masked, Secret
 from codegen_async.settings import Timeouts, is_loopback

@@ -10,10 +10,10 @@ from urllib.parse import quote
 import msgspec
 
 from codegen_async.errors import clean
+from codegen_async.http.transport import ForeignAnswerError
 from codegen_async.models import RunId
 from codegen_async.reading import UNREADABLE, Hook, Reader, loads, readable
 from codegen_async.record import Model
-from codegen_async.transport import ForeignAnswerError
 
 T = TypeVar("T")
 P = TypeVar("P", bound=Model)

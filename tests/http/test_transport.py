@@ -9,7 +9,6 @@ import anyio
 import msgspec
 import pytest
 
-from codegen_async.answers import NoAnswerError, Request
 from codegen_async.errors import (
     APIError,
     ConnectionFailedError,
@@ -22,10 +21,11 @@ from codegen_async.errors import (
     ServerError,
     StatusError,
 )
+from codegen_async.http.answers import NoAnswerError, Request
+from codegen_async.http.retry import Backoff
+from codegen_async.http.transport import ForeignAnswerError, Transport
 from codegen_async.limits import Limits, Priority, Rate
-from codegen_async.retry import Backoff
 from codegen_async.secret import Secret
-from codegen_async.transport import ForeignAnswerError, Transport
 from tests.support.canary import CANARY, failure_of
 from tests.support.sender import LOST, REFUSED, SILENT, FakeSender, Hang, Reply, reply
 

@@ -7,8 +7,8 @@ import logging
 from typing import Self
 from urllib.parse import urlencode
 
-from codegen_async.answers import Request, Response
 from codegen_async.events import Attempt, Reporter
+from codegen_async.http.answers import Request, Response
 from codegen_async.limits import Slot
 
 _log = logging.getLogger("codegen_async")
