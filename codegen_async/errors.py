@@ -13,6 +13,9 @@
     |  |  |- PermissionDeniedError   403: the token has no access
     |  |  |- NotFoundError           404: no such run (or, on create, no repository)
     |  |  |- RateLimitedError        429: still refused after the attempts made
+    |  |  |- CapacityError           as many runs are under way as the plan allows; nothing was done
+    |  |  |- AlreadyExistsError      what was to be made is there: an earlier attempt was carried out
+    |  |  |- RunEndedError           the run does not move any more: there is nothing to cancel or to answer
     |  |  |- RedirectedError         3xx, 407, 511: something on the way wants to be asked elsewhere, or a login first
     |  |  `- ServerError             5xx; 408, 421, 425: the server could not, for now
     |  |     `- GatewayError         something on the way answered, not the API; `body` is its first KB
@@ -197,6 +200,18 @@ class NotFoundError(StatusError):
 
 class RateLimitedError(StatusError):
     """Say that the server still refused for its rate limit after the attempts made (429)."""
+
+
+class CapacityError(StatusError):
+    """Say that as many runs are under way as the plan allows; another can be created when one of them has ended."""
+
+
+class AlreadyExistsError(StatusError):
+    """Say that what was to be made is there already: an earlier attempt was carried out."""
+
+
+class RunEndedError(StatusError):
+    """Say that a run does not move any more, so there is nothing to cancel or to answer."""
 
 
 class RedirectedError(StatusError):

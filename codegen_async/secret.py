@@ -1,13 +1,25 @@
-"""A token that does not show itself."""
+"""A token that does not show itself, and the headers that carry it."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import NoReturn
 from urllib.parse import quote
 
 from codegen_async.errors import ConfigurationError
+
+Auth = Callable[[str], Mapping[str, str]]
+"""Turn a token into the headers that carry it."""
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SHORTEST_FORM = 8  # characters; a shorter piece of a header is no form of a token, but a word of the scheme
+
+
+def bearer(token: str) -> Mapping[str, str]:
+    """Send the token as a bearer token (RFC 6750)."""
+    return {"Authorization": f"Bearer {token}"}
 
 
 class Secret:
@@ -16,29 +28,41 @@ class Secret:
     Args:
         value: the token; visible ASCII only, since anything else would break or forge an HTTP header.
         name: what the error message calls it.
+        auth: the headers that carry it. What they make of it (base64, say) is scrubbed as the token is.
 
     Raises:
-        ConfigurationError: if it is empty or has other characters. The message does not show it.
+        ConfigurationError: if it is empty or has other characters, or the headers cannot be sent. The message does not
+            show it.
     """
 
-    __slots__ = ("_bearer", "_value")
+    __slots__ = ("_encoded", "_headers", "_value")
 
-    def __init__(self, value: str, name: str = "token") -> None:
+    def __init__(self, value: str, name: str = "token", auth: Auth = bearer) -> None:
         self._value = Masked(value)
         del value  # crash reporters show the variables of functions that raise
         if not self._value:
             raise ConfigurationError(f"{name}: expected the API token, got an empty text")
         if not all("!" <= character <= "~" for character in self._value):
             raise ConfigurationError(f"{name}: expected visible ASCII characters without spaces (not shown here)")
-        self._bearer = Masked(f"Bearer {self._value}")
+        self._headers = {header: Masked(text) for header, text in auth(self._value).items()}
+        for header, text in self._headers.items():
+            if not _NAME.fullmatch(header) or not all(" " <= character <= "~" for character in text):
+                raise ConfigurationError(f"auth: expected headers of visible ASCII, got another one: {header!r}")
+        self._encoded = tuple(
+            Masked(piece)
+            for text in self._headers.values()
+            for piece in text.split()
+            if len(piece) >= _SHORTEST_FORM and piece not in self._value
+        )
 
     def reveal(self) -> str:
         """Return the token itself (as a `str` whose repr is masked)."""
         return self._value
 
-    def bearer(self) -> str:
-        """Return the value of the Authorization header (as a `str` whose repr is masked)."""
-        return self._bearer
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """The headers that carry it (each a `str` whose repr is masked)."""
+        return self._headers
 
     def scrub(self, text: str) -> str:
         """Return the text without the token, as it is or as JSON, HTML and URLs write it; for text from elsewhere."""
@@ -58,6 +82,7 @@ class Secret:
         yield Masked("".join(f"\\u{ord(character):04x}" for character in self._value))
         yield Masked(html.escape(self._value))
         yield Masked(quote(self._value, safe=""))
+        yield from self._encoded
 
     def __repr__(self) -> str:
         return "Secret(***)"

@@ -1,12 +1,12 @@
 """What an answer means: whose it is, whether to repeat the request, and which error it is. Pure: no I/O.
 
-What is repeated is written down in `judge`: a GET after everything that may pass; a POST only where the server provably
-did not act, since there is no idempotency key and a repeated create costs its user money.
+What is repeated is written down in `judge`: a request that does the same when it is sent `Twice` after everything that
+may pass; any other only where the server provably did not act, since a repeated create costs its user money.
 
 A refusal counts for what it says only in the API's own form, which the dialect knows. In any other form it was written
 by something on the way (a gateway, a firewall, a page of maintenance), which may have passed the request on:
 
-| status | the API's own | anybody else's, GET | anybody else's, POST |
+| status | the API's own | anybody else's, done twice | anybody else's, done once |
 |---|---|---|---|
 | 2xx that is no JSON | - | outage, repeated | unknown outcome |
 | 3xx, 407, 511 | - | redirected, refused | redirected, refused: it was not passed on |
@@ -15,7 +15,9 @@ by something on the way (a gateway, a firewall, a page of maintenance), which ma
 | 408 | - | repeated | unknown outcome: gateways that pass the request on send it too |
 | 421, 425, 429 | repeated | repeated | repeated: they say that nothing was done |
 | other 4xx | refused | outage, repeated | unknown outcome |
-| 5xx, what HTTP does not know | repeated (GET), unknown outcome (POST) | repeated | unknown outcome |
+| 5xx, what HTTP does not know | repeated, or unknown outcome | repeated | unknown outcome |
+
+A dialect may know better what a refusal means: a `Refusal` goes before all of this.
 """
 
 from __future__ import annotations
@@ -27,8 +29,10 @@ from typing import Any, TypedDict, cast
 import msgspec
 
 from codegen_async.errors import (
+    AlreadyExistsError,
     APIError,
     AuthenticationError,
+    CapacityError,
     ConnectionFailedError,
     DecodeError,
     GatewayError,
@@ -40,6 +44,7 @@ from codegen_async.errors import (
     RateLimitedError,
     RedirectedError,
     RequestTimeoutError,
+    RunEndedError,
     ServerError,
     StatusError,
     clean,
@@ -51,6 +56,7 @@ from codegen_async.secret import Secret
 
 TOO_MANY_REQUESTS = 429
 _LOGINS = (407, 511)
+_NO_HEADERS: Mapping[str, str] = {}
 _BODY_SHOWN = 1024  # characters of an unreadable answer that an error keeps
 _REDIRECT = "redirects are not followed, as they would carry the token elsewhere; check the base URL"
 _LOGIN = "something on the way to the API wants a login first"
@@ -60,16 +66,46 @@ OwnForm = Callable[[int, dict[str, Any]], bool]
 """Tell whether a refusal is the API's own: takes the status and the JSON object that came with it."""
 
 
+class Twice(enum.Enum):
+    """Say what comes of sending a request a second time; decides what is repeated, and what a lost answer leads to."""
+
+    SAME = "same"
+    """No more than of the first: it only reads, also by POST, or bears a key that the server knows."""
+    REFUSED = "refused"
+    """The server refuses it where the first was carried out, for a name of the caller's choice is taken."""
+    ANOTHER = "another"
+    """Another run, or whatever it is that it makes."""
+
+
+class Refusal(enum.Enum):
+    """Say what a refusal means, whatever its status."""
+
+    RATE = "rate"
+    """Too many requests: the limiter is held, and the request repeated."""
+    FULL = "full"
+    """Too many runs at once: nothing was done, and more will be possible when one has ended."""
+    QUOTA = "quota"
+    """The plan or the money is used up: a person has to act."""
+    EXISTS = "exists"
+    """What was to be made is there: an earlier attempt was carried out."""
+    STILL = "still"
+    """The run does not move any more, so there is nothing to cancel or to answer."""
+    NOT_DONE = "not done"
+    """Nothing was done, and the request may be sent again."""
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """Describe one request.
 
     Attributes:
         endpoint: whose limit it spends.
-        method: GET or POST.
+        method: GET, POST, PUT, PATCH or DELETE.
         path: absolute path, already quoted, built from checked values only.
         template: the path with names for the values in it, which tells calls of one kind from others.
-        query: the query string's pairs.
+        query: the query string's pairs; names may come again.
         body: JSON.
+        headers: pairs besides those that all requests have.
+        twice: what comes of sending it again. Default: of a GET the same, of all others another.
     """
 
     endpoint: str
@@ -78,11 +114,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     template: str = ""
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    twice: Twice | None = None
 
     @property
     def repeatable(self) -> bool:
         """Whether sending it twice does no more than sending it once."""
-        return self.method == "GET"
+        return self.method == "GET" if self.twice is None else self.twice is Twice.SAME
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.path})"  # crash reporters show it, and the body is the user's
@@ -98,6 +136,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
         problem: why the body is not whole; None if it is.
         too_large: whether that is for its size, which another attempt would not mend.
         own: whether it is the API's own, as far as its form tells.
+        refusal: what the dialect takes it for, where it refuses; None where its status says what it means.
     """
 
     status: int
@@ -106,6 +145,12 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     problem: str | None = None
     too_large: bool = False
     own: bool = True
+    refusal: Refusal | None = None
+
+    @property
+    def rate_limited(self) -> bool:
+        """Whether there were too many requests."""
+        return self.status == TOO_MANY_REQUESTS if self.refusal is None else self.refusal is Refusal.RATE
 
     @property
     def retry_after(self) -> float | None:
@@ -114,6 +159,10 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Response({self.status}, {len(self.body)} bytes)"  # as above; and a server may echo the token
+
+
+Refused = Callable[[Response], Refusal | None]
+"""Tell what a refusal means; None where that is what its status says."""
 
 
 class NoAnswerError(Exception):
@@ -151,11 +200,13 @@ class Unreadable(msgspec.Struct, frozen=True):
         problem: what is wrong with it.
         passing: whether another attempt may bring a better one.
         of_the_road: whether it says something of what is between here and the API: cut short, or no JSON.
+        absent: whether it says, as a 404 does, that what was asked for is not there.
     """
 
     problem: str
     passing: bool = True
     of_the_road: bool = False
+    absent: bool = False
 
 
 class Verdict(enum.Enum):
@@ -167,12 +218,18 @@ class Verdict(enum.Enum):
     UNKNOWN = "unknown"
 
 
+_MEANINGS = {
+    Refusal.RATE: Verdict.RETRY,
+    Refusal.NOT_DONE: Verdict.RETRY,
+    **dict.fromkeys((Refusal.FULL, Refusal.QUOTA, Refusal.EXISTS, Refusal.STILL), Verdict.REFUSED),
+}
+
 # The table of the module. Statuses that are not listed are judged by their class.
-_GET_STATUSES: dict[int, Verdict] = {
+_TWICE_STATUSES: dict[int, Verdict] = {
     **dict.fromkeys((401, 407, 413, 414, 431, 511), Verdict.REFUSED),
     **dict.fromkeys((408, 421, 425, 429), Verdict.RETRY),
 }
-_POST_STATUSES = {**_GET_STATUSES, 408: Verdict.UNKNOWN}
+_ONCE_STATUSES = {**_TWICE_STATUSES, 408: Verdict.UNKNOWN}
 _CLASSES = {2: Verdict.DONE, 3: Verdict.REFUSED, 4: Verdict.REFUSED}
 
 
@@ -184,16 +241,22 @@ def judge(request: Request, outcome: Response | NoAnswerError | Unreadable) -> V
         if not request.repeatable:
             return Verdict.UNKNOWN
         return Verdict.RETRY if outcome.passing else Verdict.REFUSED
-    statuses, otherwise = (_GET_STATUSES, Verdict.RETRY) if request.repeatable else (_POST_STATUSES, Verdict.UNKNOWN)
+    if outcome.refusal is not None:
+        return _MEANINGS[outcome.refusal]
+    statuses, otherwise = (_TWICE_STATUSES, Verdict.RETRY) if request.repeatable else (_ONCE_STATUSES, Verdict.UNKNOWN)
     known = statuses.get(outcome.status)
     if known is not None or not outcome.own:
         return known or otherwise
     return _CLASSES.get(outcome.status // 100, otherwise)
 
 
-def attributed(response: Response, is_own: OwnForm) -> Response:
-    """Return the answer with what its form tells of whose it is; only of a refusal (4xx) that is asked."""
-    if response.status // 100 != 4:  # noqa: PLR2004 - 4xx
+def attributed(response: Response, is_own: OwnForm, refused: Refused | None = None) -> Response:
+    """Return an answer with what its form tells: what it means, where it refuses, and of a 4xx whose it is."""
+    if response.status // 100 < 4:  # noqa: PLR2004 - 4xx and above
+        return response
+    if refused is not None and (refusal := refused(response)) is not None:
+        return msgspec.structs.replace(response, refusal=refusal)
+    if response.status // 100 > 4:  # noqa: PLR2004 - 5xx
         return response
     return msgspec.structs.replace(response, own=is_own(response.status, _json_object(response.body)))
 
@@ -247,7 +310,9 @@ class ErrorMaker:
         return error
 
     def unreadable(self, response: Response, why: Unreadable) -> APIError:
-        """Return the error for a success that cannot be read."""
+        """Return the error for a success that cannot be read, or that says that there is nothing."""
+        if why.absent:
+            return NotFoundError(self._safe(why.problem), **self._facts(response))
         if not self._request.repeatable:
             likely_done = not why.of_the_road or _may_be_the_apis(response.body)
             who = "the server" if likely_done else "something on the way"
@@ -269,7 +334,8 @@ class ErrorMaker:
         )
 
     def _facts(self, response: Response | None) -> _Facts:
-        request_id = None if response is None else response.headers.get("x-request-id")
+        headers = _NO_HEADERS if response is None else response.headers
+        request_id = headers.get("x-request-id") or headers.get("request-id")
         return {
             "method": self._request.method,
             "path": self._request.path,
@@ -304,15 +370,27 @@ _STATUS_ERRORS: dict[int, type[StatusError]] = {
 }
 
 
+_REFUSAL_ERRORS: dict[Refusal, type[StatusError]] = {
+    Refusal.RATE: RateLimitedError,
+    Refusal.FULL: CapacityError,
+    Refusal.QUOTA: QuotaExceededError,
+    Refusal.EXISTS: AlreadyExistsError,
+    Refusal.STILL: RunEndedError,
+    Refusal.NOT_DONE: ServerError,
+}
+
+
 def _may_be_the_apis(body: bytes) -> bool:
     """Whether a success that is no JSON may be what is left of the API's: nothing, or the beginning of an object."""
     return body.strip()[:1] in (b"", b"{")
 
 
 def _kind(response: Response) -> type[StatusError]:
+    if response.refusal is not None:
+        return _REFUSAL_ERRORS[response.refusal]
     if response.status // 100 == 3 or response.status in _LOGINS:  # noqa: PLR2004 - 3xx
         return RedirectedError
-    if not response.own and response.status not in _GET_STATUSES:
+    if not response.own and response.status not in _TWICE_STATUSES:
         return GatewayError
     return _STATUS_ERRORS.get(response.status) or (ServerError if response.status >= 500 else StatusError)  # noqa: PLR2004 - 5xx
 

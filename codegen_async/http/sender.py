@@ -1,7 +1,7 @@
 """Send requests with aiohttp: the only user of its client, imported when a client is opened.
 
 Two facts about aiohttp shape this module. It repeats a GET once by itself when a connection dies, so what belongs to an
-attempt (slot, phase marks, Authorization) is in a client middleware, which runs once per attempt. And its exceptions
+attempt (slot, phase marks, the token) is in a client middleware, which runs once per attempt. And its exceptions
 and answers hold the request's headers, so none of them leaves this module, not even as `__context__`.
 """
 
@@ -27,7 +27,7 @@ from codegen_async.limits import Slot
 from codegen_async.secret import Masked, Secret
 from codegen_async.settings import Timeouts, is_loopback
 
-_HEADERS_KEPT = ("retry-after", "date", "x-request-id")
+_HEADERS_KEPT = ("retry-after", "date", "link", "location", "content-location", "x-request-id", "request-id")
 
 # What happened, in words that hold nothing of the exception's own text. The first class that fits counts.
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
@@ -75,13 +75,13 @@ def detail_of(failure: BaseException) -> str | None:
 class AiohttpSender:
     """Send requests over HTTP/1.1; a `Sender`. Made inside a running event loop.
 
-    Safe by default: no redirects, no cookies, no settings from the environment, a cap on the size of an answer. POSTs
-    have connections of their own that are closed after use, since a kept one that the server closes meanwhile leaves
-    it unknown whether the POST arrived.
+    Safe by default: no redirects, no cookies, no settings from the environment, a cap on the size of an answer. What
+    must not be sent twice has connections of its own that are closed after use, since a kept one that the server closes
+    meanwhile leaves it unknown whether the request arrived.
 
     Args:
         base_url: where the API is, checked by `settings.check_base_url`.
-        token: sent as a bearer token.
+        token: sent in the headers that it knows.
         timeouts: bounds of one attempt.
         max_body: bytes an answer may have, after decompression.
         user_agent: how the client names itself.
@@ -111,7 +111,7 @@ class AiohttpSender:
 
     async def send(self, request: Request, take_slot: Callable[[], Slot]) -> Response:
         """Send one request; see `Sender`."""
-        pool = self._reads if request.method == "GET" else self._writes
+        pool = self._reads if request.repeatable else self._writes
         pool.check_open()
         pool.users += 1
         try:
@@ -182,7 +182,7 @@ class AiohttpSender:
                     request.method,
                     self._url(request),
                     data=None if request.body is None else io.BytesIO(request.body),  # aiohttp warns of large bytes
-                    headers=None if request.body is None else {"Content-Type": "application/json"},
+                    headers=_headers(request),
                     allow_redirects=False,
                     middlewares=(exchange,),
                     **self._way,
@@ -206,7 +206,7 @@ class AiohttpSender:
                 answer = await stack.enter_async_context(
                     pool.session.get(
                         self._url(request),
-                        headers={"Accept": "text/event-stream"},
+                        headers={**dict(request.headers), "Accept": "text/event-stream"},
                         timeout=aiohttp.ClientTimeout(total=None, connect=self._timeouts.connect, sock_read=silence),
                         allow_redirects=False,
                         middlewares=(exchange,),
@@ -222,6 +222,13 @@ class AiohttpSender:
     def _url(self, request: Request) -> URL:
         query = f"?{urlencode(request.query)}" if request.query else ""
         return URL(f"{self._base_url}{request.path}{query}", encoded=True)
+
+
+def _headers(request: Request) -> dict[str, str] | None:
+    """Return what the request brings along; nothing of the token, which is put in for each attempt."""
+    if request.body is None:
+        return dict(request.headers) or None
+    return {"Content-Type": "application/json", **dict(request.headers)}
 
 
 class _Way(TypedDict, total=False):
@@ -290,7 +297,7 @@ class _Exchange:
             self._pool.check_open()
             self._slot = slot
             self._wait_at_most(asyncio.get_running_loop().time() + self._total)
-            request.headers["Authorization"] = self._token.bearer()
+            request.headers.update(self._token.headers)
             cast("_Request", request).exchange = self
             response = await handler(request)
             slot.answered()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar, runtime_checkable
@@ -15,10 +15,10 @@ import msgspec
 from codegen_async.errors import ConfigurationError, ConnectionFailedError, LimiterBusyError
 from codegen_async.events import Held, Reporter
 from codegen_async.http.answers import (
-    TOO_MANY_REQUESTS,
     ErrorMaker,
     NoAnswerError,
     OwnForm,
+    Refused,
     Request,
     Response,
     Unreadable,
@@ -37,6 +37,7 @@ T = TypeVar("T")
 _log = logging.getLogger("codegen_async")
 
 _LONG_SILENCE = 60.0  # seconds; who is asked for more is told at once
+_REFUSED = 400  # and above
 _SERVER_ERROR = 500  # and above
 _BEGUN = Response(status=200)  # what is told of a stream: senders yield its body only if it is a success
 
@@ -85,7 +86,11 @@ class StreamingSender(Sender, Protocol):
 
 
 class ForeignAnswerError(ValueError):
-    """Say that a well-formed answer belongs to another question; raised by the `decode` of a call."""
+    """Say that a well-formed answer belongs to another question; raised by what reads the answer to a call."""
+
+
+class AbsentError(ValueError):
+    """Say that what was asked for is not there, as a 404 does; raised by what reads the answer to a call."""
 
 
 class Transport:
@@ -96,6 +101,7 @@ class Transport:
         limits: the limiter of each endpoint.
         token: scrubbed from texts that the server sends back.
         is_own: tells the API's own refusals from those of gateways. Default: all are its own.
+        refused: tells what a refusal means where its status does not. Default: the status does.
         attempts: how often a call is tried in all. Default 4.
         backoff: the delays between attempts.
         reporter: hears of every attempt. Default: nobody does.
@@ -108,19 +114,21 @@ class Transport:
         *,
         token: Secret,
         is_own: OwnForm | None = None,
+        refused: Refused | None = None,
         attempts: int = 4,
         backoff: Backoff | None = None,
         reporter: Reporter | None = None,
     ) -> None:
         self.limits = limits
         self._is_own = is_own or _anybodys
+        self._refused = refused
         self._sender = sender
         self._token = token
         self._attempts = attempts
         self._backoff = backoff or Backoff()
         self._reporter = reporter or Reporter()
 
-    async def call(
+    def call(
         self,
         request: Request,
         decode: Callable[[bytes], T],
@@ -129,12 +137,30 @@ class Transport:
         slot: Slot | None = None,
         on_sent: Callable[[], None] | None = None,
         patience: float | None = None,
+    ) -> Coroutine[Any, Any, T]:
+        """Do as `carry` does, where all that matters of the answer is its body."""
+
+        def read(answer: Response) -> T:
+            return decode(answer.body)
+
+        return self.carry(request, read, priority=priority, slot=slot, on_sent=on_sent, patience=patience)
+
+    async def carry(
+        self,
+        request: Request,
+        read: Callable[[Response], T],
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        slot: Slot | None = None,
+        on_sent: Callable[[], None] | None = None,
+        patience: float | None = None,
     ) -> T:
-        """Send a request until it has an answer, and return it decoded.
+        """Send a request until it has an answer, and return what that says.
 
         Args:
             request: what to send.
-            decode: turns the body into the result; may raise what msgspec raises, or `ForeignAnswerError`.
+            read: turns the answer into the result; may raise what msgspec raises, `ForeignAnswerError` or
+                `AbsentError`.
             priority: whether somebody waits for it.
             slot: a slot that the caller holds. Such a call is a poll and tried once, since its caller has a schedule.
             on_sent: called when an attempt may reach the server from now on; a call that is cancelled before has not.
@@ -145,7 +171,7 @@ class Transport:
             StatusError: the server refused.
             DecodeError: the answer cannot be read.
             ConnectionFailedError, RequestTimeoutError: no answer came.
-            OutcomeUnknownError: a POST was sent and may have been carried out.
+            OutcomeUnknownError: it was sent and may have been carried out, and sending it again is not safe.
         """
         attempt = excused = 0
         told = Attempts.of(self._reporter, request, background=slot is not None or priority is Priority.BACKGROUND)
@@ -161,7 +187,7 @@ class Transport:
             if isinstance(outcome, NoAnswerError):
                 error = make_error.no_answer(outcome)
             elif verdict is Verdict.DONE:
-                result = self._read(outcome, decode)
+                result = self._read(outcome, read)
                 if not isinstance(result, Unreadable):
                     slots.over(outcome)
                     return result
@@ -199,8 +225,7 @@ class Transport:
         try:
             async with self._sender.stream(request, slots.take, silence=silence) as answer:
                 if isinstance(answer, Response):
-                    self._heed(request, slots, answer)
-                    refusal = make_error.status(attributed(answer, self._is_own))
+                    refusal = make_error.status(self._heed(request, slots, answer))
                     slots.over(answer, type(refusal))
                     raise refusal
                 slots.over(_BEGUN)
@@ -228,24 +253,28 @@ class Transport:
                 slots.over(None, type(cancelled))
                 raise
             else:
-                self._heed(request, slots, response)
-                return attributed(response, self._is_own)
+                return self._heed(request, slots, response)
 
     def _check_patience(self, endpoint: str, priority: Priority, patience: float) -> None:
         wait = self.limits.expected_wait(endpoint, priority)
         if wait > patience:
             raise LimiterBusyError(endpoint, wait, patience)
 
-    def _heed(self, request: Request, slots: _Slots, response: Response) -> None:
+    def _heed(self, request: Request, slots: _Slots, response: Response) -> Response:
+        """Do what an answer asks of everybody, and return it with what its form tells."""
+        response = attributed(response, self._is_own, self._refused)
         held = slots.heed(response)
         if held:
             self._reporter.tell(Held(request.endpoint, held))
+        return response
 
-    def _read(self, response: Response, decode: Callable[[bytes], T]) -> T | Unreadable:
+    def _read(self, response: Response, read: Callable[[Response], T]) -> T | Unreadable:
         if response.problem is not None:
             return Unreadable(response.problem, passing=not response.too_large, of_the_road=not response.too_large)
         try:
-            return decode(response.body)
+            return read(response)
+        except AbsentError as exc:
+            return Unreadable(str(exc), passing=False, absent=True)
         except ForeignAnswerError as exc:
             self._sender.renew()
             return Unreadable(str(exc))
@@ -257,7 +286,7 @@ class Transport:
     def _delay(self, outcome: Response | NoAnswerError, attempt: int) -> float:
         if isinstance(outcome, NoAnswerError):
             return self._backoff.delay(attempt)
-        if outcome.status == TOO_MANY_REQUESTS:
+        if outcome.rate_limited:
             return 0.0  # the limiter's gate is closed for as long as it takes
         return self._backoff.delay(attempt, retry_after=outcome.retry_after or None)  # 0 does not say when
 
@@ -303,12 +332,12 @@ class _Slots:
         Returns:
             Seconds for which the gate is closed, if this answer has closed it; else 0.
         """
-        if response.status < TOO_MANY_REQUESTS:
+        if response.status < _REFUSED:
             return 0.0
         limiter = self._limits[self._endpoint]
         held_before = limiter.state.held_for
         asked = response.retry_after
-        if response.status == TOO_MANY_REQUESTS and self.last is not None:
+        if response.rate_limited and self.last is not None:
             self.excused = self.last.rejected(asked)
         elif response.status >= _SERVER_ERROR and asked:
             limiter.hold(asked)

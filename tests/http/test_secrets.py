@@ -310,7 +310,7 @@ async def test_nothing_that_holds_the_token_shows_it() -> None:
         holders: list[object] = [
             secret,
             secret.reveal(),
-            secret.bearer(),
+            secret.headers,
             send.sender,
             vars(send.sender),
             client,
@@ -331,7 +331,7 @@ async def test_nothing_that_holds_the_token_shows_it() -> None:
 def test_a_secret_is_what_it_hides() -> None:
     secret = Secret(CANARY)
     assert secret.reveal() == CANARY
-    assert secret.bearer() == f"Bearer {CANARY}"
+    assert secret.headers == {"Authorization": f"Bearer {CANARY}"}
     assert secret.scrub(f"a {CANARY} b {CANARY}") == "a *** b ***"
     assert secret.scrub_bytes(f"a {CANARY}".encode()) == b"a ***"
 
