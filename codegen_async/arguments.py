@@ -14,6 +14,7 @@ LARGEST_ID = 2**63 - 1
 LARGEST_PAGE = 100
 _LONGEST_INT = 1024  # bits, as far as the exponents of JSON's usual numbers go
 _DEEPEST = 100  # levels of JSON; far below where encoders and servers give up
+_LONGEST_KEY = 128
 
 
 class Wait(TypedDict):
@@ -73,6 +74,13 @@ def check_segment(field: str, value: object) -> str:
     if "/" in text or text in (".", ".."):
         raise InvalidArgumentError(field, value, "an id without slashes")
     return text
+
+
+def check_key(key: object) -> str:
+    """Return an idempotency key if it can be one."""
+    if not isinstance(key, str) or not 1 <= len(key) <= _LONGEST_KEY or not all("!" <= c <= "~" for c in key):
+        raise InvalidArgumentError("idempotency_key", key, f"1..{_LONGEST_KEY} visible ASCII characters without spaces")
+    return key
 
 
 def check_json(field: str, value: object) -> Any:

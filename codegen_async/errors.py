@@ -3,6 +3,7 @@
     CodegenAsyncError
     |- ConfigurationError            the client cannot work as it was set up (also a ValueError)
     |- InvalidArgumentError          an argument was refused, nothing was sent (also a ValueError)
+    |- NotOfferedError               the API has no such call, nothing was sent
     |- ClientClosedError             the client is used outside its `async with` (also a RuntimeError)
     |- LimiterBusyError              a slot is further away than the caller's patience, nothing was sent; `wait`
     |- APIError                      a call failed; carries method, path, status, request_id, attempts
@@ -86,6 +87,10 @@ def _rebuild(kind: type[CodegenAsyncError], args: tuple[object, ...], state: dic
 def own_copy(error: E) -> E:
     """Return the error for one more task: each wants a traceback of its own."""
     return copy.copy(error) if isinstance(error, CodegenAsyncError) else error
+
+
+class NotOfferedError(CodegenAsyncError):
+    """Say that the API has no such call; nothing was sent."""
 
 
 class ConfigurationError(CodegenAsyncError, ValueError):

@@ -97,17 +97,21 @@ class PhaseTable:
 
     def knows(self, status: str) -> bool:
         """Return whether a status word has a meaning."""
-        return status in self._words or status.strip().upper() in self._words
+        return status in self._words or self._meaning(status.strip().upper()) is not None
 
     def _look_closer(self, status: str) -> Phase:
         word = status.strip().upper()
-        known = self._words.get(word)
+        known = self._meaning(word)
         if known is not None:
             return known
         if word not in self._reported and len(self._reported) < self._REPORT_AT_MOST:
             self._reported.add(word)
             _log.warning("%s: unknown run status %.100r, taken as running", self._dialect, status)
         return Phase.RUNNING
+
+    def _meaning(self, word: str) -> Phase | None:
+        """Return what a word stands for: of one of two parts (`RUNNING/IDLE`) the whole, else the first part."""
+        return self._words.get(word) or self._words.get(word.partition("/")[0])
 
 
 class Vocabulary:
@@ -123,6 +127,10 @@ class Vocabulary:
     def __init__(self, table: PhaseTable, taught: Mapping[str, Phase]) -> None:
         self._table = table
         self._taught = {word.strip().upper(): phase for word, phase in taught.items()}
+
+    def phase(self, status: str | None) -> Phase:
+        """Return the phase that a word stands for."""
+        return self.meaning(status) or self._table.phase(status)
 
     def meaning(self, status: str | None) -> Phase | None:
         """Return the phase that a word was taught to stand for, if it was."""

@@ -104,8 +104,8 @@ def speed_of(base_url: str) -> float:
     return speed if url.rstrip("/") == base_url else 1.0
 
 
-def check_base_url(url: str) -> str:
-    """Return the base URL without a slash at its end.
+def check_base_url(url: str, *, paths_begin: str = "/v1") -> str:
+    """Return the base URL without a slash at its end; `paths_begin` is what every call adds to it.
 
     Raises:
         ConfigurationError: if it is not https (http only towards this machine), or carries a user, query or fragment.
@@ -129,8 +129,9 @@ def check_base_url(url: str) -> str:
         raise ConfigurationError(f"base_url: expected no user, query or fragment beside {seen!r}")
     if parts.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(f"base_url: expected https, since http would show the token to others, got {seen!r}")
-    if parts.path.rstrip("/").endswith("/v1"):  # else every call would be a 404 that reads like "no such run"
-        raise ConfigurationError(f"base_url: expected it without /v1, which every call adds, got {seen!r}")
+    # Else every call would be a 404 that reads like "no such run".
+    if paths_begin and parts.path.rstrip("/").endswith(paths_begin):
+        raise ConfigurationError(f"base_url: expected it without {paths_begin}, which every call adds, got {seen!r}")
     return url.rstrip("/")
 
 

@@ -76,10 +76,10 @@ def create(
     """Start a run, once, even if the answer is lost."""
     import uuid
 
+    from codegen_async.arguments import check_key
     from codegen_async.cli.inputs import read_metadata, read_prompt
     from codegen_async.cli.repositories import repository as meant
     from codegen_async.cli.targets import execute_on
-    from codegen_async.codegen.creating import check_key
 
     waiting = _Waiting(wait, follow, timeout, display)
     text, extra = read_prompt(prompt, file), read_metadata(metadata)

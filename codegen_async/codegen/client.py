@@ -9,9 +9,9 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from codegen_async.arguments import check_id, check_patience, check_text, check_wait
+from codegen_async.arguments import check_id, check_key, check_patience, check_text, check_wait
 from codegen_async.codegen.account import AccountCalls, only_organization
-from codegen_async.codegen.creating import Creating, OnUnknown, check_key
+from codegen_async.codegen.creating import Creating, OnUnknown
 from codegen_async.codegen.decoding import Decoding, is_own
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.keyed import Doubts, KeyedCreates

@@ -51,7 +51,6 @@ DIGEST = "idempotency_digest"
 
 _LOOKS = (1 / 30, 1 / 4, 1 / 2)  # of the settle time; one more, which decides, comes at its end
 _SENDS = 3
-_LONGEST_KEY = 128
 _OURS = 1000  # runs that are remembered as ours
 
 _log = logging.getLogger("codegen_async")
@@ -325,14 +324,3 @@ def check_fields(
         "model": None if model is None else check_text("model", model),
         "agent_type": None if agent_type is None else check_text("agent_type", agent_type),
     }
-
-
-def check_key(key: object) -> str:
-    """Return a key if it can be one.
-
-    Raises:
-        InvalidArgumentError: it is no text of 1..128 visible ASCII characters.
-    """
-    if not isinstance(key, str) or not 1 <= len(key) <= _LONGEST_KEY or not all("!" <= c <= "~" for c in key):
-        raise InvalidArgumentError("idempotency_key", key, f"1..{_LONGEST_KEY} visible ASCII characters without spaces")
-    return key

@@ -18,7 +18,7 @@ from codegen_async.arguments import check_wait
 from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, clean, reason_of, shown
 from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
 from codegen_async.hosted.sendings import Sendings, map_memory
-from codegen_async.http.answers import OwnForm
+from codegen_async.http.answers import OwnForm, Refused
 from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.logs import show_log_if_asked
@@ -26,7 +26,7 @@ from codegen_async.models import RunId, RunLike, Vocabulary
 from codegen_async.numeric import is_number
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
-from codegen_async.settings import Timeouts, check_base_url, check_seconds, speed_of
+from codegen_async.settings import Timeouts, check_seconds, speed_of
 from codegen_async.version import __version__
 from codegen_async.waiting import Grace, Remote, Waiting
 
@@ -39,7 +39,6 @@ _TO_SEND = 5.0  # seconds between a slot and the first byte, beyond what it may 
 class RunClient(ABC, Generic[R, Id]):
     """Be the client of one dialect. Arguments are described where users see them, in the dialects' clients."""
 
-    _GRACE = Grace()  # how long the API must deny a run until that is believed
     base_url: str = ""  # a set-up that fails shows in tracebacks, and those print what is there so far
     _words: Vocabulary
     """The status words, with those that were taught."""
@@ -57,11 +56,13 @@ class RunClient(ABC, Generic[R, Id]):
         sender: Sender | None,
         observe: Observer | None,
         is_own: OwnForm,
+        refused: Refused | None = None,
+        grace: Grace | None = None,
         proxy: Secret | None = None,
         memory: str | os.PathLike[str] | None = None,
         is_old: Callable[[R], bool] | None = None,
     ) -> None:
-        self.base_url = check_base_url(base_url)
+        self.base_url = base_url
         _check_set_up(share, max_body, timeouts, memory)
         self._token = token
         self._proxy = proxy
@@ -78,6 +79,8 @@ class RunClient(ABC, Generic[R, Id]):
         self.reporter: Reporter = Reporter(observe, self.base_url)
         """Tells the observer what happens; for those who keep a journal."""
         self._is_own = is_own
+        self._refused = refused
+        self._grace = grace or Grace()
         self._is_old = is_old
         self._link: Link[R] | None = None
 
@@ -115,6 +118,7 @@ class RunClient(ABC, Generic[R, Id]):
             self._limits,
             token=self._token,
             is_own=self._is_own,
+            refused=self._refused,
             reporter=self.reporter,
         )
         forget = _nothing if memory is None else self._sendings.attach(memory, self._clock)
@@ -130,7 +134,7 @@ class RunClient(ABC, Generic[R, Id]):
             self._remote(transport),
             self._schedule(),
             latency=self._latency,
-            grace=self._GRACE,
+            grace=self._grace,
             is_old=self._is_old,
             reporter=self.reporter,
             knows=self._words.knows,

@@ -1,0 +1,212 @@
+"""Create each run once, by what its API offers.
+
+What a create of which no answer came leads to follows from `Call.twice`:
+
+- SAME: the server knows the key. The transport sends it again, as it would a read.
+- REFUSED: the run's name was chosen by us. It is sent again, and where the server says that the name is taken, the run
+  is there and is looked up.
+- ANOTHER, and the API shows keys (`Dialect.find`): the run is looked for, several times over the settle time. It is
+  sent again only if the caller wants that, and the last look proves that there is none: it missed the run, but showed
+  one that was created before it and one that was created after it.
+- ANOTHER, and no keys are shown: nobody knows, and a person decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from collections.abc import Mapping
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+
+from codegen_async.errors import (
+    PASSING,
+    AlreadyExistsError,
+    APIError,
+    CreateOutcomeUnknownError,
+    OutcomeUnknownError,
+    own_copy,
+)
+from codegen_async.hosted.calls import Calls
+from codegen_async.hosted.dialect import Call
+from codegen_async.http.answers import Twice
+from codegen_async.http.retry import Backoff
+from codegen_async.models import RunLike
+from codegen_async.recent import Recent
+
+R = TypeVar("R", bound=RunLike)
+
+_log = logging.getLogger("codegen_async")
+
+OnUnknown = Literal["raise", "retry"]
+
+_LOOKS = (1 / 30, 1 / 4, 1 / 2)  # of the settle time; one more, which decides, comes at its end
+_SENDS = 4
+_MADE = 1000  # creates that are remembered, as controls of later searches
+
+
+class _Made(NamedTuple):
+    """A create whose run is known, and when it was sent."""
+
+    key: str
+    number: int
+    at: float
+
+
+class _Question(NamedTuple):
+    """A create whose outcome is unknown."""
+
+    key: str
+    number: int  # grows with each create
+    sent: float  # when it was first sent
+    unknown: OutcomeUnknownError
+
+
+class Creating(Generic[R]):
+    """Create runs of one dialect.
+
+    Args:
+        calls: carries the calls.
+        settle: seconds until a create that nobody has seen is taken not to have happened.
+    """
+
+    def __init__(self, calls: Calls[R], *, settle: float) -> None:
+        self._calls = calls
+        self._dialect = calls.dialect
+        self._settle = settle
+        self._backoff = Backoff()
+        self._numbers = itertools.count()
+        self._made: Recent[str, _Made] = Recent(_MADE)
+
+    async def create(
+        self,
+        key: str,
+        fields: Mapping[str, Any],
+        *,
+        on_unknown: OnUnknown = "raise",
+        patience: float | None = None,
+    ) -> R:
+        """Create a run once, and return it; see `HostedRuns.create_run`."""
+        sent = asyncio.Event()
+        try:
+            return await self._create(key, fields, on_unknown, sent, patience)
+        except asyncio.CancelledError as cancelled:
+            if sent.is_set():
+                cancelled.add_note(f"a run may have been created; find_run_by_key({key!r}) tells")
+                _log.warning(
+                    "%s: a create was cancelled; its run, if there is one, has the key %r", self._dialect.name, key
+                )
+            raise
+
+    async def _create(
+        self, key: str, fields: Mapping[str, Any], on_unknown: OnUnknown, sent: asyncio.Event, patience: float | None
+    ) -> R:
+        call = self._dialect.create(key, fields)
+        first, number = _now(), next(self._numbers)
+        sends = 0
+        while True:
+            sends += 1
+            try:
+                run = await self._calls.carry(call, on_sent=sent.set, patience=patience)
+            except AlreadyExistsError as error:
+                if call.twice is not Twice.REFUSED:
+                    raise
+                return await self._named(_Question(key, number, first, _unknown_of(error)))
+            except (OutcomeUnknownError, *PASSING) as error:
+                unknown = self._unknown(call, error, sent=sent.is_set())
+                patience = None  # from now on, to say that nothing was sent would be wrong
+            else:
+                self._made[key] = _Made(key, number, first)
+                return self._calls.known(run)
+            if call.twice is Twice.REFUSED and sends < _SENDS:
+                await asyncio.sleep(self._backoff.delay(sends))
+                continue
+            found, proven = await self._settled(_Question(key, number, first, unknown))
+            if found is not None:
+                return found
+            again = call.twice not in (Twice.REFUSED, Twice.SAME) and on_unknown == "retry" and sends < _SENDS
+            if not (again and proven) or unknown.likely_done:
+                raise self._unsettled(key, unknown)
+
+    async def glance(self, key: str, fields: Mapping[str, Any]) -> R | None:
+        """Return the run that a key of the caller's has already, where only a search can tell before it is sent.
+
+        Raises:
+            APIError: it could not be looked for; nothing was sent.
+        """
+        twice = self._dialect.create(key, fields).twice
+        return None if twice in (Twice.SAME, Twice.REFUSED) else await self.find(key, None)
+
+    async def find(self, key: str, since: float | None) -> R | None:
+        """Return the run that was created under a key, if the API shows it.
+
+        Raises:
+            APIError: it could not be looked for.
+        """
+        call = self._dialect.find(key, since)
+        if call is None:
+            return None
+        found = await self._calls.carry(call)
+        return None if found is None else self._calls.known(found)
+
+    def _unknown(self, call: Call[R], error: APIError, *, sent: bool) -> OutcomeUnknownError:
+        """Return what an attempt that failed leaves unknown; raises the failure itself if that is nothing."""
+        if isinstance(error, OutcomeUnknownError):
+            return error
+        if not sent or call.twice is not Twice.SAME:  # the transport proves of all others that nothing was done
+            raise own_copy(error)
+        return OutcomeUnknownError(
+            f"sent, but whether it was carried out is unknown: {error.reason}",
+            method=error.method,
+            path=error.path,
+            status=error.status,
+            request_id=error.request_id,
+            attempts=error.attempts,
+        )
+
+    def _unsettled(self, key: str, unknown: OutcomeUnknownError) -> CreateOutcomeUnknownError:
+        return CreateOutcomeUnknownError.of(unknown, key, searched=self._dialect.find(key, None) is not None)
+
+    async def _named(self, question: _Question) -> R:
+        """Return the run of a name that is taken: it may show a while after the server refuses its name."""
+        found, _ = await self._settled(question)
+        if found is None:
+            raise self._unsettled(question.key, question.unknown)
+        return found
+
+    async def _settled(self, question: _Question) -> tuple[R | None, bool]:
+        """Look for a run over the settle time; return it, or None and whether it is proven that there is none."""
+        if self._dialect.find(question.key, None) is None:
+            return None, False
+        started = _now()
+        for share in (*_LOOKS, 1.0):
+            await asyncio.sleep(started + share * self._settle - _now())
+            with contextlib.suppress(APIError):
+                found = await self.find(question.key, _now() - question.sent)
+                if found is not None:
+                    return found, True
+                if share == 1.0:
+                    return None, await self._is_control_shown(question)
+        return None, False
+
+    async def _is_control_shown(self, question: _Question) -> bool:
+        """Whether a search shows runs that were created just before and after, so that it would show this one."""
+        before = [made for made in self._made.values() if made.number < question.number]
+        after = [made for made in self._made.values() if made.number > question.number]
+        if not before or not after:
+            return False
+        for control in (before[-1], after[-1]):
+            if await self.find(control.key, _now() - control.at) is None:
+                return False
+        return await self.find(question.key, _now() - question.sent) is None
+
+
+def _unknown_of(refused: AlreadyExistsError) -> OutcomeUnknownError:
+    unknown = OutcomeUnknownError(refused.reason, method=refused.method, path=refused.path, status=refused.status)
+    unknown.likely_done = True
+    return unknown
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,177 @@
+"""What has to be known of an API of hosted runs: how its calls are written, and what its answers say. Pure.
+
+A dialect is a small class without I/O: from arguments to calls, from answers to runs. All else (limits, repeats, waits,
+creating once, batches, the command line) comes with `HostedRuns` and knows no API.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from codegen_async.errors import ConfigurationError, shown
+from codegen_async.hosted.wire import segment
+from codegen_async.http.answers import Refusal, Request, Response, Twice
+from codegen_async.limits import Rate
+from codegen_async.models import Phase, PhaseTable, RunLike
+from codegen_async.secret import bearer
+
+T = TypeVar("T")
+R = TypeVar("R", bound=RunLike)
+
+Value = str | float | bool | None
+"""What a query may hold: true and false are written in lower case, and None is left out."""
+
+
+class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """Describe one call of an API: what is sent, and how the answer is read.
+
+    Attributes:
+        limit: whose rates it spends: a name in `Dialect.rates`.
+        path: the path below the base URL, with names in braces for what `values` holds: `/v1/agents/{agent}`.
+        values: what stands in the path; each is quoted, so that no id can lead elsewhere.
+        read: turns the answer into the result. It may fail as it likes where the answer is not as promised
+            (`KeyError`, `TypeError`, what msgspec raises): that is a `DecodeError`. None from where a run is asked for
+            says that there is none (yet).
+        method: GET, POST, PUT, PATCH or DELETE.
+        query: names and values; a list writes its name again for each.
+        json: the body.
+        headers: headers besides those of the dialect.
+        twice: what comes of sending it again. Default: of a GET the same, of all others another.
+    """
+
+    limit: str
+    path: str
+    read: Callable[[Response], T]
+    values: Mapping[str, str] = {}
+    method: str = "GET"
+    query: Mapping[str, Value | Sequence[Value]] = {}
+    json: Any = msgspec.UNSET
+    headers: Mapping[str, str] = {}
+    twice: Twice | None = None
+
+    def request(self, headers: Mapping[str, str]) -> Request:
+        """Return what goes over the wire; `headers` are those of the dialect."""
+        return Request(
+            endpoint=self.limit,
+            method=self.method,
+            path=self.path.format_map({name: segment(value) for name, value in self.values.items()}),
+            template=self.path,
+            query=tuple(_pairs(self.query)),
+            body=None if self.json is msgspec.UNSET else msgspec.json.encode(self.json),
+            headers=tuple({**headers, **self.headers}.items()),
+            twice=self.twice,
+        )
+
+
+class Dialect(ABC, Generic[R]):
+    """Describe an API of hosted runs.
+
+    Only `get` and `create` are required. The others return None where an API has nothing of the kind.
+
+    Attributes:
+        name: what logs and journals call the API.
+        base_url: where it is, without a slash at the end.
+        token_variable: the environment variable that holds the token.
+        rates: the limits that the API's pages state, by names that the calls use.
+        phases: what the status words stand for, in any case of letters. A status of two parts (`running/finished`) is
+            looked up whole, then by its first part; a word that is not there reads as running, and is logged.
+        headers: headers of every call, such as a version.
+        unseen_for: seconds for which the API may deny a run that it has just created. Default 60.
+        settles: seconds for which a status word must stand until it is believed, for words that pass between others.
+    """
+
+    name: str
+    base_url: str
+    token_variable: str
+    rates: Mapping[str, Rate]
+    phases: Mapping[str, Phase]
+    headers: Mapping[str, str] = {}
+    unseen_for: float = 60.0
+    settles: Mapping[str, float] = {}
+
+    def auth(self, token: str) -> Mapping[str, str]:
+        """Return the headers that carry the token. Default: it is a bearer token."""
+        return bearer(token)
+
+    @abstractmethod
+    def get(self, run_id: str) -> Call[R | None]:
+        """Read a run."""
+
+    @abstractmethod
+    def create(self, key: str, fields: Mapping[str, Any]) -> Call[R]:
+        """Start a run.
+
+        Args:
+            key: tells this create from all others: visible ASCII, 32 characters unless the caller chose another. It
+                goes where the API gives it back, refuses it a second time, or knows it: say which by `Call.twice`.
+            fields: what the caller gave.
+        """
+
+    def find(self, key: str, since: float | None) -> Call[R | None] | None:  # noqa: ARG002 - an interface
+        """Look for the run that was created under a key; None where the API shows no keys.
+
+        It reads as the run that bears the key, or None if it is not shown.
+
+        Args:
+            key: the key.
+            since: seconds since the create was first sent: how old the run can be. None where nobody knows.
+        """
+        return None
+
+    def full(self, run: R) -> Call[R | None] | None:  # noqa: ARG002 - the same
+        """Read what `get` does not show of a run that seems to have ended; it may say that it has not."""
+        return None
+
+    def cancel(self, run_id: str) -> Call[object] | None:  # noqa: ARG002 - the same
+        """Stop a run."""
+        return None
+
+    def reply(self, run_id: str, text: str) -> Call[R | None] | None:  # noqa: ARG002 - the same
+        """Tell a run to go on; reads as the run that goes on, which may be another one, or None: it is the same."""
+        return None
+
+    def refused(self, answer: Response) -> Refusal | None:  # noqa: ARG002 - the same
+        """Tell what a refusal (4xx, 5xx) means; None where that is what its status says."""
+        return None
+
+    def is_own(self, status: int, said: Mapping[str, Any]) -> bool:  # noqa: ARG002 - the same
+        """Whether a refusal (4xx) is the API's own, and not a gateway's; `said` is its JSON object, empty if none.
+
+        Default: any JSON object is.
+        """
+        return bool(said)
+
+
+def check_dialect_class(dialect: Dialect[Any]) -> None:
+    """Make sure that a dialect has what every dialect must have.
+
+    Raises:
+        ConfigurationError: something is missing or cannot be right.
+    """
+    if not isinstance(dialect, Dialect):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
+        raise ConfigurationError(f"dialect: expected an instance of a Dialect, got {shown(dialect)}")
+    for name in ("name", "base_url", "token_variable"):
+        value: object = getattr(dialect, name, None)
+        if not isinstance(value, str) or not value:
+            raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected a text, got {shown(value)}")
+    for name in ("rates", "phases"):
+        if not isinstance(value := getattr(dialect, name, None), Mapping):
+            raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected a mapping, got {shown(value)}")
+
+
+def phase_table(dialect: Dialect[Any]) -> PhaseTable:
+    """Return the table of a dialect's words."""
+    return PhaseTable(dialect.name, {word.strip().upper(): phase for word, phase in dialect.phases.items()})
+
+
+def _pairs(query: Mapping[str, Value | Sequence[Value]]) -> list[tuple[str, str]]:
+    return [
+        (name, str(value).lower() if isinstance(value, bool) else str(value))
+        for name, values in query.items()
+        for value in ([values] if isinstance(values, str | float | int) or values is None else values)
+        if value is not None
+    ]

@@ -1,0 +1,103 @@
+"""One record for the runs of all APIs that need no structs of their own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar, TypeVar, cast
+
+import msgspec
+
+from codegen_async.errors import RunFailedError, clean
+from codegen_async.models import Phase, RunLike, parse_time
+from codegen_async.record import Model
+
+R = TypeVar("R", bound=RunLike)
+
+_MILLISECONDS = 1e11  # numbers above are no seconds before the year 5138
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """Say what a run cost. Amounts of different units are never added up.
+
+    Attributes:
+        amount: how much.
+        unit: of what, as the server or its page calls it, such as `USD` or `acu`.
+    """
+
+    amount: float
+    unit: str
+
+
+class HostedRun(Model, frozen=True, kw_only=True):
+    """Hold a run as a dialect read it.
+
+    Attributes:
+        id: what the dialect names it by; text that nobody else takes apart.
+        status: the server's word, as sent; None where it sent none. A status of two parts is written `running/idle`.
+        phase: where the run stands, by the dialect's table; set by the client.
+        created: when it was created, as sent: RFC 3339, a naive time (taken as UTC), or Unix seconds or milliseconds.
+        web_url: where a person can look at it.
+        text: what the agent said in the end.
+        urls: what came of it: pull requests, files.
+        error: what went wrong, in the server's words.
+        cost: what it cost so far.
+        raw: the whole answer, decoded.
+    """
+
+    _brief: ClassVar[tuple[str, ...]] = ("id", "status", "phase", "created", "web_url", "text")
+
+    id: str
+    status: str | None = None
+    phase: Phase = Phase.RUNNING
+    created: str | float | None = None
+    web_url: str | None = None
+    text: str | None = None
+    urls: tuple[str, ...] = ()
+    error: str | None = None
+    cost: Cost | None = None
+    raw: Any = None
+
+    @property
+    def created_time(self) -> datetime | None:
+        """When the run was created; None if the server did not say in a form that is known."""
+        return moment_of(self.created)
+
+    @property
+    def source_type(self) -> str | None:
+        """What started the run: not told."""
+        return None
+
+    def raise_for_status(self) -> HostedRun:
+        """Return the run itself, or raise if it ended badly.
+
+        Raises:
+            RunFailedError: it failed or was cancelled.
+        """
+        check_success(self)
+        return self
+
+
+def in_phase(run: R, phase: Phase) -> R:
+    """Return a run that stands in that phase from now on."""
+    if isinstance(run, HostedRun):
+        return cast("R", msgspec.structs.replace(run, phase=phase))
+    vars(run)["taught"] = phase
+    return run
+
+
+def check_success(run: RunLike) -> None:
+    """Raise RunFailedError if a run failed or was cancelled."""
+    if run.phase in (Phase.FAILED, Phase.CANCELLED):
+        error = getattr(run, "error", None)
+        why = f": {clean(error)}" if isinstance(error, str) and error else ""
+        raise RunFailedError(f"run {clean(str(run.id))} ended as {clean(str(run.status))}{why}", run_id=run.id, run=run)
+
+
+def moment_of(value: str | float | None) -> datetime | None:
+    """Read a point in time in any form that is known; None where it is none of them."""
+    if value is None or isinstance(value, str):
+        return parse_time(value)
+    try:
+        return datetime.fromtimestamp(value / 1000 if value > _MILLISECONDS else value, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None

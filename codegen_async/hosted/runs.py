@@ -1,0 +1,332 @@
+"""The client of any API of hosted runs that a `Dialect` describes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from codegen_async.arguments import check_key, check_patience, check_seconds_given, check_text, check_wait
+from codegen_async.errors import InvalidArgumentError, NotOfferedError, OutcomeUnknownError, RunEndedError
+from codegen_async.events import Observer, PhaseChanged
+from codegen_async.hosted.calls import Calls
+from codegen_async.hosted.client import RunClient, replaced
+from codegen_async.hosted.creating import Creating, OnUnknown
+from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
+from codegen_async.hosted.remote import DialectRemote, get_limit, whole
+from codegen_async.hosted.run import check_success
+from codegen_async.http.transport import Sender, Transport
+from codegen_async.limits import Limits, Priority, Rate
+from codegen_async.models import Phase, RunLike, Vocabulary
+from codegen_async.polling import PollSchedule
+from codegen_async.secret import Secret
+from codegen_async.settings import (
+    Timeouts,
+    check_base_url,
+    check_phases,
+    check_proxy,
+    check_seconds,
+    from_environment,
+    speed_of,
+)
+from codegen_async.waiting import Grace
+
+T = TypeVar("T")
+R = TypeVar("R", bound=RunLike)
+
+
+class HostedRuns(RunClient[R, str]):
+    """Start runs at an API that a dialect describes, look at them and wait for them, within its rate limits.
+
+    Use it as `async with HostedRuns(MyDialect()) as client:`. All methods may be called concurrently. The limits hold
+    if there is one client per token, so one client serves a whole application.
+
+    Args:
+        dialect: how the API is spoken to.
+        token: the API token. Default: the environment variable that the dialect names.
+        base_url: where the API is, if it is not where the dialect says. http is refused except towards this machine.
+        latency: seconds within which every run that is waited for is looked at again. Default 5; 0 spends all of
+            `share`.
+        share: part of the limits that waiting may spend; the rest is left to your own calls. Default 0.8.
+        rates: limits that differ from those of the dialect, by their names there.
+        timeouts: bounds of a single attempt.
+        max_body: bytes an answer may have, after decompression. Default 32 MiB.
+        proxy: an HTTP proxy to reach the server through, such as `http://user:password@proxy.example:3128`. Default:
+            none; none is taken from the environment.
+        settle: seconds over which a create whose answer was lost is looked for. Default 60: longer than a gateway keeps
+            a request that it has given up on.
+        phases: what status words stand for that the dialect does not know.
+        observe: called with what the client does, after the fact and on its loop: see `codegen_async.events`.
+        memory: a file in which it is remembered when requests were sent, so that a restart spends no second burst. One
+            file for each token, on a local file system. Default: nothing is remembered.
+        sender: what talks to the server instead of aiohttp, for tests. The client closes it.
+
+    Raises:
+        ConfigurationError: one of these is missing or cannot be right.
+    """
+
+    _calls: Calls[R]  # made when the client is opened
+    _creating: Creating[R]
+
+    def __init__(
+        self,
+        dialect: Dialect[R],
+        token: str | None = None,
+        *,
+        base_url: str | None = None,
+        latency: float = 5.0,
+        share: float = 0.8,
+        rates: Mapping[str, Rate] | None = None,
+        timeouts: Timeouts | None = None,
+        max_body: int = 32 * 2**20,
+        proxy: str | None = None,
+        settle: float = 60.0,
+        phases: Mapping[str, Phase | str] | None = None,
+        observe: Observer | None = None,
+        memory: str | os.PathLike[str] | None = None,
+        sender: Sender | None = None,
+    ) -> None:
+        try:
+            check_dialect_class(dialect)
+            secret = Secret(
+                from_environment(dialect.token_variable, "token") if token is None else token, auth=dialect.auth
+            )
+            way = None if proxy is None else check_proxy(proxy)
+        finally:
+            del token, proxy  # crash reporters show the variables of functions that raise
+        self.dialect: Dialect[R] = dialect
+        """How the API is spoken to."""
+        base_url = check_base_url(base_url or dialect.base_url, paths_begin="")
+        speed = speed_of(base_url)
+        self._rates = {name: rate.sped_up(speed) for name, rate in replaced(dialect.rates, rates).items()}
+        self._settle = check_seconds("settle", settle) / speed
+        self._words = Vocabulary(phase_table(dialect), check_phases(phases))
+        super().__init__(
+            secret,
+            base_url=base_url,
+            limits=Limits(self._rates),
+            latency=latency,
+            share=share,
+            timeouts=timeouts,
+            max_body=max_body,
+            proxy=way,
+            memory=memory,
+            sender=sender,
+            observe=observe,
+            is_own=dialect.is_own,
+            refused=dialect.refused,
+            grace=Grace(seen=dialect.unseen_for),
+        )
+
+    def __repr__(self) -> str:
+        return f"HostedRuns({type(self.dialect).__name__}, base_url={self.base_url!r})"
+
+    # -- one run
+
+    async def create_run(
+        self,
+        *,
+        idempotency_key: str | None = None,
+        on_unknown: OnUnknown = "raise",
+        patience: float | None = None,
+        **fields: Any,
+    ) -> R:
+        """Start a run, once, and return its first snapshot.
+
+        Where an answer is lost, what follows depends on what the API offers: it is sent again under the same key or
+        name, or looked for by its key over the client's `settle` time; or the outcome is unknown.
+
+        Args:
+            idempotency_key: what tells this create from all others, 1..128 visible ASCII characters. The same key again
+                brings back the first run where the API knows keys, refuses names that are taken, or shows keys. An API
+                may want a form of its own, such as a UUID. Default: a new random one.
+            on_unknown: `raise` (default) or `retry`: whether to send the same key again where it was proven that there
+                is no run.
+            patience: seconds that the create may wait for its slot. Default: as long as it takes.
+            fields: what the dialect's `create` takes.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right; nothing was sent.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
+            CapacityError: as many runs are under way as the plan allows; there is no run.
+            QuotaExceededError: the plan is used up; there is no run.
+            CreateOutcomeUnknownError: it was sent, and nobody knows whether there is a run; has the key.
+            APIError: any other failure; there is no run.
+        """
+        key = uuid.uuid4().hex if idempotency_key is None else check_key(idempotency_key)
+        if on_unknown not in ("raise", "retry"):
+            raise InvalidArgumentError("on_unknown", on_unknown, "'raise' or 'retry'")
+        seconds = check_patience(patience)
+        link = self._linked()
+        known = None if idempotency_key is None else await self._creating.glance(key, fields)
+        run = known or await self._creating.create(key, fields, on_unknown=on_unknown, patience=seconds)
+        if known is None:
+            self.reporter.tell(PhaseChanged(run, None))
+        link.waiting.seen(run)
+        return run
+
+    async def find_run_by_key(self, idempotency_key: str) -> R | None:
+        """Return the run that was created with this key, or None if the API does not show it.
+
+        Args:
+            idempotency_key: the key that `create_run` was given, or that its error carries.
+
+        Raises:
+            InvalidArgumentError: the key cannot be one.
+            NotOfferedError: the API shows no keys.
+            APIError: it could not be looked for.
+        """
+        key = check_key(idempotency_key)
+        self._linked()
+        self._offered(self.dialect.find(key, None), "no search for keys")
+        return await self._creating.find(key, None)
+
+    async def get_run(self, run_id: str, *, max_age: float | None = None, patience: float | None = None) -> R:
+        """Return a run as it is now.
+
+        Args:
+            run_id: the run.
+            max_age: seconds that the answer may be old. 0 asks the server in any case. Default: an end that was seen
+                within the last five minutes is not asked for again; all else is.
+            patience: seconds that it may wait for a slot. Default: as long as it takes.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right.
+            LimiterBusyError: a slot is further away than `patience`; nothing was done.
+            NotFoundError: there is no such run.
+            APIError: any other failure.
+        """
+        name = check_text("run_id", run_id)
+        age = None if max_age is None else check_seconds_given("max_age", max_age)
+        seconds = check_patience(patience)
+        link = self._linked()
+
+        async def ask() -> R:
+            run = await self._calls.run(self.dialect.get(name), patience=seconds)
+            return await whole(self._calls, run, Priority.INTERACTIVE)
+
+        return await link.waiting.look(name, ask, max_age=age, patience=seconds)
+
+    async def cancel_run(self, run_id: str) -> R:
+        """Stop a run, and return it as it is then; one that has ended already is returned as it is.
+
+        An API may take its time: wait for the run to see it end.
+
+        Args:
+            run_id: the run.
+
+        Raises:
+            InvalidArgumentError: the id cannot be one.
+            NotOfferedError: the API has no such call.
+            NotFoundError: there is no such run.
+            OutcomeUnknownError: it was sent, and whether it was carried out is unknown.
+            APIError: any other failure.
+        """
+        name = check_text("run_id", run_id)
+        link = self._linked()
+        call = self._offered(self.dialect.cancel(name), "no way to cancel runs")
+        with contextlib.suppress(RunEndedError):  # it is what was wanted
+            await self._calls.carry(call)
+        link.waiting.notify(name)
+        return await self.get_run(name, max_age=0)
+
+    async def reply(self, run_id: str, text: str) -> R:
+        """Tell a run to go on, and return the run that does: the same, or a new one.
+
+        Waits for the same run that begin afterwards do not take the end or the question that it had before for a new
+        one.
+
+        Args:
+            run_id: the run.
+            text: what it is told.
+
+        Raises:
+            InvalidArgumentError: an argument cannot be right; nothing was sent.
+            NotOfferedError: the API has no such call.
+            NotFoundError: there is no such run.
+            RunEndedError: it cannot go on.
+            OutcomeUnknownError: it was sent, and whether the run goes on is unknown.
+            APIError: any other failure; the run is as it was.
+        """
+        name = check_text("run_id", run_id)
+        link = self._linked()
+        call = self._offered(self.dialect.reply(name, check_text("text", text)), "no way to reply to runs")
+        try:
+            run = await self._calls.carry(call)
+        except OutcomeUnknownError:
+            link.waiting.reopened(name)  # perhaps
+            raise
+        if run is None or run.id == name:
+            link.waiting.reopened(name)
+        if run is None:
+            return await self.get_run(name, max_age=0)
+        run = self._calls.known(run)
+        link.waiting.seen(run)
+        return run
+
+    # -- waiting
+
+    async def wait_for_run(
+        self,
+        run: str | R,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - its error carries the last snapshot
+        latency: float | None = None,
+        raise_on_failure: bool = False,
+        on_blocked: Callable[[R], Awaitable[object]] | None = None,
+    ) -> R:
+        """Return the final snapshot of a run, when it has one.
+
+        All waits of a client share one schedule. Outages of the server delay a wait and do not end it. Cancelling a
+        wait stops nothing at the server, and disturbs no other wait.
+
+        Args:
+            run: the run or its id.
+            timeout: seconds until this wait gives up; the time `on_blocked` takes does not count. Default: never.
+            latency: seconds within which the run is looked at again. Default: the client's.
+            raise_on_failure: raise if the run failed or was cancelled. Default: that is a result, look at `run.phase`.
+            on_blocked: called with the snapshot when the run needs a person; it should see to that (for example by
+                `reply`), and then waiting goes on. Without it such a run raises.
+
+        Raises:
+            WaitTimeoutError: the time is over; has the last snapshot. The run goes on, and can be waited for again.
+            RunBlockedError: the run needs a person; has the snapshot.
+            RunFailedError: it ended badly, and `raise_on_failure` is set.
+            NotFoundError: the server says so for longer than the dialect lets new runs be unseen.
+            AuthenticationError, PermissionDeniedError: the token is refused; ends all waits.
+            ClientClosedError: the client was closed meanwhile.
+        """
+        final = await self._linked().waiting.wait_for_run(
+            self._check_run(run), on_blocked=on_blocked, **check_wait(timeout=timeout, latency=latency)
+        )
+        if raise_on_failure:
+            check_success(final)
+        return final
+
+    def notify(self, run_id: str) -> None:
+        """Look at a run now, because something says that it has changed (a webhook, say); does nothing if nobody waits.
+
+        Raises:
+            InvalidArgumentError: the id cannot be one.
+        """
+        self._linked().waiting.notify(check_text("run_id", run_id))
+
+    # -- for the base
+
+    def _offered(self, call: Call[T] | None, what: str) -> Call[T]:
+        if call is None:
+            raise NotOfferedError(f"{self.dialect.name} has {what}")
+        return call
+
+    def _remote(self, transport: Transport) -> DialectRemote[R]:
+        self._calls = Calls(transport, self.dialect, self._words)
+        self._creating = Creating(self._calls, settle=self._settle)
+        return DialectRemote(self._calls)
+
+    def _schedule(self) -> PollSchedule:
+        return PollSchedule(get=self._rates[get_limit(self._calls)], page=None, share=self._share)
+
+    def _check_run(self, run: str | R) -> str | R:
+        return check_text("run", run) if isinstance(run, str) else run
