@@ -28,6 +28,7 @@ from codegen_async.batch.schema import Identity, check_place, close_journal, exp
 from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.searching import Ours, Question
 from codegen_async.errors import InvalidArgumentError
+from codegen_async.hosted.sendings import Memory
 
 _NEAR = 50  # runs on either side of one that is looked for, which tell whether it would have been found
 
@@ -47,7 +48,7 @@ class Journal:
         clock: Callable[[], float],
         *,
         identity: Identity,
-        memory: memoryview,
+        memory: Memory,
     ) -> None:
         self.path = path
         self.batch_id: str = ""
@@ -55,7 +56,7 @@ class Journal:
         """Whether another file of this batch may know better (`places.OVERTAKEN`, `UNPLACED`), else 0."""
         self._committer = committer
         self._clock = clock
-        self.memory: memoryview = memory
+        self.memory: Memory = memory
         """Of sendings, see `codegen_async.hosted.sendings`."""
         self._identity = identity
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from codegen_async.errors import JournalError
-from codegen_async.hosted.sendings import map_memory
+from codegen_async.hosted.sendings import Memory
 from codegen_async.posix import HAS_LOCKS, fcntl
 from codegen_async.private import open_private
 
@@ -65,7 +65,7 @@ class Lease:
             with _forking:
                 self._lock()
             self.guard()
-            self.memory: memoryview = map_memory(self._lock_path)
+            self.memory: Memory = Memory(self._lock_path)
             self._check_name()
             self._name_holder(str(os.getpid()))
         except BaseException as exc:
@@ -123,6 +123,7 @@ class Lease:
 
     def release(self) -> None:
         """Let others have it."""
+        self.memory.close()
         if self._files:  # else this is a child of the process that holds it
             with contextlib.suppress(OSError):  # the name is for the message only
                 self._name_holder("")

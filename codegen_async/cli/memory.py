@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from codegen_async.cli.config import Settings
-from codegen_async.hosted.sendings import map_memory
+from codegen_async.hosted.sendings import Memory
 from codegen_async.private import state_folder
 
 
@@ -19,7 +19,7 @@ def _users_own() -> Path | None:
     try:
         folder = state_folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        map_memory(folder / "sendings").release()
+        Memory(folder / "sendings").close()
     except (OSError, RuntimeError, ValueError):
         return None  # nobody has asked for it, so it stops no command
     return folder / "sendings"

@@ -17,7 +17,7 @@ import anyio
 from codegen_async.arguments import check_wait
 from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, clean, reason_of, shown
 from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
-from codegen_async.hosted.sendings import Sendings, map_memory
+from codegen_async.hosted.sendings import Memory, Sendings
 from codegen_async.http.answers import OwnForm, Refused
 from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
@@ -108,7 +108,7 @@ class RunClient(ABC, Generic[R, Id]):
         """
         show_log_if_asked()
         self._check_loop()
-        memory = None if self._memory is None else await asyncio.to_thread(_mapped, self._memory)
+        memory = None if self._memory is None else await asyncio.to_thread(_opened, self._memory)
         self._check_loop()
         if self._sendings.process != os.getpid():  # what was drawn before a fork would be the same in all children
             self._sendings = Sendings(self._limits, self.base_url)
@@ -121,7 +121,7 @@ class RunClient(ABC, Generic[R, Id]):
             refused=self._refused,
             reporter=self.reporter,
         )
-        forget = _nothing if memory is None else self._sendings.attach(memory, self._clock)
+        forget = _nothing if memory is None else self._attached(memory)
         try:
             await self._learn(transport)
             self._check_loop()
@@ -142,6 +142,15 @@ class RunClient(ABC, Generic[R, Id]):
         self._link = Link(transport, waiting, forget)
         self.reporter.tell(ClientOpened(self))
         return self
+
+    def _attached(self, memory: Memory) -> Callable[[], None]:
+        end = self._sendings.attach(memory, self._clock)
+
+        def forget() -> None:
+            end()
+            memory.close()
+
+        return forget
 
     async def _learn(self, transport: Transport) -> None:
         """Ask the server for what has to be known before all else; nothing, unless a dialect says otherwise."""
@@ -246,7 +255,7 @@ class RunClient(ABC, Generic[R, Id]):
         self._limits.seed(endpoint, ages)
 
     @contextmanager
-    def remembering(self, memory: memoryview, clock: Callable[[], float]) -> Generator[None]:
+    def remembering(self, memory: Memory, clock: Callable[[], float]) -> Generator[None]:
         """Count what a memory tells was sent before, and note in it what is sent in the block; for keepers of one."""
         self._linked()
         forget = self._sendings.attach(memory, clock)
@@ -388,9 +397,9 @@ def _nothing() -> None:
     pass
 
 
-def _mapped(memory: Path) -> memoryview:
+def _opened(memory: Path) -> Memory:
     try:
-        return map_memory(memory)
+        return Memory(memory)
     except (OSError, ValueError) as exc:
         raise ConfigurationError(f"memory: {clean(str(memory))}: {clean(reason_of(exc))}") from None
 

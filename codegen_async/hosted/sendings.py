@@ -1,8 +1,9 @@
 """Remember when requests were sent, in memory that outlives the process: a restart spends no second burst.
 
-The memory is a mapped file: a write to it costs no call to the system, and `kill -9` does not undo it. A power cut may;
-then the server says 429 where the last requests were less than a window ago. A journal has such a memory behind its
-lock, a client one of its own (`memory=`).
+The memory is a file. A write to it is one short call to the system, and `kill -9` does not undo it. (To map the file
+would spare that call, but whoever cuts a mapped file short kills the process.) A power cut may undo it; then the server
+says 429 where the last requests were less than a window ago. A journal has such a memory behind its lock, a client one
+of its own (`memory=`).
 
 A memory has a section for each endpoint of each server. Processes that use one at the same time spoil nothing, and each
 counts what the others had sent when it began; what they send from then on it does not see.
@@ -11,74 +12,127 @@ counts what the others had sent when it began; what they send from then on it do
 from __future__ import annotations
 
 import errno
-import mmap
+import logging
 import os
+import weakref
 from array import array
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
+from struct import Struct
 
 from codegen_async.limits import Limits
 from codegen_async.private import NotOursError, open_private
 
 Over = Callable[[], None]
 
-HEAD = 64
-"""Bytes at the beginning that are not ours but for the second half, which tells the layout."""
+_HEAD = 64  # bytes at the beginning: who has signed it, and the layout
 
+_SIGNED = b"codegen-async "
+_SIGNATURE = 16
 _NAME = b"codegen-async sendings"
-_LAYOUT = (_NAME + b" 2").ljust(HEAD // 2, b"\0")
+_LAYOUT = (_NAME + b" 2").ljust(_HEAD // 2, b"\0")
 _SECTIONS = 32
 _ROOM = 1024  # requests a section remembers, each a time and a number, 8 bytes both
 _SECTION = 16 * _ROOM
-_SIZE = HEAD + _SECTIONS * (16 + _SECTION)
+_SIZE = _HEAD + _SECTIONS * (16 + _SECTION)
 _LARGEST = 2**63 - 1
+_TIME = Struct("d")
+_NUMBER = Struct("q")
+
+_log = logging.getLogger("codegen_async")
 
 
-def map_memory(path: Path) -> memoryview:
-    """Return the memory in a file; made if there is none.
+class Memory:
+    """Use the memory in a file; made if there is none. Close it with `close`.
+
+    Whatever is cut off the file meanwhile is taken for requests that may be counted any time since.
 
     Raises:
         NotOursError: the file is none of ours.
         OSError: it cannot be used.
     """
-    file = open_private(path)
-    try:
-        size = os.fstat(file).st_size
-        layout = _layout_of(file, size)
-        # Written, not just made longer: a mapped page that has no room on the disk would kill the process.
-        place = os.lseek(file, 0, os.SEEK_END)
-        while place < _SIZE:
-            place += os.write(file, bytes(_SIZE - place))
-        memory = memoryview(mmap.mmap(file, _SIZE))
-    finally:
-        os.close(file)
-    if layout != _LAYOUT:
-        memory[HEAD:] = bytes(_SIZE - HEAD)
-        memory[HEAD // 2 : HEAD] = _LAYOUT
-    elif size < _SIZE:
-        _suspect(memory, size)
-    return memory
+
+    def __init__(self, path: Path) -> None:
+        self.path: Path = path
+        self._warned = False
+        self._file = file = open_private(path)
+        self.close: Callable[[], object] = weakref.finalize(self, os.close, file)
+        found = os.pread(file, _HEAD, 0)
+        if not _is_ours(found):
+            raise NotOursError(errno.EPERM, "holds something else; give another path")
+        if not found or (len(found) == _HEAD and found[_HEAD // 2 :] != _LAYOUT):
+            self._fill(0)
+        elif os.fstat(file).st_size < _SIZE:
+            self.suspect()
+
+    def suspect(self) -> None:
+        """Take all that it may have held for requests that may be counted any time since."""
+        numbers = array("q", range(-_ROOM, 0)).tobytes()
+        self._fill(_SECTIONS, bytes(8 * _ROOM) + numbers)
+
+    def _fill(self, sections: int, content: bytes = b"") -> None:
+        """Write a whole memory, so that it has its room on the disk, with sections of this content.
+
+        The names of the sections stay as far as they are there, and the layout comes last: what is not whole is no
+        memory.
+        """
+        names = os.pread(self._file, _SECTIONS * 16, _HEAD) if sections else b""
+        rest = names.ljust(_SECTIONS * 16, b"\0") + content * sections
+        self._write_all(_HEAD, rest.ljust(_SIZE - _HEAD, b"\0"))
+        self._write_all(_HEAD // 2, _LAYOUT)
+
+    def _write_all(self, place: int, data: bytes) -> None:
+        while data:
+            written = os.pwrite(self._file, data, place)
+            place, data = place + written, data[written:]
+
+    @property
+    def signature(self) -> str:
+        """What its keeper has written on it, at most 16 visible ASCII characters."""
+        return self.read(len(_SIGNED), _SIGNATURE).strip(b"\0").decode("ascii", "replace")
+
+    def sign(self, signature: str) -> None:
+        """Write something on it that the next keeper finds."""
+        self.write(0, _SIGNED + signature.encode().ljust(_SIGNATURE, b"\0"))
+
+    def check(self) -> None:
+        """See to what was cut off."""
+        self.read(_SIZE - 1, 1)
+
+    def read(self, place: int, size: int) -> bytes:
+        """Return bytes of it."""
+        data = b""
+        try:
+            data = os.pread(self._file, size, place)
+            if len(data) < size:
+                self.suspect()
+                data = os.pread(self._file, size, place)
+        except OSError as exc:
+            self._warn(exc)
+        return data if len(data) == size else data.ljust(size, b"\0")
+
+    def write(self, place: int, data: bytes) -> None:
+        """Write to it."""
+        try:
+            os.pwrite(self._file, data, place)
+        except OSError as exc:
+            self._warn(exc)
+
+    def _warn(self, problem: OSError) -> None:
+        """Say once that nothing can be remembered, as on a disk that is full: who sends counts all the same."""
+        if not self._warned:
+            _log.warning("%s: cannot remember what is sent: %s", self.path, problem.strerror)
+        self._warned = True
 
 
-def _layout_of(file: int, size: int) -> bytes:
-    """Return what a file says of its layout; nothing but zeros if it is new.
-
-    Raises:
-        NotOursError: it holds something else, which is not to be written over.
-    """
-    os.lseek(file, HEAD // 2, os.SEEK_SET)
-    layout = os.read(file, HEAD // 2)
-    if 0 < size < HEAD or (layout.strip(b"\0") and not layout.startswith(_NAME)):
-        raise NotOursError(errno.EPERM, "holds something else; give another path")
-    return layout
-
-
-def _suspect(memory: memoryview, size: int) -> None:
-    """Take all that was cut off a memory for requests that may be counted any time since."""
-    for place in range(_SECTIONS):
-        if HEAD + 16 * _SECTIONS + (place + 1) * _SECTION > size:
-            _part(memory, place)[8 * _ROOM :].cast("q")[:] = memoryview(array("q", range(-_ROOM, 0)))
+def _is_ours(head: bytes) -> bool:
+    """Whether a file may be one of ours, also if it was cut short; an empty one is nobody's."""
+    signed, layout = head[: _HEAD // 2], head[_HEAD // 2 :].rstrip(b"\0")
+    if layout.startswith(_NAME):
+        return True
+    begins = not signed.strip(b"\0") or signed.startswith(_SIGNED[: len(signed)])
+    return begins and layout == _NAME[: len(layout)]
 
 
 class Sendings:
@@ -99,11 +153,11 @@ class Sendings:
         names = {endpoint: f"{server} {endpoint}" for endpoint in limits.endpoints}
         self._of = {endpoint: _EndpointSendings(name, self.number) for endpoint, name in names.items()}
 
-    def attach(self, memory: memoryview, clock: Callable[[], float]) -> Callable[[], None]:
+    def attach(self, memory: Memory, clock: Callable[[], float]) -> Callable[[], None]:
         """Tell the limiters what others have sent, note in this memory what is sent now; return what ends that.
 
         Args:
-            memory: from `map_memory`.
+            memory: of sendings; still the keeper's to close.
             clock: returns wall-clock seconds.
         """
         ends = [self._attach(endpoint, memory, clock) for endpoint in self._of]
@@ -111,12 +165,13 @@ class Sendings:
         def end() -> None:
             for each in ends:
                 each()
+            memory.check()
 
         return end
 
-    def _attach(self, endpoint: str, memory: memoryview, clock: Callable[[], float]) -> Callable[[], None]:
+    def _attach(self, endpoint: str, memory: Memory, clock: Callable[[], float]) -> Callable[[], None]:
         sendings, listeners = self._of[endpoint], self._limits[endpoint].on_sent
-        ring = _Ring(_section_of(memory, sendings.section, clock()), clock)
+        ring = _Ring(memory, _section_of(memory, sendings.section, clock()), clock)
         self._limits.seed(endpoint, sendings.attach(ring))
         if sendings.note not in listeners:
             listeners.append(sendings.note)
@@ -160,35 +215,51 @@ class _EndpointSendings:
 
 
 class _Ring:
-    """Times and numbers of requests, the newest in place of the oldest."""
+    """Times and numbers of requests, the newest in place of the oldest; a number is negative while it is under way."""
 
-    def __init__(self, section: memoryview, clock: Callable[[], float]) -> None:
-        self._times = section[: 8 * _ROOM].cast("d")
-        self._numbers = section[8 * _ROOM :].cast("q")  # negative: under way
+    def __init__(self, memory: Memory, begin: int, clock: Callable[[], float]) -> None:
+        self._memory = memory
+        self._times = begin
+        self._numbers = begin + 8 * _ROOM
         self._clock = clock
         self._began = clock()
         self._next = self._oldest()
 
     def _oldest(self) -> int:
-        return min(range(_ROOM), key=self._times.__getitem__)
+        return min(range(_ROOM), key=self._all_times().__getitem__)
+
+    def _all_times(self) -> Sequence[float]:
+        return array("d", self._memory.read(self._times, 8 * _ROOM))
 
     def note(self, number: int, first: int) -> Over:
         """Note that a request is about to be sent, of a sender whose numbers begin at `first`."""
         place = self._place(number, first)
-        self._numbers[place] = -number
-        self._times[place] = self._clock()
+        self._write(place, -number, self._clock())
 
         def over() -> None:
-            if abs(self._numbers[place]) == number:  # else there was so much that it was forgotten
-                self._times[place] = self._clock()
-                self._numbers[place] = number
+            if abs(self._number(place)) == number:  # else there was so much that it was forgotten
+                self._write(place, number, self._clock())
 
         return over
 
+    def _number(self, place: int) -> int:
+        return int(_NUMBER.unpack(self._memory.read(self._numbers + 8 * place, 8))[0])
+
+    def _time(self, place: int) -> float:
+        return float(_TIME.unpack(self._memory.read(self._times + 8 * place, 8))[0])
+
+    def _write(self, place: int, number: int, now: float) -> None:
+        """Note a request; a kill in between leaves one that is under way, since that is what stands there before."""
+        if number < 0:
+            self._memory.write(self._numbers + 8 * place, _NUMBER.pack(number))
+        self._memory.write(self._times + 8 * place, _TIME.pack(now))
+        if number > 0:
+            self._memory.write(self._numbers + 8 * place, _NUMBER.pack(number))
+
     def _place(self, number: int, first: int) -> int:
         place = self._next
-        ours = first <= abs(self._numbers[place]) < number
-        if not ours and self._times[place] > self._began:  # another process writes here too
+        ours = first <= abs(self._number(place)) < number
+        if not ours and self._time(place) > self._began:  # another process writes here too
             place = self._oldest()
         self._next = (place + 1) % _ROOM
         return place
@@ -200,26 +271,31 @@ class _Ring:
         one from the future: the wall clock was set back.
         """
         now = self._clock()
-        for place, number in enumerate(self._numbers):
-            if number < 0 or (number and not self._times[place] <= now):
-                self._numbers[place] = min(abs(number), _LARGEST)
-                self._times[place] = now
-        return [(number, now - self._times[place]) for place, number in enumerate(self._numbers) if number]
+        found: list[tuple[int, float]] = []
+        numbers = array("q", self._memory.read(self._numbers, 8 * _ROOM))
+        for place, (number, over) in enumerate(zip(numbers, self._all_times(), strict=True)):
+            known = min(abs(number), _LARGEST)
+            if number > 0 and over <= now:
+                found.append((known, now - over))
+            elif number:
+                self._write(place, known, now)
+                found.append((known, 0.0))
+        return found
 
 
-def _section_of(memory: memoryview, key: int, now: float) -> memoryview:
-    """Return the section of this key: its own, else a new one, else the one that was not opened for longest."""
-    keys = memory[HEAD : HEAD + 8 * _SECTIONS].cast("q")
-    opened = memory[HEAD + 8 * _SECTIONS : HEAD + 16 * _SECTIONS].cast("d")
-    places = [(key + step) % _SECTIONS for step in range(_SECTIONS)]
-    place = next((place for place in places if keys[place] in (key, 0)), None)
-    if place is None:
-        place = min(places, key=opened.__getitem__)
-        _part(memory, place)[:] = bytes(_SECTION)
-    keys[place] = key
-    opened[place] = now
-    return _part(memory, place)
+def _section_of(memory: Memory, key: int, now: float) -> int:
+    """Return the place of the section of this key: its own, a new one, or the one not opened for longest."""
+    keys = array("q", memory.read(_HEAD, 8 * _SECTIONS))
+    opened = array("d", memory.read(_HEAD + 8 * _SECTIONS, 8 * _SECTIONS))
+    sections = [(key + step) % _SECTIONS for step in range(_SECTIONS)]
+    section = next((section for section in sections if keys[section] in (key, 0)), None)
+    if section is None:
+        section = min(sections, key=opened.__getitem__)
+        memory.write(_place_of(section), bytes(_SECTION))
+    memory.write(_HEAD + 8 * section, _NUMBER.pack(key))
+    memory.write(_HEAD + 8 * (_SECTIONS + section), _TIME.pack(now))
+    return _place_of(section)
 
 
-def _part(memory: memoryview, place: int) -> memoryview:
-    return memory[HEAD + 16 * _SECTIONS + place * _SECTION :][:_SECTION]
+def _place_of(section: int) -> int:
+    return _HEAD + 16 * _SECTIONS + section * _SECTION

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from codegen_async.hosted.sendings import Sendings, map_memory
+from codegen_async.hosted.sendings import Memory, Sendings
 from codegen_async.limits import Limits, Rate
 from codegen_async.private import NotOursError
 
@@ -29,7 +29,7 @@ class Clock:
 class Life:
     """A process: limiters of its own, and what it sends."""
 
-    def __init__(self, memory: memoryview, clock: Clock, server: str = "https://one.example") -> None:
+    def __init__(self, memory: Memory, clock: Clock, server: str = "https://one.example") -> None:
         self.limits = Limits({name: Rate(2000, 60.0) for name in ("create", "get")})
         self.sendings = Sendings(self.limits, server)
         self.end = self.sendings.attach(memory, clock)
@@ -42,13 +42,17 @@ class Life:
         return self.limits[endpoint].state.cooling
 
 
+def _size(memory: Memory) -> int:
+    return os.fstat(memory._file).st_size
+
+
 @pytest.fixture
-def memory(tmp_path: Path) -> memoryview:
-    return map_memory(tmp_path / "memory")
+def memory(tmp_path: Path) -> Memory:
+    return Memory(tmp_path / "memory")
 
 
 @virtual
-async def test_the_next_process_counts_what_the_one_before_has_sent_to_that_endpoint(memory: memoryview) -> None:
+async def test_the_next_process_counts_what_the_one_before_has_sent_to_that_endpoint(memory: Memory) -> None:
     clock = Clock()
     first = Life(memory, clock)
     for _ in range(3):
@@ -63,13 +67,13 @@ async def test_the_next_process_counts_what_the_one_before_has_sent_to_that_endp
 
 
 @virtual
-async def test_what_was_sent_to_another_server_is_not_counted(memory: memoryview) -> None:
+async def test_what_was_sent_to_another_server_is_not_counted(memory: Memory) -> None:
     Life(memory, Clock()).send()()
     assert Life(memory, Clock(), "https://two.example").known() == 0
 
 
 @virtual
-async def test_a_request_that_was_under_way_at_the_end_may_be_counted_any_time_since(memory: memoryview) -> None:
+async def test_a_request_that_was_under_way_at_the_end_may_be_counted_any_time_since(memory: Memory) -> None:
     clock = Clock()
     Life(memory, clock).send()
     clock.now += 500.0
@@ -79,7 +83,7 @@ async def test_a_request_that_was_under_way_at_the_end_may_be_counted_any_time_s
 
 
 @virtual
-async def test_a_clock_that_was_set_back_costs_one_period_and_no_more(memory: memoryview) -> None:
+async def test_a_clock_that_was_set_back_costs_one_period_and_no_more(memory: Memory) -> None:
     clock = Clock()
     Life(memory, clock).send()()
     clock.now -= 900.0
@@ -89,9 +93,9 @@ async def test_a_clock_that_was_set_back_costs_one_period_and_no_more(memory: me
 
 
 @virtual
-async def test_what_two_memories_tell_of_one_request_is_counted_once(memory: memoryview, tmp_path: Path) -> None:
+async def test_what_two_memories_tell_of_one_request_is_counted_once(memory: Memory, tmp_path: Path) -> None:
     clock = Clock()
-    other = map_memory(tmp_path / "other")
+    other = Memory(tmp_path / "other")
     first = Life(memory, clock)
     first.sendings.attach(other, clock)
     first.send()()
@@ -101,7 +105,7 @@ async def test_what_two_memories_tell_of_one_request_is_counted_once(memory: mem
 
 
 @virtual
-async def test_a_memory_that_was_left_is_told_nothing_more(memory: memoryview) -> None:
+async def test_a_memory_that_was_left_is_told_nothing_more(memory: Memory) -> None:
     clock = Clock()
     first = Life(memory, clock)
     first.send()()
@@ -111,7 +115,7 @@ async def test_a_memory_that_was_left_is_told_nothing_more(memory: memoryview) -
 
 
 @virtual
-async def test_processes_that_overlap_lose_nothing_of_each_other(memory: memoryview) -> None:
+async def test_processes_that_overlap_lose_nothing_of_each_other(memory: Memory) -> None:
     clock = Clock()
     lives = [Life(memory, clock) for _ in range(3)]
     for _ in range(200):
@@ -122,7 +126,7 @@ async def test_processes_that_overlap_lose_nothing_of_each_other(memory: memoryv
 
 
 @virtual
-async def test_the_newest_take_the_place_of_the_oldest(memory: memoryview) -> None:
+async def test_the_newest_take_the_place_of_the_oldest(memory: Memory) -> None:
     clock = Clock()
     for _ in range(3):
         life = Life(memory, clock)
@@ -133,7 +137,7 @@ async def test_the_newest_take_the_place_of_the_oldest(memory: memoryview) -> No
 
 
 @virtual
-async def test_the_server_that_was_not_opened_for_longest_is_forgotten_first(memory: memoryview) -> None:
+async def test_the_server_that_was_not_opened_for_longest_is_forgotten_first(memory: Memory) -> None:
     clock = Clock()
     for number in range(20):  # two endpoints each, and there is room for sixteen
         clock.now += 0.1
@@ -145,10 +149,10 @@ async def test_the_server_that_was_not_opened_for_longest_is_forgotten_first(mem
 
 
 @virtual
-async def test_a_memory_of_another_layout_is_begun_anew(memory: memoryview, tmp_path: Path) -> None:
-    memory[:] = os.urandom(len(memory))
-    memory[32:64] = b"codegen-async sendings 9".ljust(32, b"\0")
-    assert Life(map_memory(tmp_path / "memory"), Clock()).known() == 0
+async def test_a_memory_of_another_layout_is_begun_anew(memory: Memory) -> None:
+    memory.write(0, os.urandom(_size(memory)))
+    memory.write(32, b"codegen-async sendings 9".ljust(32, b"\0"))
+    assert Life(Memory(memory.path), Clock()).known() == 0
 
 
 @pytest.mark.parametrize("content", [b"a token", b"my thesis\n" * 100, b"my thesis\n" * 100_000])
@@ -157,7 +161,7 @@ def test_a_file_that_is_none_of_ours_is_left_alone(tmp_path: Path, content: byte
     path.write_bytes(content)
     path.chmod(0o600)
     with pytest.raises(NotOursError, match="holds something else"):
-        map_memory(path)
+        Memory(path)
     assert path.read_bytes() == content
 
 
@@ -165,32 +169,93 @@ def test_a_file_that_is_none_of_ours_is_left_alone(tmp_path: Path, content: byte
 @pytest.mark.parametrize("size", [64, 300, 1000, 10_000])
 async def test_a_memory_that_was_cut_short_may_have_held_anything(tmp_path: Path, size: int) -> None:
     path, clock = tmp_path / "memory", Clock()
-    Life(map_memory(path), clock).send()()
+    Life(Memory(path), clock).send()()
     os.truncate(path, size)
-    known = [Life(map_memory(path), clock, f"https://{number}.example").known() for number in range(8)]
+    known = [Life(Memory(path), clock, f"https://{number}.example").known() for number in range(8)]
     assert set(known) == {ROOM}
     clock.now += 75.0
-    assert Life(map_memory(path), clock, "https://0.example").known() == 0
+    assert Life(Memory(path), clock, "https://0.example").known() == 0
+
+
+@virtual
+@pytest.mark.parametrize("size", [0, 10, 40, 64, 300, 10_000, 300_000])
+@pytest.mark.parametrize("moment", ["between two", "under way", "before the end"])
+async def test_a_memory_that_is_cut_short_while_it_is_used_may_have_held_anything(
+    memory: Memory, size: int, moment: str
+) -> None:
+    clock = Clock()
+    life = Life(memory, clock)
+    life.send("get")()
+    over = life.send("create")
+    if moment == "under way":
+        os.truncate(memory.path, size)
+        over()
+    else:
+        over()
+        os.truncate(memory.path, size)
+    if moment == "between two":
+        life.send("create")()
+    life.end()
+    assert _size(memory) > 500_000
+    clock.now += 500.0  # whenever the next one comes: what was lost may have been sent just before
+    next_life = Life(Memory(memory.path), clock)
+    assert next_life.known("create") >= ROOM - 1  # of which the last is known to be over for long
+    assert next_life.known("get") == ROOM
+
+
+@virtual
+async def test_a_process_that_is_cut_off_its_memory_counts_on_and_says_so_once(
+    memory: Memory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    life = Life(memory, clock)
+
+    def pwrite(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    for _ in range(3):
+        life.send()()
+    life.end()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{memory.path}: cannot remember what is sent: No space left on device"
+    ]
+
+
+def test_a_memory_keeps_what_its_keeper_signs(memory: Memory) -> None:
+    assert memory.signature == ""
+    memory.sign("0123456789abcdef")
+    assert Memory(memory.path).signature == "0123456789abcdef"
+    os.truncate(memory.path, 20)  # still ours
+    assert Memory(memory.path).signature == "012345"
+
+
+def test_a_memory_that_is_closed_holds_no_file(tmp_path: Path) -> None:
+    memory = Memory(tmp_path / "memory")
+    memory.close()
+    memory.close()
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(memory._file)
 
 
 @virtual
 async def test_a_disk_without_room_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     room = iter([4096])
 
-    def write(_: int, data: bytes) -> int:
+    def write(_: int, data: bytes, __: int) -> int:
         if (left := next(room, None)) is None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return min(left, len(data))
 
-    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "pwrite", write)
     with pytest.raises(OSError, match="space"):
-        map_memory(tmp_path / "memory")
+        Memory(tmp_path / "memory")
 
 
 @virtual
-async def test_whatever_the_places_hold_nothing_breaks(memory: memoryview) -> None:
+async def test_whatever_the_places_hold_nothing_breaks(memory: Memory) -> None:
     Life(memory, Clock()).send()()
-    memory[576:] = os.urandom(len(memory) - 576)  # behind the head and the names of sections
+    memory.write(576, os.urandom(_size(memory) - 576))  # behind the head and the names of sections
     life = Life(memory, Clock())
     life.send()()
     assert life.known() <= 1024
