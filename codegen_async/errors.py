@@ -42,18 +42,30 @@ import re
 from collections.abc import Sequence
 from typing import TypeVar
 
+from codegen_async.hiding import hide
 from codegen_async.models import RunId, RunLike
 
 E = TypeVar("E", bound=BaseException)
 
 # C0 but for newline and tab, DEL, C1, marks that turn the direction of text: all can fake what a terminal shows.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# What some terminal, log or program ends a line at.
+_LINE_END = re.compile("\r\n|[\n\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
+_BESIDE = 4096  # characters that are looked at beyond what is shown, as an encoded token is longer than what hides it
 
 
 def clean(text: str, limit: int = 200) -> str:
-    """Return foreign text fit for a message: no control characters, at most `limit` characters."""
-    cut = text if len(text) <= limit else text[: limit - 3] + "..."
-    return _UNSAFE.sub("?", cut)
+    """Return foreign text fit for a message: on one line, without control characters, at most `limit` characters.
+
+    No token in use is in it; see `hiding`.
+    """
+    line = _UNSAFE.sub("?", _LINE_END.sub(" ", hide(text[: limit + _BESIDE])))
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def clean_lines(text: str) -> str:
+    """Return foreign text fit for a terminal, whole and on its lines; else as `clean` does."""
+    return _UNSAFE.sub("?", hide(text))
 
 
 def shown(value: object) -> str:
@@ -331,7 +343,7 @@ class RunError(CodegenAsyncError):
     """
 
     def __init__(self, message: str, *, run_id: RunId, run: RunLike | None) -> None:
-        super().__init__(message)
+        super().__init__(clean(message, 600))
         self.run_id = run_id
         self.run = run
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import html
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NoReturn
-from urllib.parse import quote
 
 from codegen_async.errors import ConfigurationError
+from codegen_async.hiding import Traces, hide_from_now_on
 
 Auth = Callable[[str], Mapping[str, str]]
 """Turn a token into the headers that carry it."""
@@ -35,7 +34,7 @@ class Secret:
             show it.
     """
 
-    __slots__ = ("_encoded", "_headers", "_value")
+    __slots__ = ("_encoded", "_headers", "_traces", "_value")
 
     def __init__(self, value: str, name: str = "token", auth: Auth = bearer) -> None:
         self._value = Masked(value)
@@ -54,6 +53,7 @@ class Secret:
             for piece in text.split()
             if len(piece) >= _SHORTEST_FORM and piece not in self._value
         )
+        self._traces: Traces | None = None
 
     def reveal(self) -> str:
         """Return the token itself (as a `str` whose repr is masked)."""
@@ -65,24 +65,14 @@ class Secret:
         return self._headers
 
     def scrub(self, text: str) -> str:
-        """Return the text without the token, as it is or as JSON, HTML and URLs write it; for text from elsewhere."""
-        for form in self._forms():
-            text = text.replace(form, "***")
-        return text
+        """Return the text without the token, however it is written there; see `hiding`. For text from elsewhere."""
+        if self._traces is None:
+            self._traces = Traces(self._value, *self._encoded)
+        return self._traces.hide(text)
 
-    def scrub_bytes(self, body: bytes) -> bytes:
-        """Return the body without the token; see `scrub`."""
-        for form in self._forms():
-            body = body.replace(form.encode(), b"***")
-        return body
-
-    def _forms(self) -> Iterator[Masked]:
-        yield self._value
-        yield Masked(self._value.replace("/", "\\/"))
-        yield Masked("".join(f"\\u{ord(character):04x}" for character in self._value))
-        yield Masked(html.escape(self._value))
-        yield Masked(quote(self._value, safe=""))
-        yield from self._encoded
+    def hide_everywhere(self) -> None:
+        """Let no message and no log show it from now on, as long as this object lives."""
+        self._traces = hide_from_now_on(self._value, *self._encoded)
 
     def __repr__(self) -> str:
         return "Secret(***)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import unicodedata
 from collections.abc import Callable, Generator, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,8 @@ from codegen_async.private import replacing
 
 FORMATS = ("csv", "tsv", "jsonl", "json")
 
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = tuple("=+-@\N{MINUS SIGN}")
+_UNSEEN = ("\u115f", "\u1160", "\u2800", "\u3164", "\uffa0")  # letters and symbols that look like nothing
 
 
 class Writable(Protocol):
@@ -139,7 +141,13 @@ def _write_table(rows: Iterable[Mapping[str, Any]], file: Writable, delimiter: s
 def _cell(value: object) -> object:
     if isinstance(value, dict | list | bool):
         value = msgspec.json.encode(value).decode()
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA_STARTS) else value
+    return f"'{value}" if isinstance(value, str) and _is_formula(value) else value
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a spreadsheet may take a text for a formula: they skip what is not seen, and fold wide forms of signs."""
+    first = next((sign for sign in text if unicodedata.category(sign)[0] not in "CMZ" and sign not in _UNSEEN), "")
+    return text.startswith(("\t", "\r")) or unicodedata.normalize("NFKC", first)[:1] in _FORMULA_STARTS
 
 
 def _write_json_lines(rows: Iterable[Mapping[str, Any]], file: Writable) -> int:

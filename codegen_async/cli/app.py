@@ -11,7 +11,8 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from codegen_async.cli.errors import MEANINGS, PROGRAM, Exit, UsageError, command, explain
 from codegen_async.cli.output import prepare_streams
 from codegen_async.cli.selecting import expand
-from codegen_async.cli.streams import complain, printable, write
+from codegen_async.cli.streams import complain, write
+from codegen_async.errors import clean_lines
 from codegen_async.version import __version__
 
 _EPILOGUE = f"""\
@@ -101,4 +102,4 @@ def _show_traceback(error: Exception) -> None:
     import traceback
 
     # Without the values of variables, so without the token.
-    write(sys.stderr, printable("".join(traceback.format_exception(error))))
+    write(sys.stderr, clean_lines("".join(traceback.format_exception(error))))

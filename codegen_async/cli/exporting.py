@@ -12,8 +12,8 @@ from codegen_async.cli.errors import CommandError, Exit
 from codegen_async.cli.inputs import STDIN
 from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output, prepare_streams
-from codegen_async.cli.streams import printable
 from codegen_async.cli.streams import write as write_to
+from codegen_async.errors import clean_lines
 
 
 def export_to(journal: Path, file: Path, kind: str | None, display: Display) -> Exit:
@@ -49,5 +49,5 @@ class _Stdout:
 
     def write(self, text: str, /) -> None:
         """Write a text."""
-        shown = printable(text.replace("\r\n", "\n")) if sys.stdout.isatty() else text
+        shown = clean_lines(text.replace("\r\n", "\n")) if sys.stdout.isatty() else text
         write_to(sys.stdout, shown)

@@ -18,14 +18,14 @@ from codegen_async.cli.errors import UsageError
 from codegen_async.cli.options import Display
 from codegen_async.cli.selecting import selection
 from codegen_async.cli.streams import printable, write
-from codegen_async.errors import clean
+from codegen_async.errors import clean, clean_lines
 
 if TYPE_CHECKING:
     from rich.style import Style
     from rich.table import Table
 
 # What `errors.clean` takes out and JSON does not escape by itself.
-_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 WHOLE = 2**31
 """More characters than any text has."""
 
@@ -92,7 +92,7 @@ class Output:
     def document(self, value: object) -> None:
         """Print a value as JSON on a line of its own, or what is wanted of it; jq's text without quotes, as jq -r."""
         for one in self._select(value):
-            self.line(printable(one) if isinstance(one, str) else encode(one))
+            self.line(clean_lines(one) if isinstance(one, str) else encode(one))
 
     def records(self, values: Sequence[object]) -> None:
         """Print values as one JSON document, or as one a line."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from codegen_async.cli.output import Linked, Output, one_line
-from codegen_async.cli.streams import printable
+from codegen_async.errors import clean_lines
 from codegen_async.models import Phase
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _run_lines(run: AgentRun) -> Iterator[str]:
         yield from _facts({"pull": f"{pull.url or pull.id}  {pull.title or ''}"})
     if run.result:
         yield ""
-        yield printable(run.result).rstrip()
+        yield clean_lines(run.result).rstrip()
 
 
 def _middesk_lines(run: MiddeskRun) -> Iterator[str]:

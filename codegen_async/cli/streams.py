@@ -16,7 +16,7 @@ _LONGEST = 2**31
 
 
 def printable(text: str) -> str:
-    """Return foreign text, whole, without what could fool a terminal."""
+    """Return foreign text, whole and on one line, without what could fool a terminal."""
     return clean(text, _LONGEST)
 
 
@@ -32,7 +32,7 @@ def complain(error: CommandError) -> Exit:
     write(sys.stderr, f"error: {printable(' '.join(str(error).split()))}\n")
     if error.hint:
         # No blank of it is folded, since it may be a command to be typed.
-        write(sys.stderr, f"hint: {printable(' '.join(error.hint.splitlines()))}\n")
+        write(sys.stderr, f"hint: {printable(error.hint)}\n")
     return error.code
 
 

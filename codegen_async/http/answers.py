@@ -58,6 +58,8 @@ TOO_MANY_REQUESTS = 429
 _LOGINS = (407, 511)
 _NO_HEADERS: Mapping[str, str] = {}
 _BODY_SHOWN = 1024  # characters of an unreadable answer that an error keeps
+_FIELDS_SHOWN = 100
+_BODY_READ = 65536  # and that are looked at for that, as a token in it may be written at length
 _REDIRECT = "redirects are not followed, as they would carry the token elsewhere; check the base URL"
 _LOGIN = "something on the way to the API wants a login first"
 _FOREIGN = "it was not the API that answered, but something on the way; if it lasts, check the base URL"
@@ -293,7 +295,7 @@ class ErrorMaker:
 
     def status(self, response: Response) -> APIError:
         """Return the error for an answer other than success."""
-        complaint = read_complaint(self._token.scrub_bytes(response.body))
+        complaint = read_complaint(response.body, self._token.scrub)
         kind = _kind(response)
         message = f"{response.status} {_explained(response, kind) or complaint.text}"
         if kind is GatewayError:
@@ -304,7 +306,7 @@ class ErrorMaker:
         if isinstance(error, GatewayError):
             error.body = self._shown(response)
         if isinstance(error, InvalidRequestError):
-            error.fields = tuple(map(self._safe, complaint.fields))
+            error.fields = tuple(map(self._safe, complaint.fields[:_FIELDS_SHOWN]))
         error.retry_after = response.retry_after
         error.code = None if complaint.code is None else clean(self._safe(complaint.code), 100)
         return error
@@ -325,8 +327,8 @@ class ErrorMaker:
         return error
 
     def _shown(self, response: Response) -> str:
-        body = self._token.scrub_bytes(response.body)  # before it is cut: half a token is too much
-        return clean(body[:_BODY_SHOWN].decode("utf-8", "replace"), _BODY_SHOWN)
+        text = response.body[:_BODY_READ].decode("utf-8", "replace")
+        return clean(self._token.scrub(text)[:_BODY_SHOWN], _BODY_SHOWN)
 
     def _unknown(self, reason: str, response: Response | None) -> OutcomeUnknownError:
         return OutcomeUnknownError(
@@ -345,7 +347,7 @@ class ErrorMaker:
         }
 
     def _safe(self, text: str) -> str:
-        return clean(self._token.scrub(text), 300)
+        return clean(self._token.scrub(text[:_BODY_READ]), 300)
 
 
 class _Facts(TypedDict):

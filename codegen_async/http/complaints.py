@@ -7,14 +7,15 @@ in any case of letters. Anything else is shown as it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import msgspec
 
 from codegen_async.reading import UNREADABLE, read_json
 
-_SHOWN = 200  # bytes of a body in no known form
+_SHOWN = 200  # characters of a body in no known form
+_READ = 65536  # bytes that are looked at for them, as what `hide` takes away may be written at length
 _DEEPEST = 4
 
 _WORDS = (
@@ -39,22 +40,27 @@ class Complaint(msgspec.Struct, frozen=True):
     fields: tuple[str, ...] = ()
 
 
-def read_complaint(body: bytes) -> Complaint:
-    """Read an error body, whatever it is."""
+def read_complaint(body: bytes, hide: Callable[[str], str] = str) -> Complaint:
+    """Read an error body, whatever it is.
+
+    Args:
+        body: what was sent.
+        hide: takes out of a body in no known form what nobody is to see, before it is cut.
+    """
     try:
         said = read_json(body)
     except UNREADABLE:
         said = None
     if not isinstance(said, dict):
-        return Complaint(_raw(body))
+        return Complaint(_raw(body, hide))
     known: dict[str, Any] = _folded(cast("dict[str, object]", said))
     listed: Any = known.get("detail") if isinstance(known.get("detail"), list) else known.get("errors")
     fields = tuple(_each(listed)) if isinstance(listed, list | dict) else ()
-    return Complaint(_words(known) or _raw(body), _code(known), fields)
+    return Complaint(_words(known) or _raw(body, hide), _code(known), fields)
 
 
-def _raw(body: bytes) -> str:
-    return body[:_SHOWN].decode("utf-8", "replace")
+def _raw(body: bytes, hide: Callable[[str], str]) -> str:
+    return hide(body[:_READ].decode("utf-8", "replace"))[:_SHOWN]
 
 
 def _folded(said: Mapping[str, object]) -> dict[str, object]:

