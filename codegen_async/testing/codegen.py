@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from codegen_async.testing.account import Account
 from codegen_async.testing.life import Life, Run
 from codegen_async.testing.rates import RetryAfter
-from codegen_async.testing.server import Handler, Rate, SimulatedServer, Window
+from codegen_async.testing.server import Rate, Route, SimulatedServer, Window
 from codegen_async.testing.validation import (
     InvalidValueError,
     Refusal,
@@ -141,38 +141,39 @@ class CodegenServer(SimulatedServer):
         self.plan_limit = plan_limit
         self.has_repos = has_repos
 
-    def _variables(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """Return the variables that lead a client here."""
         return {
             "CODEGEN_API_BASE_URL": self.url,
             "CODEGEN_ORG_ID": str(self.org_id),
             "CODEGEN_API_TOKEN": self.token,
         }
 
-    def _routes(self) -> list[tuple[str, str, str, Handler]]:
+    def routes(self) -> list[Route]:
+        """Return the endpoints."""
         return [
-            (hdrs.METH_POST, f"{_ORGANIZATION}/run", "create", self._create),
-            (hdrs.METH_POST, f"{_ORGANIZATION}/run/resume", "resume", self._resume),
-            (hdrs.METH_GET, f"{_ORGANIZATION}/run/{{agent_run_id}}", "get", self._get),
-            (hdrs.METH_GET, f"{_ORGANIZATION}/runs", "list", self._list),
-            (hdrs.METH_GET, f"{_ALPHA}/run/{{agent_run_id}}/logs", "logs", self._logs),
-            (hdrs.METH_POST, f"{_ORGANIZATION}/run/ban", "stop", self._stop),
-            (hdrs.METH_POST, f"{_ORGANIZATION}/run/remove-from-pr", "stop", self._stop),
-            (hdrs.METH_GET, "/v1/organizations", "organizations", self._organizations),
-            (hdrs.METH_GET, "/v1/users/me", "me", self._me),
-            (hdrs.METH_GET, f"{_HOME}/repos", "repos", self._repos),
-            (hdrs.METH_GET, f"{_HOME}/models", "models", self._catalog),
+            Route(hdrs.METH_POST, f"{_ORGANIZATION}/run", "create", self._create),
+            Route(hdrs.METH_POST, f"{_ORGANIZATION}/run/resume", "resume", self._resume),
+            Route(hdrs.METH_GET, f"{_ORGANIZATION}/run/{{agent_run_id}}", "get", self._get),
+            Route(hdrs.METH_GET, f"{_ORGANIZATION}/runs", "list", self._list),
+            Route(hdrs.METH_GET, f"{_ALPHA}/run/{{agent_run_id}}/logs", "logs", self._logs),
+            Route(hdrs.METH_POST, f"{_ORGANIZATION}/run/ban", "stop", self._stop),
+            Route(hdrs.METH_POST, f"{_ORGANIZATION}/run/remove-from-pr", "stop", self._stop),
+            Route(hdrs.METH_GET, "/v1/organizations", "organizations", self._organizations),
+            Route(hdrs.METH_GET, "/v1/users/me", "me", self._me),
+            Route(hdrs.METH_GET, f"{_HOME}/repos", "repos", self._repos),
+            Route(hdrs.METH_GET, f"{_HOME}/models", "models", self._catalog),
         ]
 
-    def _date(self) -> datetime:
+    def date(self) -> datetime:
+        """Return the date that the world shows."""
         return self.world.datetime(self.now())
 
-    def _refusal(self, status: int) -> Refusal:
+    def refusal(self, status: int) -> Refusal:
+        """Return a refusal in the form of the API."""
         if status == 401:  # noqa: PLR2004 - an HTTP status
             return Refusal(401, {"detail": "Invalid or missing API token"})
         return _refuse(status, _TOO_MANY if status == 429 else f"{HTTPStatus(status).phrase}.")  # noqa: PLR2004 - as above
-
-    def _problem(self, status: int, reason: str) -> Mapping[str, Any]:  # noqa: ARG002 - the reason says it
-        return {"detail": reason}
 
     def _create(self, request: web.Request, body: bytes) -> Mapping[str, Any]:
         """Answer "Create Agent Run"."""

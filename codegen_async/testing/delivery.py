@@ -24,8 +24,8 @@ class Answer(NamedTuple):
     """What the server means to say."""
 
     status: int
-    payload: Mapping[str, Any]
-    headers: Mapping[str, str]
+    payload: Any
+    headers: Mapping[str, str] = {}
 
     @property
     def body(self) -> bytes:

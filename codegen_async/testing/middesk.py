@@ -29,7 +29,7 @@ from codegen_async.testing.middesk_world import (
     new_id,
 )
 from codegen_async.testing.rates import RetryAfter
-from codegen_async.testing.server import Handler, Rate, SimulatedServer, Window
+from codegen_async.testing.server import Handler, Rate, Route, SimulatedServer, Window
 from codegen_async.testing.validation import Refusal, plain_json
 
 __all__ = ["RATES", "MiddeskServer"]
@@ -143,38 +143,42 @@ class MiddeskServer(SimulatedServer):
         for run in self.world.runs.values():
             self._expect(run)
 
-    def _variables(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """Return the variables that lead a client here."""
         return {"MIDDESK_API_BASE_URL": self.url, "MIDDESK_API_KEY": self.token}
 
-    def _routes(self) -> list[tuple[str, str, str, Handler]]:
+    def routes(self) -> list[Route]:
+        """Return the endpoints."""
         return [
-            (hdrs.METH_GET, "/v1/agents", "agents", self._agents),
-            (hdrs.METH_GET, "/v1/agents/{id}", "agent", self._agent),
-            (hdrs.METH_POST, _THREADS, "create_thread", self._create_thread),
-            (hdrs.METH_GET, _THREADS, "threads", self._threads),
-            (hdrs.METH_GET, f"{_THREADS}/{{id}}", "thread", self._thread),
-            (hdrs.METH_POST, _RUNS, "create", self._create),
-            (hdrs.METH_GET, _RUNS, "list", self._list),
-            (hdrs.METH_GET, f"{_RUNS}/{{id}}", "get", self._get),
-            (hdrs.METH_POST, f"{_RUNS}/{{id}}/resume", "resume", self._resume),
-            (hdrs.METH_POST, f"{_RUNS}/{{id}}/feedback", "feedback", self._feedback),
-            (hdrs.METH_GET, f"{_RUNS}/{{id}}/stream", "stream", self._stream),
+            Route(hdrs.METH_GET, "/v1/agents", "agents", self._agents),
+            Route(hdrs.METH_GET, "/v1/agents/{id}", "agent", self._agent),
+            Route(hdrs.METH_POST, _THREADS, "create_thread", self._create_thread),
+            Route(hdrs.METH_GET, _THREADS, "threads", self._threads),
+            Route(hdrs.METH_GET, f"{_THREADS}/{{id}}", "thread", self._thread),
+            Route(hdrs.METH_POST, _RUNS, "create", self._create),
+            Route(hdrs.METH_GET, _RUNS, "list", self._list),
+            Route(hdrs.METH_GET, f"{_RUNS}/{{id}}", "get", self._get),
+            Route(hdrs.METH_POST, f"{_RUNS}/{{id}}/resume", "resume", self._resume),
+            Route(hdrs.METH_POST, f"{_RUNS}/{{id}}/feedback", "feedback", self._feedback),
+            Route(hdrs.METH_GET, f"{_RUNS}/{{id}}/stream", "stream", self._stream),
         ]
 
-    def _date(self) -> datetime:
+    def date(self) -> datetime:
+        """Return the date that the world shows."""
         return self.world.datetime(self.now())
 
-    def _refusal(self, status: int) -> Refusal:
+    def refusal(self, status: int) -> Refusal:
+        """Return a refusal in the form of the API."""
         return _refuse(status, "Invalid API key" if status == 401 else HTTPStatus(status).phrase)  # noqa: PLR2004 - HTTP
 
-    def _problem(self, status: int, reason: str) -> Mapping[str, Any]:  # noqa: ARG002 - the reason says it
+    def problem(self, reason: str) -> Mapping[str, Any]:
+        """Say in the form of the API that a request came to no endpoint."""
         return {"errors": [{"message": reason}]}
 
-    def _authenticate(self, request: web.Request) -> None:
+    def is_authorized(self, request: web.Request) -> bool:
         """Let the key pass, also as the user name of basic authentication."""
         basic = f"Basic {b64encode(f'{self.token}:'.encode()).decode()}"
-        if request.headers.get(hdrs.AUTHORIZATION) != basic:
-            super()._authenticate(request)
+        return request.headers.get(hdrs.AUTHORIZATION) == basic or super().is_authorized(request)
 
     # -- endpoints
 

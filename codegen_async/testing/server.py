@@ -8,10 +8,11 @@ import asyncio
 import random
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Mapping
-from datetime import datetime
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any, NamedTuple, Self
+from http import HTTPStatus
+from typing import Any, NamedTuple, Self, cast
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler as Next
@@ -22,16 +23,26 @@ from codegen_async.testing.faults import Fault, Faults, Injection
 from codegen_async.testing.rates import RetryAfter, Window, model, retry_after_header, worst_window
 from codegen_async.testing.validation import Refusal
 
-__all__ = ["Handler", "Rate", "Request", "SimulatedServer", "Window", "Worst"]
+__all__ = ["Answer", "Handler", "Rate", "Request", "Route", "SimulatedServer", "Window", "Worst"]
 
 Rate = tuple[int, float] | limits.Rate
 """At most so many requests in so many seconds; of a client's `Rate` the burst means nothing here."""
 
-Handler = Callable[[web.Request, bytes], Mapping[str, Any]]
-"""Do the work of one endpoint and return the payload of the answer, or raise `Refusal`."""
+Handler = Callable[[web.Request, bytes], Any]
+"""Do the work of one endpoint, given the request and its body, and return the JSON of a 200, an `Answer` of another
+status or with headers, or raise `Refusal`."""
 
 _UNDONE = {Fault.RESET_BEFORE, Fault.DROP_BEFORE, Fault.ERROR_BEFORE}
 _LARGEST_BODY = 64 * 2**20
+
+
+class Route(NamedTuple):
+    """Describe an endpoint: its method, its path as aiohttp writes it (`/runs/{id}`), its name, and what serves it."""
+
+    method: str
+    path: str
+    endpoint: str
+    handler: Handler
 
 
 class Request(NamedTuple):
@@ -55,17 +66,18 @@ class Worst(NamedTuple):
 class SimulatedServer(ABC):
     """Serve HTTP on 127.0.0.1 while the `async with` block lasts, on the loop of the caller.
 
-    Make it where that loop runs. Everything random comes from `seed`.
+    The base of servers for the tests of any dialect: a subclass says which `routes` there are; limits, faults, delays
+    and the record come with it. Make it where the loop runs. Everything random comes from `seed`.
 
     Args:
-        rates: limit of each endpoint by name; "ceiling" is one across all endpoints. An endpoint that has
-            none is not limited.
-        window: how requests are counted.
+        rates: the limit of each endpoint by name, or several that hold at once; "ceiling" is across all endpoints. An
+            endpoint that has none is not limited.
+        window: how requests are counted. Default: over a sliding window, the strictest of the exact ways.
         count_rejected: a rejected request uses the limit up like any other.
         retry_after: whether, and how, to tell in a header of each 429 how many seconds to wait; True: rounded up.
         latency: least and most that a request takes to arrive, and again its answer, in seconds.
         speed: how many times faster the server's clock is than the loop's.
-        token: the bearer token that the server accepts.
+        token: the token that the server accepts; a bearer token, unless `is_authorized` says otherwise.
         seed: of jitter, random faults and the phase of windows.
         port: where to listen; 0 for a free port.
     """
@@ -73,21 +85,22 @@ class SimulatedServer(ABC):
     def __init__(
         self,
         *,
-        rates: Mapping[str, Rate],
-        window: Window,
-        count_rejected: bool,
-        retry_after: bool | RetryAfter,
-        latency: tuple[float, float],
-        speed: float,
-        token: str,
-        seed: int,
-        port: int,
+        rates: Mapping[str, Rate | Sequence[limits.Rate]] | None = None,
+        window: Window = "sliding",
+        count_rejected: bool = False,
+        retry_after: bool | RetryAfter = False,
+        latency: tuple[float, float] = (0.0, 0.0),
+        speed: float = 1.0,
+        token: str = "simulated",  # noqa: S107 - opens nothing but a simulation
+        seed: int = 0,
+        port: int = 0,
     ) -> None:
         self.url: str = ""
         """The base URL, without a slash at the end; empty until the server listens."""
         self.token = token
-        self.rates: dict[str, tuple[int, float]] = {name: _pair(rate) for name, rate in rates.items()}
-        """Limit and period in seconds of each endpoint."""
+        pairs = {name: _pairs(rate) for name, rate in (rates or {}).items()}
+        self.rates: dict[str, tuple[int, float]] = {name: several[0] for name, several in pairs.items()}
+        """Limit and period in seconds of each endpoint; of several, the first."""
         self.faults: Faults = Faults(seed)
         """What is to go wrong."""
         self.requests: list[Request] = []
@@ -103,9 +116,13 @@ class SimulatedServer(ABC):
         self._arrivals: defaultdict[str, list[float]] = defaultdict(list)
         phase = random.Random(f"{seed}:phase")
         self._models = {
-            name: model(window, limit, period, count_rejected=count_rejected, phase=phase.random() * period)
-            for name, (limit, period) in self.rates.items()
+            name: [
+                model(window, limit, period, count_rejected=count_rejected, phase=phase.random() * period)
+                for limit, period in several
+            ]
+            for name, several in pairs.items()
         }
+        self._epoch = datetime.now(UTC) - timedelta(seconds=self.now())
         # What is still open at the end is cut off.
         self._runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.01)
 
@@ -141,31 +158,37 @@ class SimulatedServer(ABC):
     def environment(self) -> dict[str, str]:
         """The variables that point a client here, also one in another process; what they say ends with the server."""
         speed = {} if self._speed == 1.0 else {"CODEGEN_ASYNC_SPEED": f"{self._speed:g}@{self.url}"}
-        return {**self._variables(), **speed}
+        return {**self.variables(), **speed}
+
+    # -- what a server says of its own
 
     @abstractmethod
-    def _variables(self) -> dict[str, str]:
-        """Return the dialect's own variables."""
+    def routes(self) -> list[Route]:
+        """Return the endpoints."""
 
-    @abstractmethod
-    def _routes(self) -> list[tuple[str, str, str, Handler]]:
-        """Return method, path, name and handler of each endpoint."""
+    def variables(self) -> dict[str, str]:
+        """Return the variables that lead a client here. Default: none."""
+        return {}
 
-    @abstractmethod
-    def _date(self) -> datetime:
-        """Return the date that the server's clock shows, in UTC."""
+    def date(self) -> datetime:
+        """Return the date that the server's clock shows, in UTC. Default: it began at the machine's date."""
+        return self._epoch + timedelta(seconds=self.now())
 
-    @abstractmethod
-    def _refusal(self, status: int) -> Refusal:
+    def is_authorized(self, request: web.Request) -> bool:
+        """Whether a request bears the token. Default: as a bearer token."""
+        return request.headers.get(hdrs.AUTHORIZATION) == f"Bearer {self.token}"
+
+    def problem(self, reason: str) -> Mapping[str, Any]:
+        """Say what is wrong with a request that came to no endpoint. Default: as frameworks do, in `detail`."""
+        return {"detail": reason}
+
+    def refusal(self, status: int) -> Refusal:
         """Return the answer to a wrong token (401), to too many requests (429), or another refusal in the same form."""
-
-    @abstractmethod
-    def _problem(self, status: int, reason: str) -> Mapping[str, Any]:
-        """Return what the answer to a request says that came to no endpoint."""
+        return Refusal(status, self.problem(HTTPStatus(status).phrase))
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._unrouted])
-        for method, path, endpoint, handler in self._routes():
+        for method, path, endpoint, handler in self.routes():
             app.router.add_route(method, path, self._serving(endpoint, handler))
         return app
 
@@ -177,7 +200,7 @@ class SimulatedServer(ABC):
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed, web.HTTPRequestEntityTooLarge) as error:
             self.requests.append(Request(self.now(), "unrouted", error.status))
             allow = {name: value for name, value in error.headers.items() if name == hdrs.ALLOW}
-            return self._answer(error.status, self._problem(error.status, error.reason), allow).response()
+            return self._answer(error.status, self.problem(error.reason), allow).response()
 
     def _serving(
         self, endpoint: str, handler: Handler
@@ -205,53 +228,52 @@ class SimulatedServer(ABC):
     ) -> tuple[Answer, Injection | None]:
         injection = None
         try:
-            self._authenticate(request)
+            if not self.is_authorized(request):
+                raise self.refusal(401)
             self._count(endpoint)
             injection = self.faults.take(endpoint)
             payload = self._perform(injection, handler, request, body)
         except Refusal as refusal:
             return self._answer(refusal.status, refusal.payload, refusal.headers), injection
+        if isinstance(payload, Answer):
+            return self._answer(payload.status, payload.payload, payload.headers), injection
         return self._answer(200, payload, {}), injection
 
-    def _answer(self, status: int, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Answer:
-        date = format_datetime(self._date(), usegmt=True)
+    def _answer(self, status: int, payload: Any, headers: Mapping[str, str]) -> Answer:
+        date = format_datetime(self.date(), usegmt=True)
         return Answer(status, payload, {hdrs.DATE: date, **headers})
-
-    def _authenticate(self, request: web.Request) -> None:
-        if request.headers.get(hdrs.AUTHORIZATION) != f"Bearer {self.token}":
-            raise self._refusal(401)
 
     def _count(self, endpoint: str) -> None:
         now = self.now()
         waits: list[float] = []
         for name in (endpoint, "ceiling"):
             self._arrivals[name].append(now)
-            wait = self._models[name].hit(now) if name in self._models else None
-            if wait is not None:
-                waits.append(wait)
+            told = [each.hit(now) for each in self._models.get(name, ())]
+            waits += [wait for wait in told if wait is not None]
         if waits:
             self.violations += 1
             raise self._too_many(self._hint(max(waits) / self._speed))
 
     def _hint(self, seconds: float) -> str | None:
-        return None if self._retry_after is None else retry_after_header(self._retry_after, seconds, self._date())
+        return None if self._retry_after is None else retry_after_header(self._retry_after, seconds, self.date())
 
-    def _perform(
-        self, injection: Injection | None, handler: Handler, request: web.Request, body: bytes
-    ) -> Mapping[str, Any]:
+    def _perform(self, injection: Injection | None, handler: Handler, request: web.Request, body: bytes) -> Any:
         if injection is not None and injection.fault is Fault.RATE_LIMITED:
             raise self._too_many(injection.retry_after)
         if injection is not None and injection.fault is Fault.REFUSED:
-            raise self._refusal(injection.status)
+            raise self.refusal(injection.status)
         undone = injection is not None and injection.fault in _UNDONE
         return {} if undone else handler(request, body)
 
     def _too_many(self, retry_after: float | str | None) -> Refusal:
-        refusal = self._refusal(429)
+        refusal = self.refusal(429)
         if retry_after is not None:
             refusal.headers[hdrs.RETRY_AFTER] = str(retry_after)
         return refusal
 
 
-def _pair(rate: Rate) -> tuple[int, float]:
-    return (rate.limit, rate.period) if isinstance(rate, limits.Rate) else rate
+def _pairs(rate: Rate | Sequence[limits.Rate]) -> list[tuple[int, float]]:
+    if isinstance(rate, limits.Rate):
+        return [(rate.limit, rate.period)]
+    several = [each for each in rate if isinstance(each, limits.Rate)]
+    return [(each.limit, each.period) for each in several] or [cast("tuple[int, float]", rate)]
