@@ -149,6 +149,14 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     own: bool = True
     refusal: Refusal | None = None
 
+    def json(self) -> Any:
+        """Return the body decoded.
+
+        Raises:
+            msgspec.DecodeError: it is no JSON.
+        """
+        return read_json(self.body)
+
     @property
     def rate_limited(self) -> bool:
         """Whether there were too many requests."""

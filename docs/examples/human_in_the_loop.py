@@ -14,7 +14,7 @@ from codegen_async import Interrupt, MiddeskClient, MiddeskRun, RunBlockedError
 from codegen_async.middesk.webhooks import SIGNATURE_HEADER, parse_event, verify
 from codegen_async.testing import MiddeskServer, run_virtual
 
-SECRET = "the secret that the webhook was registered with"  # noqa: S105 - opens nothing but a simulation
+SECRET = "the secret that the webhook was registered with"
 BUSINESS = "0a1b2c3d-0000-4000-8000-000000000001"
 
 
