@@ -3,6 +3,7 @@
 schedule            which request is next: the only one the rest of the package talks to
 agenda  listing     when a run's turn comes; what a page would show
 numbered            the same of a list that promises nothing
+trust               whether the list is believed, and which run a get should check
 queues              the stalest run of each kind
 windows  pacing     where on the list most is to be gained; how fast each endpoint is asked
 ranks  polls        where on the list a run stands; what is asked and answered

@@ -188,3 +188,7 @@ class Listing:
         """Return the `skip` and `limit` of the smallest page that shows the runs, the oldest of which comes first."""
         low, high = runs[0].rank or 0, runs[-1].rank or 0
         return self._book.fit(low, high, now, guessed=not all(run.exact for run in runs))
+
+    def at(self, rank: int, now: float) -> tuple[int, int]:
+        """Return the `skip` and `limit` of a page with a rank in its middle."""
+        return self._book.fit(rank, rank, now, guessed=True)

@@ -101,7 +101,7 @@ class NumberedListing(Listing):
     def around(self, run: Watch, now: float) -> list[Watch]:
         """Return the runs of the page on which this one stands."""
         rank = run.rank or 0
-        top = self._end(now) - self._number(run, now) * self._size
+        top = self._end(now) - self._number(rank, now) * self._size
         return self._windows.between(min(top - self._size + 1, rank), max(top, rank))
 
     def best(self, now: float) -> list[Watch]:
@@ -112,10 +112,14 @@ class NumberedListing(Listing):
 
     def fit(self, runs: Sequence[Watch], now: float) -> tuple[int, int]:
         """Return the `skip` and `limit` of the page on which the runs stand."""
-        return self._number(runs[0], now) * self._size, self._size
+        return self.at(runs[0].rank or 0, now)
 
-    def _number(self, run: Watch, now: float) -> int:
-        return max(0, self._end(now) - (run.rank or 0)) // self._size
+    def at(self, rank: int, now: float) -> tuple[int, int]:
+        """Return the `skip` and `limit` of the page on which a rank stands."""
+        return self._number(rank, now) * self._size, self._size
+
+    def _number(self, rank: int, now: float) -> int:
+        return max(0, self._end(now) - rank) // self._size
 
     def _end(self, now: float) -> int:
         """Return how many runs the list probably has by now."""

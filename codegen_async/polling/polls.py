@@ -38,12 +38,13 @@ class Sighting(msgspec.Struct, frozen=True):
 
     `order` grows with creation (an integer id, else the time of creation) and is None where nothing does; `created`
     is in epoch seconds of the server's clock. A `doubtful` one tells what only a get can confirm; a `partial` one where
-    the run stands in the list, and not how it is.
+    the run stands in the list, and not how it is. `phase` is how it is; what two answers tell is compared.
     """
 
     run_id: RunId
     order: float | None = None
     created: float | None = None
     source: str | None = None
+    phase: str | None = None
     doubtful: bool = False
     partial: bool = False

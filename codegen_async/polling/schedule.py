@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from codegen_async.limits import Rate
 from codegen_async.models import RunId
-from codegen_async.polling.agenda import Agenda
+from codegen_async.polling.agenda import Agenda, Turn
 from codegen_async.polling.listing import Listing
 from codegen_async.polling.numbered import NumberedListing
 from codegen_async.polling.pacing import Pace
 from codegen_async.polling.polls import GetPoll, ListPoll, Poll, Sighting, Stream
+from codegen_async.polling.trust import UNSEEN, Trust
 from codegen_async.polling.windows import Watch
 
 _FEW = 2  # runs a page shows besides
@@ -38,6 +39,10 @@ class PollSchedule:
     - Unless somebody waits twice as long as it wants to. Then the budget is short, and the request with the largest
       expected gain goes first, until nobody waits that long.
     - What the budget leaves goes to the runs that want to be seen more often than that is possible (latency 0).
+
+    What pages tell is checked: for twelve pages there is a get for the run that has gone longest without one, and where
+    the budget is short, every get that no lonely run needs is such a check. So whatever pages tell, a get is sent for
+    each of N runs within twelve pages a run, or N gets; see `trust`.
 
     Args:
         get: the limit of the endpoint that shows one run.
@@ -65,7 +70,8 @@ class PollSchedule:
         self._agenda = Agenda(self._paces, self._paces[Stream.GET].gap, self._stream_of)
         self._hurried: dict[RunId, None] = {}
         self._flights: dict[int, _Flight] = {}  # by the identity of the poll: equal ones may be under way
-        self._search: Poll | None = None  # the page under way that is to teach where the list stands
+        self._search: Poll | None = None  # the page under way that is to teach where the list stands, or how it does
+        self._trust = Trust()
         self._ahead = -math.inf  # how far the server's clock is ahead of ours
 
     def __len__(self) -> int:
@@ -98,6 +104,8 @@ class PollSchedule:
             self._listing.created(run)
         self._listing.enter(run)
         self._runs[run.run_id] = run
+        run.confirmed = before
+        self._trust.enter(run)
         run.grow_older(now + self._ahead)
         self._agenda.enter(run)
         for pace in self._paces.values():
@@ -125,14 +133,19 @@ class PollSchedule:
             return
         self._hurried.pop(run_id, None)
         self._agenda.leave(run)
+        self._trust.leave(run)
         self._listing.leave(run)
         self._listing.recount(-self._listing.strange(run.source), self._runs.values())
 
     def hurry(self, run_id: RunId, now: float) -> None:
         """Ask for a run before all others: somebody says that it has ended."""
         if run := self._runs.get(run_id):
-            self._hurried[run_id] = None
-            self._agenda.expedite(run, now)
+            run.told = None  # that the list does not know it yet is not held against it
+            self._hurry(run, now)
+
+    def _hurry(self, run: Watch, now: float) -> None:
+        self._hurried[run.run_id] = None
+        self._agenda.expedite(run, now)
 
     # When
 
@@ -146,10 +159,23 @@ class PollSchedule:
             return math.inf
         if stream is Stream.LIST and self._searches:
             return now if self._search is None else math.inf
+        if stream is Stream.LIST and not self._trust.holds:
+            return self._hearing
         if self._agenda.eager or (self._hurried and stream is Stream.GET):
             return now
         turn = self._agenda.next(stream, now)
-        return min(turn.due, turn.late)
+        if stream is Stream.LIST:
+            return min(turn.due, turn.late, self._hearing)
+        return now if self._is_check_due(turn, now) else min(turn.due, turn.late)
+
+    @property
+    def _hearing(self) -> float:
+        """When a page is to show what the list tells of the witness, infinite if there is none."""
+        return math.inf if self._trust.witness is None or self._search else self._trust.witness.since
+
+    def _is_check_due(self, turn: Turn, now: float) -> bool:
+        """Whether the next get is to check the list; not two in a row, if there is more to do."""
+        return self._trust.is_due(now) and not (self._trust.checking and (self._hurried or turn.late <= now))
 
     @property
     def _searches(self) -> bool:
@@ -161,6 +187,8 @@ class PollSchedule:
         """Whether any page could be worth its while."""
         if self._numbered and (self._hurried or len(self._runs) <= 1 + self._listing.company):
             return False  # the turn is better spent on a get
+        if not (self._trust.holds or self._agenda.eager or len(self._runs) > 1):
+            return False
         return self._listing.unknown or self._listing.searching or self._listing.holds_any
 
     def _stream_of(self, run: Watch, when: float) -> Stream:
@@ -169,7 +197,7 @@ class PollSchedule:
         When pages come too late, gets take over where a page would not show much more.
         """
         pages = self._paces.get(Stream.LIST)
-        if pages is None or pages.paused_until > when:
+        if pages is None or pages.paused_until > when or not self._trust.holds:
             return Stream.GET
         if self._listing.unknown:
             return Stream.LIST if len(self._runs) > 1 + self._listing.company else Stream.GET
@@ -202,20 +230,25 @@ class PollSchedule:
             self._paces[Stream.GET].spend(now)
 
     def _choose_run(self, now: float) -> tuple[Poll, Sequence[Watch]]:
-        turn = self._agenda.next(Stream.GET, now)
-        if self._hurried:
+        turn, candidate = self._agenda.next(Stream.GET, now), self._trust.candidate(now)
+        if candidate and self._is_check_due(turn, now):
+            run = candidate
+        elif self._hurried:
             run = self._runs[next(iter(self._hurried))]
-        elif turn.late <= now:
-            run = self._agenda.stalest(now)
-        elif turn.run and turn.due <= now:
+        elif turn.run and turn.due <= now < turn.late:
             run = turn.run
         else:
-            run = self._agenda.eager.best(now)
+            run = self._agenda.stalest(now) if turn.late <= now else self._agenda.eager.best(now)
+            if (unseen := self._trust.candidate(now, UNSEEN)) and self._stream_of(run, now) is Stream.LIST:
+                run = unseen  # a page shows the other one as well
+        self._trust.asked(run, now)
         return GetPoll(run.run_id), [run]
 
     def _choose_page(self, now: float) -> tuple[Poll, Sequence[Watch]]:
         if self._listing.unknown or self._listing.searching:
             return ListPoll(*self._listing.search(), self._listing.source), ()
+        if self._trust.witness is not None and self._hearing <= now:
+            return ListPoll(*self._listing.at(self._trust.witness.rank, now), self._listing.source), ()
         centre = self._centre(now)
         runs = self._listing.around(centre, now) if centre else self._listing.best(now)
         return ListPoll(*self._listing.fit(runs, now), self._listing.source), runs
@@ -250,17 +283,22 @@ class PollSchedule:
         flight = self._land(poll)
         asked = now if flight is None else flight.asked
         told = [sighting for sighting in seen if not sighting.partial]
+        if isinstance(poll, ListPoll):
+            told = self._believed(told, asked, now, ours=flight is not None)
         for sighting in told:
             self._see(sighting, asked)
         if isinstance(poll, GetPoll):
+            for sighting in told:
+                if run := self._runs.get(sighting.run_id):
+                    self._trust.confirm(run, sighting.phase, now)
             self._paces[Stream.GET].praise()
         elif Stream.LIST in self._paces and poll.source == self._listing.source:
             self._read(poll, seen, total, flight, now)
         if flight is not None:
             self._restore(flight, {sighting.run_id for sighting in told}, len(seen), total)
-        for sighting in seen:
-            if sighting.doubtful:
-                self.hurry(sighting.run_id, now)
+        for sighting in told:
+            if sighting.doubtful and (run := self._runs.get(sighting.run_id)):
+                self._hurry(run, now)
 
     def _read(
         self, poll: ListPoll, seen: Sequence[Sighting], total: int | None, flight: _Flight | None, now: float
@@ -272,10 +310,29 @@ class PollSchedule:
             return
         plain = {item.run_id for item in seen if not (item.doubtful or item.partial) and item.run_id in self._runs}
         found = sum(run.run_id in plain for run in flight.runs)
-        if believed and self._listing.helped(found, len(flight.runs)):
+        if believed and self._trust.holds and self._listing.helped(found, len(flight.runs)):
             self._paces[Stream.LIST].praise()
         else:
             self._paces[Stream.LIST].blame(now)
+
+    def _believed(self, told: list[Sighting], asked: float, now: float, *, ours: bool) -> list[Sighting]:
+        """Return what is believed of a page; what it tells is kept, to be checked."""
+        if ours:  # else nobody knows when it was asked for
+            self._trust.hear(told, asked, now)
+        for sighting in told:
+            if run := self._runs.get(sighting.run_id):
+                run.told = sighting.phase
+        return told if self._trust.holds else []
+
+    @property
+    def believes(self) -> bool:
+        """Whether what a page tells of runs needs no get to confirm it."""
+        return self._trust.holds
+
+    @property
+    def witness(self) -> RunId | None:
+        """The run of which a page must tell how it is, though nobody waits for it any more."""
+        return None if self._trust.witness is None else self._trust.witness.run_id
 
     def sighted(self, sighting: Sighting, now: float) -> None:
         """Take in any other answer that showed a run."""
@@ -316,7 +373,7 @@ class PollSchedule:
             self._listing.touch((run,))
             self._agenda.expedite(run, run.seen + run.latency)
             if run.run_id in flight.hurried:
-                self.hurry(run.run_id, flight.asked)
+                self._hurry(run, flight.asked)
 
     def _stands_beside(self, run: Watch, poll: Poll, length: int, total: int | None) -> bool:
         if total is None or isinstance(poll, GetPoll):

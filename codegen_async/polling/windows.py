@@ -40,11 +40,14 @@ class Watch(msgspec.Struct, eq=False, gc=False):
     tie: int = -1  # its place among those whose rank is estimated
     misses: int = 0  # pages that should have shown the run and did not
     lost: bool = False  # the last request for it brought nothing
+    told: str | None = None  # its phase, by the last page since the last get
+    confirmed: float = -math.inf  # when the last get for it was sent
     patience: float = 2 * _YOUNG
     birthday: float = -math.inf  # when, by the server's clock, the patience should be taken anew
     entry: int = -1  # its ticket in the queue of those that are due
     turn: int = -1  # its ticket among those of its level
     level: int = -1  # the class of its patience
+    check: int = -1  # its ticket in the queue of those that are to be checked
 
     def gain(self, now: float) -> float:
         """Return what a look is worth: the chance of an end since the last one, times the wait it would save."""

@@ -217,6 +217,7 @@ def sighting_of(run: RunLike, *, doubtful: bool = False, partial: bool = False) 
         order=order_of(run.id, run),
         created=None if created is None else created.timestamp(),
         source=run.source_type,
+        phase=run.phase.value,
         doubtful=doubtful,
         partial=partial,
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from codegen_async.errors import (
@@ -317,13 +318,14 @@ class Waiting(Generic[R]):
     def listed(self, poll: ListPoll, page: Page[R]) -> None:
         """Take in a page; see `Outcomes`."""
         self._redirected = Standing()
-        rows = [row for row in page.items if row.id in self._board]
+        sure = page.sure and self._schedule.believes
+        twice = _twice(page.items)
+        rows = [row for row in page.items if row.id in self._board and row.id not in twice]
         wanted = {row.id for row in rows if self._says_more(row, page)}
         whole = {run.id: run for run in page.read() if run.id in wanted} if wanted else {}
-        doubtful = {
-            run_id for run_id in wanted if run_id not in whole or not (page.sure or self._is_no_news(whole[run_id]))
-        }
-        self._schedule.observed(poll, [self._brief(row, doubtful) for row in page.items], _now(), page.total)
+        doubtful = {run_id for run_id in wanted if run_id not in whole or not (sure or self._is_no_news(whole[run_id]))}
+        seen = [self._brief(row, doubtful, partial=row.id in twice) for row in page.items]
+        self._schedule.observed(poll, seen, _now(), page.total)
         for row in rows:
             if row.id in whole and row.id not in doubtful:
                 self._board.tell(whole[row.id], _now())
@@ -347,11 +349,11 @@ class Waiting(Generic[R]):
         changed = known is not None and known.phase is not run.phase
         return not (changed or run.phase.is_still) or self._board.may_be_old(run, _now())
 
-    def _brief(self, row: RunLike, doubtful: Collection[RunId]) -> Sighting:
+    def _brief(self, row: RunLike, doubtful: Collection[RunId], *, partial: bool) -> Sighting:
         """Describe a run of a page; of foreign ones only where they stand matters."""
-        if row.id not in self._board:
+        if row.id not in self._board and row.id != self._schedule.witness:
             return Sighting(row.id, order=order_of(row.id, row))
-        return sighting_of(row, doubtful=row.id in doubtful, partial=row.status is None)
+        return sighting_of(row, doubtful=row.id in doubtful, partial=partial or row.status is None)
 
     def failed(self, poll: Poll, error: APIError) -> None:
         """Take in that a poll has failed; see `Outcomes`."""
@@ -407,6 +409,11 @@ class Waiting(Generic[R]):
 
 def _anything(_: str) -> bool:
     return True
+
+
+def _twice(rows: Sequence[RunLike]) -> Collection[RunId]:
+    """Return the ids that stand in several rows of a page: nobody knows which of them is true."""
+    return {run_id for run_id, times in Counter(row.id for row in rows).items() if times > 1}
 
 
 def _first_of(failures: Mapping[RunId, Exception]) -> Exception:

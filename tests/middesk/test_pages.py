@@ -120,7 +120,7 @@ async def test_a_list_that_does_not_help_is_left_alone(kind: str) -> None:
         others.cancel()
         assert late[-1] <= 150 / 16 + 3.0  # as fast as gets alone are
         assert len([time for time in stage.sender.lists if time - began < 10.0]) <= 8
-        assert len([time for time in stage.sender.lists if time - began >= 60.0]) <= 12
+        assert len([time for time in stage.sender.lists if time - began >= 60.0]) <= 14
         assert stage.worst() <= 20
 
 

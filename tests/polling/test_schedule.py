@@ -427,7 +427,8 @@ def test_runs_without_an_order_are_got_until_a_page_shows_them() -> None:
     sent = len(client.sent)
     client.advance(50.0)
     later = [poll for _, poll in client.sent[sent:]]
-    assert all(isinstance(poll, ListPoll) for poll in later)  # an answer to a get told their order
+    gets = [poll for poll in later if isinstance(poll, GetPoll)]
+    assert len(gets) <= 2  # an answer to a get told their order; one in a dozen pages is checked
     assert len(later) <= 2 * 11
 
 

@@ -150,10 +150,17 @@ class Remote:
 
 @asynccontextmanager
 async def waiting_on(
-    remote: Remote, *, latency: float = 5.0, get: Rate = RATE, page: Rate | None = RATE, share: float = 0.8
+    remote: Remote,
+    *,
+    latency: float = 5.0,
+    get: Rate = RATE,
+    page: Rate | None = RATE,
+    share: float = 0.8,
+    numbered: bool = False,
 ) -> AsyncGenerator[Waiting[Run]]:
     """Yield the waits of a client; when they are closed, no task and no slot may be left."""
-    schedule = PollSchedule(get=get, page=page, share=share, source="API")
+    source = None if numbered else "API"
+    schedule = PollSchedule(get=get, page=page, share=share, source=source, numbered=numbered)
     waiting = Waiting(remote, schedule, latency=latency)
     mine = asyncio.all_tasks()
     try:
