@@ -10,7 +10,7 @@ import msgspec
 
 from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.run import HostedRun, in_phase
-from codegen_async.http.answers import Response
+from codegen_async.http.answers import Refusal, Response
 from codegen_async.http.transport import AbsentError, Transport
 from codegen_async.limits import Priority, Slot
 from codegen_async.models import Phase, RunId, RunLike, Vocabulary
@@ -57,7 +57,7 @@ class Calls(Generic[R]):
         """Send a call and return what its answer says; see `Transport.carry`."""
         return await self._transport.carry(
             call.request(self.dialect.headers),
-            _reader(call.read),
+            reader(call.read),
             priority=priority,
             slot=slot,
             on_sent=on_sent,
@@ -94,6 +94,18 @@ class Calls(Generic[R]):
         return in_phase(run, self._words.phase(run.status)) if isinstance(run, HostedRun) else self._words.teach(run)
 
 
+def meaning_of(dialect: Dialect[Any]) -> Callable[[Response], Refusal | None]:
+    """Return what tells the meaning of a refusal, also of a gateway's page that the dialect does not expect."""
+
+    def meaning(answer: Response) -> Refusal | None:
+        try:
+            return dialect.refused(answer)
+        except (*UNREADABLE, *_NOT_AS_PROMISED):
+            return None
+
+    return meaning
+
+
 class _Word(NamedTuple):
     status: str
     since: float
@@ -126,7 +138,7 @@ class _Settling:
         return now - seen.since < seconds
 
 
-def _reader(read: Callable[[Response], T]) -> Callable[[Response], T]:
+def reader(read: Callable[[Response], T]) -> Callable[[Response], T]:
     """Return a reader that fails as the transport expects, whatever it stumbles over."""
 
     def guarded(answer: Response) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
@@ -158,9 +158,14 @@ def check_dialect_class(dialect: Dialect[Any]) -> None:
         value: object = getattr(dialect, name, None)
         if not isinstance(value, str) or not value:
             raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected a text, got {shown(value)}")
-    for name in ("rates", "phases"):
-        if not isinstance(value := getattr(dialect, name, None), Mapping):
-            raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected a mapping, got {shown(value)}")
+    for name, kind in (("rates", Rate), ("phases", Phase)):
+        entries: object = getattr(dialect, name, None)
+        if not isinstance(entries, Mapping):
+            raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected a mapping, got {shown(entries)}")
+        for key, entry in cast("Mapping[object, object]", entries).items():
+            if not isinstance(key, str) or not isinstance(entry, kind):
+                expected = f"a {kind.__name__} for {shown(key)}"
+                raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected {expected}, got {shown(entry)}")
 
 
 def phase_table(dialect: Dialect[Any]) -> PhaseTable:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from codegen_async.arguments import check_key, check_patience, check_seconds_given, check_text, check_wait
 from codegen_async.errors import InvalidArgumentError, NotOfferedError, OutcomeUnknownError, RunEndedError
 from codegen_async.events import Observer, PhaseChanged
-from codegen_async.hosted.calls import Calls
+from codegen_async.hosted.calls import Calls, meaning_of
 from codegen_async.hosted.client import RunClient, replaced
 from codegen_async.hosted.creating import Creating, OnUnknown
 from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
@@ -116,7 +116,7 @@ class HostedRuns(RunClient[R, str]):
             sender=sender,
             observe=observe,
             is_own=dialect.is_own,
-            refused=dialect.refused,
+            refused=meaning_of(dialect),
             grace=Grace(seen=dialect.unseen_for),
         )
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from codegen_async.testing.clock import FastLoop, VirtualLoop, run_virtual
     from codegen_async.testing.codegen import CodegenServer
     from codegen_async.testing.delivery import Answer
+    from codegen_async.testing.dialects import check_dialect
     from codegen_async.testing.faults import Fault
     from codegen_async.testing.middesk import MiddeskServer
     from codegen_async.testing.middesk_world import MiddeskWorld
@@ -33,6 +34,7 @@ __all__ = [
     "SimulatedServer",
     "VirtualLoop",
     "World",
+    "check_dialect",
     "run_virtual",
 ]
 
@@ -51,6 +53,7 @@ _HOMES = {
     "SimulatedServer": "server",
     "VirtualLoop": "clock",
     "World": "world",
+    "check_dialect": "dialects",
     "run_virtual": "clock",
 }
 

@@ -19,6 +19,7 @@ from codegen_async.errors import (
 from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.run import Cost, HostedRun
 from codegen_async.hosted.runs import HostedRuns
+from codegen_async.http.answers import Refusal, Response
 from codegen_async.limits import Rate
 from codegen_async.models import Phase
 from tests.hosted.api import Api, Keyed, Named, Plain, Settling, Tagged, now
@@ -289,6 +290,18 @@ async def test_a_full_server_is_told_apart_from_a_rate_limit() -> None:
         with pytest.raises(CapacityError, match="too many runs"):
             await runs.create_run(task="a")
         assert runs.limits["create"].held_for == 0
+
+
+async def test_a_page_of_a_gateway_that_the_dialect_cannot_read_is_an_outage() -> None:
+    class Hasty(Plain):
+        def refused(self, answer: Response) -> Refusal | None:
+            return {"full": Refusal.FULL}[answer.json()["error"]["code"]]
+
+    api = Api()
+    api.refusal = 403, {}
+    async with client(api, Hasty()) as runs:
+        with pytest.raises(CreateOutcomeUnknownError):
+            await runs.create_run(task="a")
 
 
 @pytest.mark.parametrize("name", ["name", "base_url", "token_variable", "rates", "phases"])

@@ -1,0 +1,223 @@
+"""Check a dialect against recorded answers, without a server."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from codegen_async.errors import CodegenAsyncError
+from codegen_async.hosted.calls import reader
+from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
+from codegen_async.hosted.run import HostedRun, moment_of
+from codegen_async.http.answers import Refusal, Request, Response, Twice
+from codegen_async.http.transport import AbsentError
+from codegen_async.models import Phase
+from codegen_async.reading import UNREADABLE
+from codegen_async.secret import Secret
+from codegen_async.testing.delivery import Answer
+
+__all__ = ["check_dialect"]
+
+_TOKEN = "to-ken/1"  # noqa: S105 - opens nothing
+_KEYS = ("k" * 32, "other-key-0000000000000000000000")
+_PLAIN = "plain"
+_ODD = ("a/b", "..", "a b", "a?b=c", "a%2Fb", "a#b", "ü", "a\\b", "a{b}")
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+_GARBAGE = (b"", b"null", b"[]", b"{}", b'"text"', b"<html>", b'{"error": null}', b"\xff", b'[{"id": 1}]')
+
+
+class _Kind(NamedTuple):
+    """A call of a dialect by its name, and whether it may read as None."""
+
+    name: str
+    make: Callable[[str], Call[Any] | None]
+    optional: bool = True
+
+
+def check_dialect(
+    dialect: Dialect[Any],
+    answers: Mapping[str, Sequence[object]],
+    *,
+    fields: Mapping[str, Any] | None = None,
+    run: Any = None,
+) -> None:
+    """Check a dialect: what it says of itself, the calls it writes, and how it reads recorded answers.
+
+    Checked are: that ids with slashes and the like lead nowhere else, that calls spend limits that there are and depend
+    on nothing but their arguments, that a key goes along where the API is said to know it; that each answer reads as a
+    run with an id, a known word and a known time; and that answers of another shape, or by a gateway, make no run.
+
+    Args:
+        dialect: the dialect.
+        answers: recorded answers by the name of the call (`get`, `create`, `find`, `full`, `reply`) or `refused`. Each
+            is the JSON of a 200, or an `Answer` with its status.
+        fields: what a create takes. Default: nothing.
+        run: a run to make the call `full` from. Default: a `HostedRun` with the id `plain`.
+
+    Raises:
+        AssertionError: something is wrong; names all of it.
+    """
+    example = HostedRun(id=_PLAIN, phase=Phase.SUCCEEDED) if run is None else run
+    kinds = _kinds(dialect, fields or {}, example)
+    problems = list(_of_itself(dialect))
+    if not problems:
+        problems += [problem for kind in kinds for problem in _of_calls(dialect, kind)]
+        problems += _of_keys(dialect, fields or {})
+        problems += _of_answers(dialect, kinds, answers)
+        problems += _of_refusals(dialect, answers.get("refused", ()))
+    if problems:
+        raise AssertionError("\n".join([f"{type(dialect).__name__}:", *(f"- {problem}" for problem in problems)]))
+
+
+def _kinds(dialect: Dialect[Any], fields: Mapping[str, Any], run: Any) -> list[_Kind]:
+    def full(run_id: str) -> Call[Any] | None:
+        return dialect.full(msgspec.structs.replace(run, id=run_id) if isinstance(run, HostedRun) else run)
+
+    def create(_: str) -> Call[Any]:
+        return dialect.create(_KEYS[0], fields)
+
+    def find(_: str) -> Call[Any] | None:
+        return dialect.find(_KEYS[0], 60.0)
+
+    def reply(run_id: str) -> Call[Any] | None:
+        return dialect.reply(run_id, "go on")
+
+    return [
+        _Kind("get", dialect.get),
+        _Kind("create", create, optional=False),
+        _Kind("find", find),
+        _Kind("full", full),
+        _Kind("cancel", dialect.cancel),
+        _Kind("reply", reply),
+    ]
+
+
+def _of_itself(dialect: Dialect[Any]) -> Iterator[str]:
+    try:
+        check_dialect_class(dialect)
+        Secret(_TOKEN, auth=dialect.auth)
+    except CodegenAsyncError as error:
+        yield str(error)
+        return
+    if not any(_TOKEN in text or text for text in dialect.auth(_TOKEN).values()):
+        yield "auth: expected headers that carry the token, got none"
+    if not any(phase.is_terminal for phase in dialect.phases.values()):
+        yield "phases: expected a word for an end, or no wait would end"
+
+
+def _of_calls(dialect: Dialect[Any], kind: _Kind) -> Iterator[str]:
+    call = kind.make(_PLAIN)
+    if call is None:
+        return
+    if call.limit not in dialect.rates:
+        yield f"{kind.name}: spends the limit {call.limit!r}, and rates has {sorted(dialect.rates)}"
+    if call.method not in _METHODS:
+        yield f"{kind.name}: expected one of {', '.join(_METHODS)}, got {call.method!r}"
+    try:
+        plain = call.request(dialect.headers)
+        again = cast("Call[Any]", kind.make(_PLAIN)).request(dialect.headers)
+    except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
+        yield f"{kind.name}: the call cannot be written: {type(error).__name__}: {error}"
+        return
+    if plain != again:
+        yield f"{kind.name}: two calls with the same arguments differ; a dialect must be pure"
+    if not plain.path.startswith("/"):
+        yield f"{kind.name}: expected a path that begins with a slash, got {plain.path!r}"
+    for odd in _ODD:
+        led = cast("Call[Any]", kind.make(odd)).request(dialect.headers)
+        if led.path.count("/") != plain.path.count("/") or set(led.path) & set("?# \\{") or not led.path.isascii():
+            yield f"{kind.name}: the id {odd!r} leads elsewhere ({led.path}); put it in `values`, which are quoted"
+            break
+
+
+def _of_keys(dialect: Dialect[Any], fields: Mapping[str, Any]) -> Iterator[str]:
+    first, second = (dialect.create(key, fields) for key in _KEYS)
+    differ = _sent(first.request(dialect.headers)) != _sent(second.request(dialect.headers))
+    known = first.twice in (Twice.SAME, Twice.REFUSED) or dialect.find(_KEYS[0], None) is not None
+    if known and not differ:
+        yield "create: the key goes nowhere, although the API is said to know, refuse or show it"
+    if first.method == "GET":
+        yield "create: expected a method that may change something, got 'GET'"
+    if first.twice is Twice.REFUSED and dialect.find(_KEYS[0], None) is None:
+        yield "create: where a name is refused twice, `find` must find the run of that name"
+
+
+def _sent(request: Request) -> tuple[object, ...]:
+    return request.path, request.query, request.body, request.headers
+
+
+def _of_answers(
+    dialect: Dialect[Any], kinds: Sequence[_Kind], answers: Mapping[str, Sequence[object]]
+) -> Iterator[str]:
+    unknown = answers.keys() - {kind.name for kind in kinds} - {"refused"}
+    if unknown:
+        yield f"answers: expected names of calls, got {sorted(unknown)}"
+    for kind in kinds:
+        call = kind.make(_PLAIN)
+        if call is None:
+            continue
+        for number, answer in enumerate(answers.get(kind.name, ()), 1):
+            for problem in _of_run(dialect, call, _response(answer), optional=kind.optional):
+                yield f"{kind.name}, answer {number}: {problem}"
+        if kind.name in ("get", "create"):
+            yield from _of_garbage(call, kind)
+
+
+def _of_run(dialect: Dialect[Any], call: Call[Any], answer: Response, *, optional: bool) -> Iterator[str]:
+    try:
+        run = reader(call.read)(answer)
+    except (*UNREADABLE, AbsentError) as error:
+        yield f"cannot be read: {error}"
+        return
+    if run is None:
+        if not optional:
+            yield "reads as None, where there is a run"
+        return
+    if not isinstance(run.id, str) or not run.id:
+        yield f"id: expected a text, got {run.id!r}"
+    if run.status is not None and not phase_table(dialect).knows(run.status):
+        yield f"status: the word {run.status!r} is not in phases, and reads as running"
+    created = getattr(run, "created", None)
+    if created is not None and moment_of(created) is None:
+        yield f"created: expected RFC 3339 or Unix time, got {created!r}"
+    for name in ("text", "error", "web_url"):
+        if not isinstance(value := getattr(run, name, None), str | None):
+            yield f"{name}: expected a text or None, got {value!r}"
+    urls = [getattr(run, "web_url", None), *getattr(run, "urls", ())]
+    if odd := [url for url in urls if url is not None and not str(url).startswith(("https://", "http://"))]:
+        yield f"urls: expected http or https, got {odd[0]!r}"
+
+
+def _of_garbage(call: Call[Any], kind: _Kind) -> Iterator[str]:
+    for body in _GARBAGE:
+        try:
+            run = reader(call.read)(Response(status=200, body=body))
+        except (*UNREADABLE, AbsentError):
+            continue
+        except Exception as error:  # noqa: BLE001 - it would end a program
+            yield f"{kind.name}: {body!r} makes it raise {type(error).__name__}: {error}"
+        else:
+            if run is not None or not kind.optional:
+                yield f"{kind.name}: {body!r} reads as {run!r}; expected an error, or None from get"
+
+
+def _of_refusals(dialect: Dialect[Any], answers: Sequence[object]) -> Iterator[str]:
+    recorded = [_response(answer) for answer in answers]
+    for answer in [*recorded, *(Response(status=status, body=body) for status in (400, 429, 502) for body in _GARBAGE)]:
+        try:
+            meaning: object = dialect.refused(answer)
+        except Exception as error:  # noqa: BLE001 - the same
+            yield f"refused: {answer.status} with {answer.body!r} makes it raise {type(error).__name__}: {error}"
+            return
+        if not isinstance(meaning, Refusal | None):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
+            yield f"refused: expected a Refusal or None, got {meaning!r}"
+    for answer in recorded:
+        if answer.status < 400:  # noqa: PLR2004 - what HTTP calls an error
+            yield f"refused: expected answers of 400 and above, got {answer.status}"
+
+
+def _response(answer: object) -> Response:
+    if isinstance(answer, Answer):
+        return Response(status=answer.status, headers=answer.headers, body=answer.body)
+    return Response(status=200, body=json.dumps(answer).encode())

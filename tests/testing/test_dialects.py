@@ -1,0 +1,135 @@
+"""The check of a dialect finds what is wrong with one, and nothing where nothing is."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+
+from codegen_async.hosted.dialect import Call, Dialect
+from codegen_async.hosted.run import HostedRun
+from codegen_async.http.answers import Refusal, Response, Twice
+from codegen_async.limits import Rate
+from codegen_async.models import Phase
+from codegen_async.testing import Answer, check_dialect
+from docs.examples.dialects.replicate import Replicate
+from tests.hosted.api import one
+
+RUN = {"id": "a", "status": "working", "created": 1_700_000_000, "cost": "1"}
+
+
+class Good(Dialect[HostedRun]):
+    name = "good"
+    base_url = "https://good.example"
+    token_variable = "GOOD_TOKEN"
+    rates: Mapping[str, Rate] = {"all": Rate(10, 1.0)}
+    phases: Mapping[str, Phase] = {"working": Phase.RUNNING, "done": Phase.SUCCEEDED}
+
+    def get(self, run_id: str) -> Call[HostedRun | None]:
+        return Call(limit="all", path="/runs/{run}", values={"run": run_id}, read=one)
+
+    def create(self, key: str, fields: Mapping[str, Any]) -> Call[HostedRun]:  # noqa: ARG002 - an interface
+        return Call(limit="all", method="POST", path="/runs", json=dict(fields), read=one)
+
+
+def problems_of(dialect: Dialect[HostedRun], answers: Mapping[str, Any] | None = None) -> str:
+    with pytest.raises(AssertionError) as failure:
+        check_dialect(dialect, answers or {"get": [RUN]})
+    return str(failure.value)
+
+
+def test_a_dialect_without_a_fault_passes() -> None:
+    check_dialect(Good(), {"get": [RUN, {**RUN, "status": "Done", "created": "2026-01-02T03:04:05Z"}], "create": [RUN]})
+    check_dialect(
+        Replicate(),
+        {
+            "get": [{"id": "p", "status": "succeeded", "created_at": "2026-01-02T03:04:05.123Z", "output": ["a", "b"]}],
+            "create": [Answer(201, {"id": "p", "status": "starting", "created_at": "2026-01-02T03:04:05.123Z"})],
+            "refused": [Answer(402, {"detail": "insufficient credit"})],
+        },
+    )
+
+
+def changed(**names: Any) -> Dialect[HostedRun]:
+    return cast("Dialect[HostedRun]", type("Bad", (Good,), names)())
+
+
+def calling(call: Call[Any]) -> Any:
+    return lambda *_: call
+
+
+ELSEWHERE = Call(limit="all", path="/runs", read=one)
+
+
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (changed(name=""), "name: expected a text"),
+        (changed(rates={"all": 5}), "rates: expected a Rate for"),
+        (changed(phases={"done": "succeeded"}), "phases: expected a Phase for"),
+        (changed(phases={"working": Phase.RUNNING}), "phases: expected a word for an end"),
+        (changed(auth=lambda _, token: {"X Y": token}), "auth: expected headers"),
+        (
+            changed(get=lambda _, run: Call(limit="no", path="/{r}", values={"r": run}, read=one)),
+            "spends the limit 'no'",
+        ),
+        (changed(get=lambda _, run: Call(limit="all", path=f"/runs/{run}", read=one)), "leads elsewhere"),
+        (changed(get=calling(Call(limit="all", path="runs", read=one))), "begins with a slash"),
+        (changed(get=calling(Call(limit="all", path="/{x}", read=one))), "cannot be written: KeyError"),
+        (changed(get=calling(Call(limit="all", method="FETCH", path="/", read=one))), "expected one of GET"),
+        (changed(create=calling(ELSEWHERE)), "may change something, got 'GET'"),
+        (
+            changed(create=calling(Call(limit="all", method="POST", path="/", read=one, twice=Twice.SAME))),
+            "the key goes nowhere",
+        ),
+        (
+            changed(create=calling(Call(limit="all", method="POST", path="/", read=one, twice=Twice.REFUSED))),
+            "`find` must find the run",
+        ),
+        (changed(find=calling(ELSEWHERE)), "the key goes nowhere"),
+        (changed(refused=lambda _, answer: json.loads(answer.body)["code"]), "refused: 400 with b'' makes it raise"),
+        (changed(refused=lambda *_: "full"), "expected a Refusal or None, got 'full'"),
+        (changed(get=calling(Call(limit="all", path="/", read=lambda _: HostedRun(id="x")))), "reads as HostedRun"),
+        (changed(create=calling(Call(limit="all", method="POST", path="/", read=lambda _: None))), "reads as None"),
+    ],
+)
+def test_what_is_wrong_with_a_dialect_is_told(bad: Dialect[HostedRun], problem: str) -> None:
+    assert problem in problems_of(bad)
+
+
+def test_a_dialect_that_depends_on_more_than_its_arguments_is_told() -> None:
+    numbers = iter(range(10_000))
+    bad = changed(get=lambda *_: Call(limit="all", path="/runs", query={"n": next(numbers)}, read=one))
+    assert "a dialect must be pure" in problems_of(bad)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ({"id": "a"}, "cannot be read: not as promised: KeyError: 'status'"),
+        ({**RUN, "id": 5}, "id: expected a text, got 5"),
+        ({**RUN, "status": "melting"}, "the word 'melting' is not in phases"),
+        ({**RUN, "created": "yesterday"}, "created: expected RFC 3339 or Unix time"),
+        ({**RUN, "text": 5}, "text: expected a text or None, got 5"),
+    ],
+)
+def test_an_answer_that_does_not_fit_is_told(answer: object, problem: str) -> None:
+    assert problem in problems_of(Good(), {"get": [RUN, answer]})
+    assert "get, answer 2" in problems_of(Good(), {"get": [RUN, answer]})
+
+
+def test_a_link_that_is_none_is_told() -> None:
+    def read(_: Response) -> HostedRun:
+        return HostedRun(id="a", web_url="javascript:alert(1)")
+
+    assert "expected http or https" in problems_of(changed(get=calling(Call(limit="all", path="/", read=read))))
+
+
+def test_names_of_no_call_are_told() -> None:
+    assert "expected names of calls, got ['gets']" in problems_of(Good(), {"gets": [RUN]})
+
+
+def test_meanings_are_what_they_are() -> None:
+    good = changed(refused=lambda _, answer: Refusal.FULL if answer.status == 429 else None)
+    check_dialect(good, {"get": [RUN], "refused": [Answer(429, {"error": "full"})]})
+    assert "400 and above, got 200" in problems_of(good, {"refused": [Answer(200, {})]})
