@@ -19,6 +19,7 @@ from codegen_async.posix import flags
 from codegen_async.private import PRIVATE
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | flags("O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+_LONGEST = 2**28  # bytes of a line, which has a result of at most 32 MiB in it
 _START = b'{"index":'  # of every line
 
 
@@ -52,6 +53,9 @@ class OutcomeFile:
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
                 raise InvalidArgumentError("out", str(path), "a regular file, whose lines can be read again")
             self._known = self._read()
+        except OSError as error:
+            self.close()
+            raise InvalidArgumentError("out", str(path), f"a file that can be read ({reason_of(error)})") from None
         except BaseException:
             self.close()
             raise
@@ -60,7 +64,7 @@ class OutcomeFile:
         known: set[_Known] = set()
         with open(self._file, "rb", closefd=False) as file:
             whole = 0
-            for number, line in enumerate(file, 1):
+            for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
                 if not line.endswith(b"\n") and (line.startswith(_START) or _START.startswith(line)):
                     os.ftruncate(self._file, whole)
                     break

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import BinaryIO
 
-_PIECE = 65536  # bytes
+from codegen_async.files import read_source
+
+_LARGEST = 2**28  # bytes; a hundred thousand prompts of a page each
 _UTF_8_MARK = b"\xef\xbb\xbf"
 # Longer ones first: that of UTF-32 begins with that of UTF-16.
 _FOREIGN_STARTS = {
@@ -23,9 +24,12 @@ _LINE_END = re.compile(b"\r\n|\r|\n")
 
 
 def read_whole(file: BinaryIO) -> bytes:
-    """Return what a file or a pipe holds. Blocking."""
-    # Piece by piece: to read all at once goes on from a signal to the next piece, which may never come.
-    return b"".join(iter(lambda: os.read(file.fileno(), _PIECE), b""))
+    """Return what a file or a pipe of prompts holds. Blocking.
+
+    Raises:
+        OSError: it is a device without an end, is larger than 256 MiB, or cannot be read.
+    """
+    return read_source(file.fileno(), _LARGEST)
 
 
 class NoTextError(ValueError):

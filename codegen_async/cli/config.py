@@ -6,7 +6,7 @@ code, so it may say neither a token nor to which server one is sent.
 
 from __future__ import annotations
 
-import errno
+import functools
 import json
 import os
 import re
@@ -22,8 +22,8 @@ from codegen_async.arguments import LARGEST_ID
 from codegen_async.cli.errors import CommandError, Exit, UsageError
 from codegen_async.cli.streams import printable, write
 from codegen_async.errors import ConfigurationError, clean
+from codegen_async.files import read_regular
 from codegen_async.models import Phase
-from codegen_async.posix import flags
 from codegen_async.private import replacing
 from codegen_async.secret import Secret
 from codegen_async.settings import check_phases
@@ -35,6 +35,7 @@ _DIGITS = re.compile("[0-9]{1,18}")
 _NAME = re.compile("[a-z_]{1,40}")
 
 PROJECT_FILE = Path("codegen-async.toml")
+_LARGEST = 2**20  # bytes of a config file
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,11 @@ def load(flags: Flags) -> Settings:
         (str(PROJECT_FILE), _project()),
         (where_user_file_is(), _user()),
     ]
-    return {key.name: _resolve(key, layers) for key in KEYS}
+    settings = {key.name: _resolve(key, layers) for key in KEYS}
+    for key in KEYS:
+        if settings[key.name].source == str(PROJECT_FILE):
+            _tell_override(settings[key.name], _resolve(key, layers[3:]))
+    return settings
 
 
 def required(settings: Settings, name: str) -> Any:
@@ -162,6 +167,18 @@ def _resolve(key: Key, layers: list[tuple[str, Mapping[str, Any]]]) -> Setting:
             name = f"{source} {key.source}" if source == "environment" else source
             return Setting(key.name, _checked(key, given, name), name)
     return Setting(key.name, key.default, "not set" if key.default is None else "default")
+
+
+def _tell_override(decided: Setting, own: Setting) -> None:
+    """Say that a project's file, which may have come with other people's code, goes before what the user has set."""
+    if own.source == where_user_file_is() and own.value != decided.value:
+        instead = f"in place of {own.shown} of {own.source}"
+        _tell_once(f"note: {PROJECT_FILE} of this directory sets {decided.name} to {decided.shown}, {instead}")
+
+
+@functools.cache
+def _tell_once(note: str) -> None:
+    write(sys.stderr, f"{printable(note)}\n")
 
 
 def _checked(key: Key, given: Any, source: str) -> str | int | Secret:
@@ -260,7 +277,7 @@ def save(path: Path, values: Mapping[str, str | int]) -> None:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         place = path.resolve()  # a link stays one: people keep such files elsewhere
-        lines = place.read_text("utf-8").splitlines() if place.exists() else []
+        lines = _text_of(place).splitlines() if place.exists() else []
         assigned = re.compile(rf"\s*(?:{'|'.join(values)})\s*=")
         written = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
         text = "\n".join([*written, *(line for line in lines if not assigned.match(line)), ""])
@@ -278,10 +295,7 @@ def exposed(path: Path) -> bool:
 
 
 def _text_of(path: Path) -> str:
-    with os.fdopen(os.open(path, os.O_RDONLY | flags("O_NONBLOCK", "O_CLOEXEC")), encoding="utf-8") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # a pipe or a device, which may never come to its end
-            raise OSError(errno.EINVAL, "it is no regular file")
-        return file.read()
+    return read_regular(path, _LARGEST).decode().replace("\r\n", "\n")
 
 
 def _read(path: Path) -> Mapping[str, Any]:

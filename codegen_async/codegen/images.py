@@ -9,10 +9,10 @@ import contextlib
 import os
 import re
 from collections.abc import Generator, Iterable, Sequence
-from pathlib import Path
 from typing import cast
 
 from codegen_async.errors import InvalidArgumentError, reason_of
+from codegen_async.files import look_into, read_regular
 
 Image = str | os.PathLike[str] | bytes
 """A data URI, the path of a file, or the content of one."""
@@ -25,6 +25,7 @@ _IMAGE_STARTS = {
     b"GIF89a": "image/gif",
 }
 _START = 12  # bytes that tell the kind
+_LARGEST = 2**25  # bytes; as much as an answer may have
 
 
 def check_images(images: object) -> tuple[str, ...]:
@@ -76,7 +77,7 @@ async def _read_image(field: str, image: str) -> str:
     if _is_data(image):
         return _check_data_uri(field, image)
     with _readable(field, image):
-        content = await asyncio.to_thread(Path(image).read_bytes)
+        content = await asyncio.to_thread(read_regular, image, _LARGEST)
     return _data_uri(_image_type(field, image, content), content)
 
 
@@ -89,10 +90,7 @@ def measure_image(field: str, image: str) -> int:
     if _is_data(image):
         return len(_check_data_uri(field, image))
     with _readable(field, image):
-        if not Path(image).is_file() and Path(image).exists():
-            raise OSError(0, "no file")  # to open a pipe could wait for ever
-        with Path(image).open("rb") as file:
-            start, size = file.read(_START), os.fstat(file.fileno()).st_size
+        start, size = look_into(image, _START, _LARGEST)
     _image_type(field, image, start)
     return size
 
