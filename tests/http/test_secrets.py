@@ -374,6 +374,12 @@ async def test_nothing_that_holds_the_token_shows_it() -> None:
         assert msgspec.to_builtins(Request(endpoint="get", method="GET", path="/"))  # has no place for a token
 
 
+@pytest.mark.parametrize("length", range(1, 12))
+def test_a_secret_may_be_as_short_as_one_likes(length: int) -> None:
+    token = CANARY[:length]
+    assert Secret(token).scrub(f"<{token}>") == "<***>"
+
+
 def test_a_secret_is_what_it_hides() -> None:
     secret = Secret(CANARY)
     assert secret.reveal() == CANARY
