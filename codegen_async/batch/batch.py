@@ -17,6 +17,7 @@ from codegen_async.arguments import LARGEST_ID, check_id, check_int, check_text
 from codegen_async.batch.aside import aside
 from codegen_async.batch.audit import AuditReport, compare
 from codegen_async.batch.bounds import Bounds, check_most
+from codegen_async.batch.ending import until_done
 from codegen_async.batch.inputs import Prompts, read_prompts
 from codegen_async.batch.items import Added, Outcome, State, Task, check_name
 from codegen_async.batch.journal import Journal, driving
@@ -96,17 +97,17 @@ class Batch(anyio.AsyncContextManagerMixin):
         self._client.check_open()
         account = Account.at(self._client.base_url, self._client.org_id)
         async with driving(self.path, self._clock, account, adopt=self._adopt) as journal:
-            self._journal = journal
-            self._saving = asyncio.Lock()  # of this loop
-            try:
-                with self._client.remembering(journal.memory, self._clock):
+            with self._client.remembering(journal.memory, self._clock):
+                self._journal = journal
+                self._saving = asyncio.Lock()  # of this loop
+                try:
                     if self._client.reporter.listening:
                         await journal.watch(self._tell)
                     yield self
                     await self._save_added()
-            finally:
-                self._journal = None
-                await self._end_driver()
+                finally:
+                    self._journal = self._runner = None
+                    await self._end_driver()
 
     def _tell(self, name: str, state: str) -> None:
         self._client.reporter.tell(ItemChanged(name, state, str(self.path)))
@@ -324,8 +325,9 @@ class Batch(anyio.AsyncContextManagerMixin):
                 # The last outcomes may have moved the caller to add something.
                 more = not self._stopped and (bool(self._added) or await journal.has_planned())
         finally:
-            self._runner = None
-            await self._end_driver()
+            if self._runner is runner:  # else this is a loop that was left, and the batch is run again
+                self._runner = None
+                await self._end_driver()
 
     def stop(self) -> None:
         """Create no more runs: `run` goes on until those that were created have ended, then it ends.
@@ -368,7 +370,9 @@ class Batch(anyio.AsyncContextManagerMixin):
         driver, self._driver = self._driver, None
         if driver is not None:
             driver.cancel()
-            await asyncio.gather(driver, return_exceptions=True)
+            await until_done(driver)  # what it still writes is written before others get the journal
+            if not driver.cancelled():
+                driver.exception()  # told already, or of no use any more
 
     # -- looking at it
 

@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-import anyio
-
 from codegen_async.batch import changes
 from codegen_async.batch.changes import Change
+from codegen_async.batch.ending import until_done
 from codegen_async.batch.schema import explain, explained
+from codegen_async.errors import ClientClosedError
 
 T = TypeVar("T")
 
@@ -45,6 +45,7 @@ class Committer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="codegen-journal")
         self._queue: list[tuple[Work[Any], asyncio.Future[Any]]] = []
         self._busy = False
+        self._ended = False
         self._connection: sqlite3.Connection | None = None
         self._tell: Callable[[str, str], None] | None = None
 
@@ -67,17 +68,10 @@ class Committer:
         """
         if self._queue:
             self._begin()  # behind what is under way: there is one thread
+        self._ended = True
         closed = self._loop.run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
-        cancelled: asyncio.CancelledError | None = None
-        with anyio.CancelScope(shield=True):
-            while not closed.done():
-                try:
-                    await asyncio.wait((closed,))
-                except asyncio.CancelledError as exc:
-                    cancelled = exc
-        if cancelled is not None:
-            raise cancelled
+        await until_done(closed)
         closed.result()
 
     async def watch(self, tell: Callable[[str, str], None]) -> None:
@@ -88,7 +82,13 @@ class Committer:
             tell(name, state)
 
     async def read(self, work: Work[T]) -> T:
-        """Return what `work` reads. It sees all writes that were committed before."""
+        """Return what `work` reads. It sees all writes that were committed before.
+
+        Raises:
+            ClientClosedError: it was closed.
+            JournalError: the file cannot be read.
+        """
+        self._check_open()
         return await self._loop.run_in_executor(self._thread, self._read, work)
 
     async def write(self, work: Work[T]) -> T:
@@ -98,13 +98,19 @@ class Committer:
 
         Raises:
             JournalError: the transaction could not be committed; nothing of it is in the file.
+            ClientClosedError: it was closed.
             CodegenAsyncError: what `work` raised; nothing of its own is in the file, other work is not touched.
         """
+        self._check_open()
         done: asyncio.Future[T] = self._loop.create_future()
         self._queue.append((work, done))
         if not self._busy:
             self._begin()
         return await done
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise ClientClosedError("the block of this batch has ended; open it again")
 
     def _begin(self) -> None:
         group, self._queue = self._queue, []

@@ -8,6 +8,7 @@ unknown (nobody can say).
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -407,27 +408,26 @@ async def driving(
 
     def connect() -> sqlite3.Connection:
         check_system(path)
-        check_place(path)
-        lease = Lease(path.resolve())  # a journal has one lock, whatever it is called
-        try:
+        with explained(path), contextlib.ExitStack() as undoing:
+            check_place(path)
+            lease = Lease(path.resolve())  # a journal has one lock, whatever it is called
+            undoing.callback(lease.release)
             connection = open_journal(path)
-            try:
-                lease.guard()
-                with explained(path), connection:
-                    connection.execute("BEGIN IMMEDIATE")
-                    take(connection, path, account, adopt=adopt)
-                opened.append((lease, Identity(path)))
-            except BaseException:
-                close_journal(connection)
-                raise
-        except BaseException:
-            lease.release()
-            raise
+            undoing.callback(close_journal, connection)
+            lease.guard()
+            with connection:
+                connection.execute("BEGIN IMMEDIATE")
+                take(connection, path, account, adopt=adopt)
+            opened.append((lease, Identity(path)))
+            undoing.pop_all()
         return connection
 
     def disconnect(connection: sqlite3.Connection) -> None:
-        close_journal(connection)
-        opened.pop()[0].release()
+        lease, _ = opened.pop()
+        try:
+            close_journal(connection)
+        finally:
+            lease.release()
 
     committer = Committer(path, connect, disconnect)
     await committer.open()
