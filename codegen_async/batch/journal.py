@@ -27,7 +27,7 @@ from codegen_async.batch.places import Account, Place, from_text
 from codegen_async.batch.readers import OUTCOME, PAGE, counts_of, outcome_of, sent_of
 from codegen_async.batch.schema import Identity, check_place, close_journal, explained, open_journal
 from codegen_async.codegen.models import AgentRun
-from codegen_async.codegen.searching import Ours, Question
+from codegen_async.codegen.searching import Ours
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.hosted.sendings import Memory
 
@@ -155,23 +155,11 @@ class Journal:
 
         await self._committer.write(work)
 
-    async def begin_life(self) -> None:
-        """Note which ids were known when this process began, so that runs of different lives can be told apart."""
-        await self._committer.write(
-            lambda connection: connection.execute(
-                "INSERT OR IGNORE INTO meta SELECT 'life ' || id, id FROM"
-                " (SELECT max(max(coalesce(floor, 0), coalesce(run_id, 0))) AS id FROM items"
-                " WHERE floor IS NOT NULL OR run_id IS NOT NULL) WHERE id IS NOT NULL"
-            )
-        )
-
-    async def question(self, item: Item, *, fresh: bool) -> Question:
-        """Return what has to be known to look for an item's run; `fresh`: it was first sent in this life."""
+    async def neighbours(self, item: Item) -> dict[int, Ours]:
+        """Return the runs known to be ours that are near an item's, if it has one, by id."""
         floor = item.floor or 0
-        until = await self._rows("SELECT min(value) FROM meta WHERE name LIKE 'life %' AND value >= ?", (floor,))
         rows = await self._rows(_OLDER, (floor, _NEAR)) + await self._rows(_NEWER, (floor, _NEAR))
-        ours = {run_id: Ours(idempotency_key(self.batch_id, *attempt)) for *attempt, run_id in rows}
-        return Question(key=item.key, floor=item.floor, until=None if fresh else until[0][0], ours=ours)
+        return {run_id: Ours(idempotency_key(self.batch_id, *attempt)) for *attempt, run_id in rows}
 
     async def begin_at(self, floor: int) -> None:
         """Note the id of a run that existed before anything was sent."""

@@ -27,7 +27,7 @@ from codegen_async.batch.journal import Journal
 from codegen_async.batch.places import OVERTAKEN
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.codegen.models import AgentRun
-from codegen_async.codegen.searching import Sight, key_of
+from codegen_async.codegen.searching import Question, Sight, key_of
 from codegen_async.errors import (
     PASSING,
     APIError,
@@ -60,6 +60,8 @@ _UNSENT = (ConnectionFailedError, RequestTimeoutError, RateLimitedError)
 _REFUSED = (AuthenticationError, PermissionDeniedError, RedirectedError)
 
 _TELLING = 32  # characters of a key that tell whose it is
+
+_ROUNDS = 3  # of looks, beyond the first, for one item; each needs a run that was created since
 
 _OUTAGE = Backoff(first=1.0, ceiling=30.0)
 
@@ -103,9 +105,9 @@ class Runner:
         self._max_lookups = client.limits["create"].rate.limit
         self._active = 0  # items under way
         self._lookups = 0  # of these, being looked for
-        self._undecided = 0  # of these, not found, until it is known whether they could have been
+        # Of these, not found, until a run is created that was sent after this moment: it shows whether they would be.
+        self._undecided: dict[asyncio.Future[bool], int] = {}
         self._changed = asyncio.Event()  # one of these numbers has
-        self._echo_settled = asyncio.Event()
         self._taken_up = False
         self._keyed_from: float | None = None  # the oldest run that is seen to bear a key, once that was asked
         self._sent: dict[str, int] = {}  # runs of the batch that were created from another file, by key
@@ -171,7 +173,6 @@ class Runner:
         """Go on with what an earlier process has begun."""
         await self._outlast(self._creating.learn_floor)
         # Being a write, it also comes after all that an earlier run has left to be written.
-        await self._journal.begin_life()
         await self._journal.look_again()
         await self._journal.begin_at(self._creating.floor or 0)
         if self._journal.moved:
@@ -214,10 +215,10 @@ class Runner:
             planned = not self._stopping and await self._journal.has_planned()
             if planned and self._has_room() and self._may_create():
                 await self._launch()
-            elif self._active > self._undecided:
+            elif self._active > len(self._undecided) or self._changed.is_set():  # then what was read is old
                 await self._changed.wait()
-            elif self._undecided:
-                self._echo_settled.set()  # nothing is left that could show it
+            elif self._undecided and not (planned and self._paused):
+                self._tell_undecided(math.inf)  # nothing is left that could show it
                 await self._changed.wait()
             elif not self._stopping and (planned or self._serving):
                 await self._changed.wait()
@@ -226,7 +227,7 @@ class Runner:
 
     def _has_room(self) -> bool:
         most = math.inf if self.max_active is None else self.max_active
-        return self._active - self._undecided < most and self._lookups < self._max_lookups
+        return self._active - len(self._undecided) < most and self._lookups < self._max_lookups
 
     def _may_create(self) -> bool:
         if self._paused or self._stopping:
@@ -268,7 +269,7 @@ class Runner:
             run = await self._creating.attempt(fields, item.key, slot)
         except OutcomeUnknownError as unknown:
             item = msgspec.structs.replace(item, likely_done=item.likely_done or unknown.likely_done)
-            await self._reconcile(item, unknown.reason, fresh=True)
+            await self._reconcile(item, unknown.reason)
         except _UNSENT as error:
             self._note_outage(error)
             await self._put_back(item, last=False)
@@ -304,34 +305,52 @@ class Runner:
 
     # -- what may have been created
 
-    async def _reconcile(self, item: Item, reason: str, *, fresh: bool = False) -> None:
-        """Find out whether an item has a run; `fresh`: it was first sent in this life."""
-        question = await self._journal.question(item, fresh=fresh)
-        self._lookups += 1
-        try:
-            found, proven = await self._outlast(lambda: self._creating.settle(question))
-        finally:
-            self._lookups -= 1
-            self._changed.set()
-        if not (proven or item.likely_done):
-            found, proven = await self._look_once_more(item, fresh=fresh)
+    async def _reconcile(self, item: Item, reason: str) -> None:
+        """Find out whether an item has a run."""
+        question = self._creating.question(item.key, item.floor, await self._journal.neighbours(item))
+        found, proven = await self._settle(question)
+        told, rounds = question.over, _ROUNDS
+        while not (found is not None or proven or item.likely_done) and rounds:
+            rounds = rounds - 1 if await self._is_shown_since(told) else 0
+            told = self._creating.begun
+            found, proven = await (self._settle(question, over=True) if rounds else self._decide(question))
         if found is not None:
             await self._created(item, found)
         elif proven and not item.likely_done:
+            self._creating.forget(item.key)
             await self._put_back(item, last=True)
         else:
             await self._give_up(item, reason)
 
-    async def _look_once_more(self, item: Item, *, fresh: bool) -> tuple[AgentRun | None, bool]:
-        """Look again when another item may have shown that runs can be found, or when none can any more."""
-        self._undecided += 1
+    async def _decide(self, question: Question) -> tuple[AgentRun | None, bool]:
+        return await self._outlast(lambda: self._creating.decide(question))
+
+    async def _settle(self, question: Question, *, over: bool = False) -> tuple[AgentRun | None, bool]:
+        self._lookups += 1
+        try:
+            return await self._outlast(lambda: self._creating.settle(question, over=over))
+        finally:
+            self._lookups -= 1
+            self._changed.set()
+
+    async def _is_shown_since(self, moment: int) -> bool:
+        """Wait for a run that was sent after this moment, so that the list can show it; False if none can come."""
+        if self._creating.begun > moment:
+            return True
+        told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._undecided[told] = moment
         self._changed.set()
         try:
-            await self._echo_settled.wait()
+            return await told
         finally:
-            self._undecided -= 1
-        question = await self._journal.question(item, fresh=fresh)
-        return await self._outlast(lambda: self._creating.decide(question))
+            del self._undecided[told]
+            self._changed.set()
+
+    def _tell_undecided(self, begun: float) -> None:
+        """Let go on who waits for a run that was sent as late as this; all, where none can come."""
+        for told, moment in self._undecided.items():
+            if begun > moment and not told.done():
+                told.set_result(begun < math.inf)
 
     async def _give_up(self, item: Item, reason: str) -> None:
         why = "the server reported success" if item.likely_done else "nothing proves that the list would show it"
@@ -345,7 +364,7 @@ class Runner:
     async def _created(self, item: Item, run: AgentRun) -> None:
         _log.debug("batch: %s has run %s", item.name, run.id)
         await self._journal.created(item.seq, run.id)
-        self._echo_settled.set()
+        self._tell_undecided(self._creating.begun)
         await self._follow(item, run)
 
     async def _follow(self, item: Item, run: AgentRun | int) -> None:

@@ -3,7 +3,8 @@
 Every create carries a key in its metadata. When nobody knows whether a create happened, the key is looked for in the
 newest list pages, several times, since the server may be slow to finish and the list slow to show. What is found is
 the run; where nothing is found, the key is sent again only if the caller wants that and the last look, made after all
-this time, proves that there is no run (`searching`). Else a person decides.
+this time, proves that there is no run (`searching`): it has to show a run of ours that was created since. Else a person
+decides.
 
 What remains: a server that commits a create later than all looks can still make a second run. An audit sees it.
 """
@@ -14,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -30,6 +32,7 @@ from codegen_async.codegen.searching import (
     Sight,
     Walks,
     key_of,
+    moment,
 )
 from codegen_async.codegen.webhooks import RunWebhook, check_webhooks
 from codegen_async.errors import (
@@ -51,7 +54,8 @@ DIGEST = "idempotency_digest"
 
 _LOOKS = (1 / 30, 1 / 4, 1 / 2)  # of the settle time; one more, which decides, comes at its end
 _SENDS = 3
-_OURS = 1000  # runs that are remembered as ours
+_OURS = 1000  # runs that are remembered as ours, and keys of creates
+_SEEN = 5000  # runs of which it is remembered when they were first seen
 
 _log = logging.getLogger("codegen_async")
 
@@ -72,6 +76,10 @@ class Creating:
         self._settle = settle
         self._walks = Walks(self._page)
         self._ours: Recent[int, Ours] = Recent(_OURS)
+        self._sent: Recent[str, tuple[int, int]] = Recent(_OURS)  # the first and the last moment at which keys were
+        self._seen: Recent[int, int] = Recent(_SEEN)  # the moments at which runs were first seen
+        self.begun: int = 0
+        """The moment before which the newest run of ours was not sent."""
         self.floor: int | None = None
         """The id of a run that exists, so that all that are created from now on have larger ones; None while none is
         known. Only runs that bear a key of ours move it: what a stranger's answer says may be wrong."""
@@ -79,7 +87,7 @@ class Creating:
         """Whether the last answer gave back metadata, None while there was none."""
 
     async def learn_floor(self) -> None:
-        """Take the oldest run on the first page of the list for the floor, if there is none yet.
+        """Take the oldest run on the first pages of the list for the floor, if there is none yet.
 
         Raises:
             APIError: the page could not be had.
@@ -87,6 +95,7 @@ class Creating:
         if self.floor is None:
             page, _ = await self._page(0)
             self.floor = min((run.id for run in page.items), default=None)
+            self._note(run.id for run in page.items)
 
     def slot(self) -> Slot:
         """Return a slot for one `attempt`."""
@@ -128,25 +137,27 @@ class Creating:
             patience: seconds that the first attempts may wait for a slot.
         """
         sent = asyncio.Event()
-        question = Question(key=key, floor=self.floor)
+        floor = self.floor
         try:
-            return await self._create(fields, question, on_unknown, sent, patience)
+            return await self._create(fields, key, floor=floor, on_unknown=on_unknown, sent=sent, patience=patience)
         except CreateOutcomeUnknownError as unknown:
             if on_doubt is not None:
-                on_doubt(question, unknown)
+                on_doubt(self.question(key, floor), unknown)
             raise
         except asyncio.CancelledError as cancelled:
             if sent.is_set():
                 cancelled.add_note(f"a run may have been created; find_run_by_key({key!r}) tells")
                 _log.warning("codegen: a create was cancelled; its run, if there is one, has the key %r", key)
                 if on_doubt is not None:
-                    on_doubt(question, self._unknown("the create was cancelled"))
+                    on_doubt(self.question(key, floor), self._unknown("the create was cancelled"))
             raise
 
     async def _create(
         self,
         fields: Mapping[str, Any],
-        question: Question,
+        key: str,
+        *,
+        floor: int | None,
         on_unknown: OnUnknown,
         sent: asyncio.Event,
         patience: float | None,
@@ -155,15 +166,16 @@ class Creating:
         while True:
             sends += 1
             try:
-                return await self._send(fields, question.key, on_sent=sent.set, patience=patience)
+                return await self._send(fields, key, on_sent=sent.set, patience=patience)
             except OutcomeUnknownError as error:
                 unknown = error
                 patience = None  # from now on, to say that nothing was sent would be wrong
-            found, proven, searched = await self._search(question)
+            found, proven, searched = await self._search(self.question(key, floor))
             if found is not None:
                 return found
             if on_unknown == "raise" or unknown.likely_done or not proven or sends == _SENDS:
-                raise CreateOutcomeUnknownError.of(unknown, question.key, searched=searched)
+                raise CreateOutcomeUnknownError.of(unknown, key, searched=searched)
+            self.forget(key)
 
     async def _search(self, question: Question) -> tuple[AgentRun | None, bool, bool]:
         """Return what `settle` finds and whether it proves something, and whether it could look at all."""
@@ -183,8 +195,23 @@ class Creating:
         """
         return await self._send(fields, key, slot=slot)
 
-    async def settle(self, question: Question) -> tuple[AgentRun | None, bool]:
+    def question(self, key: str, floor: int | None, ours: Mapping[int, Ours] = types.MappingProxyType({})) -> Question:
+        """Return what has to be known to look for the run of a create that is over; see `Question`."""
+        # What was sent in a former life may be older than all that was seen, and was over before all of this one.
+        over = moment()
+        begun, sent = self._sent.setdefault(key, (0, over))
+        return Question(key=key, floor=floor, begun=begun, sent=sent, over=over, ours=ours)
+
+    def forget(self, key: str) -> None:
+        """Take a key for one that was never sent, as it is proven that there is no run."""
+        self._sent.pop(key, None)
+
+    async def settle(self, question: Question, *, over: bool = False) -> tuple[AgentRun | None, bool]:
         """Look for a run several times over the settle time; return it as soon as it is found, else as `decide` does.
+
+        Args:
+            question: what is asked.
+            over: whether the settle time of the create was over before, so that each look decides.
 
         Raises:
             APIError: the last look, which decides, failed.
@@ -193,23 +220,22 @@ class Creating:
         for share in _LOOKS:
             await asyncio.sleep(started + share * self._settle - asyncio.get_running_loop().time())
             with contextlib.suppress(APIError):
-                found = self._taken_in(await self._walks.walk(question.floor), question)
-                if found is not None:
+                found, proven = await self.decide(question, PAGES_TO_DECIDE if over else 1)
+                if found is not None or (over and proven):
                     return found, True
         await asyncio.sleep(started + self._settle - asyncio.get_running_loop().time())
         return await self.decide(question)
 
-    async def decide(self, question: Question) -> tuple[AgentRun | None, bool]:
+    async def decide(self, question: Question, pages: int = PAGES_TO_DECIDE) -> tuple[AgentRun | None, bool]:
         """Look for a run once; return it, or None and whether it is proven that there is none.
 
         Raises:
             APIError: the look failed.
         """
-        sight = await self._walks.walk(question.floor, PAGES_TO_DECIDE)
-        found = self._taken_in(sight, question)
-        settled = asyncio.get_running_loop().time() - self._settle
+        sight = await self._walks.walk(question.floor, pages)
+        found = self._taken_in(sight, question.key)
         ours = {**question.ours, **self._ours}
-        return found, found is not None or sight.proves(question, ours, settled)
+        return found, found is not None or sight.proves(question, ours, self._seen, self._settled())
 
     async def look(self, key: str, floor: int | None) -> AgentRun | None:
         """Look for a run once; looks that wait at the same time share one walk through the list.
@@ -217,24 +243,44 @@ class Creating:
         Args:
             key: the key it was created with.
             floor: an id that existed before it; the walk ends there. None: it ends after ten pages.
-        """
-        return self._taken_in(await self._walks.walk(floor), Question(key=key, floor=floor))
 
-    def _taken_in(self, sight: Sight, question: Question) -> AgentRun | None:
+        Raises:
+            CreateOutcomeUnknownError: a row that could be it cannot be read.
+            APIError: the look failed.
+        """
+        sight = await self._walks.walk(floor)
+        found = self._taken_in(sight, key)
+        if found is None and sight.may_hide(key):
+            raise self.unreadable(key)
+        return found
+
+    def _settled(self) -> float:
+        """Return the loop time before which a run must have been known to be expected in a list."""
+        return asyncio.get_running_loop().time() - self._settle
+
+    def _taken_in(self, sight: Sight, key: str) -> AgentRun | None:
         """Return the run that is asked for, if the walk has shown it, and learn from what it has shown."""
         if sight.keyed:
             self.echoed = True
-        found = sight.keyed.get(question.key)
+        found = sight.keyed.get(key)
         if found is not None:
-            self._made(found, question.key)
+            self._made(found, key, self._sent.get(key, (0, 0))[0])
+        self._note(sight.runs)
         seen = [run_id for run_id, known in self._ours.items() if _bears(sight.runs.get(run_id), known.key)]
         self.floor = max([*seen, self.floor or 0]) or None
         return found
 
-    def _made(self, run: AgentRun, key: str) -> None:
+    def _note(self, run_ids: Iterable[int]) -> None:
+        now = moment()
+        for run_id in run_ids:
+            self._seen.setdefault(run_id, now)
+
+    def _made(self, run: AgentRun, key: str, begun: int) -> None:
+        sure = _bears(run, key)
         if run.id not in self._ours:
-            self._ours[run.id] = Ours(key, asyncio.get_running_loop().time())
-        if _bears(run, key):
+            self._ours[run.id] = Ours(key, begun, asyncio.get_running_loop().time(), sure)
+        self.begun = max(begun, self.begun)
+        if sure:
             self.floor = max(run.id, self.floor or 0)
 
     async def keyed_runs(self, floor: int) -> list[AgentRun]:
@@ -251,6 +297,8 @@ class Creating:
         on_sent: Callable[[], None] | None = None,
         patience: float | None = None,
     ) -> AgentRun:
+        begun = moment()
+        self._sent[key] = self._sent.get(key, (begun, 0))[0], begun
         body = {**fields, "metadata": {**fields["metadata"], IDEMPOTENCY_KEY: key}}
         request = self._requests.create(body)
 
@@ -265,7 +313,7 @@ class Creating:
         if not echoed and self.echoed is not False:
             _log.warning("codegen: the server does not give back metadata; a create without answer cannot be looked up")
         self.echoed = echoed
-        self._made(run, key)
+        self._made(run, key, begun)
         return run
 
     async def newest(self, floor: int | None) -> Sight:
@@ -274,7 +322,11 @@ class Creating:
         Raises:
             APIError: a page could not be had.
         """
-        return await self._walks.walk(floor)
+        sight = await self._walks.walk(floor)
+        self._note(sight.runs)
+        if self.floor is None and sight.whole:
+            self.floor = min(list(sight.runs)[:LARGEST_PAGE], default=None)
+        return sight
 
     async def fetch(self, run_id: int) -> AgentRun:
         """Return a run as it is now.
@@ -295,11 +347,11 @@ class Creating:
         request = self._requests.create({})
         return OutcomeUnknownError(reason, method=request.method, path=request.path)
 
-    async def _page(self, skip: int) -> tuple[AgentRunPage, bytes]:
+    async def _page(self, skip: int, size: int = LARGEST_PAGE) -> tuple[AgentRunPage, bytes]:
         def decode(body: bytes) -> tuple[AgentRunPage, bytes]:
             return self._decoding.page(body), body
 
-        return await self._transport.call(self._requests.page(skip, LARGEST_PAGE), decode)
+        return await self._transport.call(self._requests.page(skip, size), decode)
 
 
 def _bears(run: AgentRun | None, key: str) -> bool:

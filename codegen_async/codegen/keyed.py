@@ -114,7 +114,7 @@ class KeyedCreates:
     def _doubt(self, question: Question, unknown: OutcomeUnknownError) -> None:
         # What was sent first may be the one that counts.
         first = self._doubts.get(question.key, (question, unknown))[0]
-        self._doubts[question.key] = first, unknown
+        self._doubts[question.key] = msgspec.structs.replace(question, floor=first.floor, begun=first.begun), unknown
 
     async def _look(self, key: str) -> AgentRun | None:
         """Return the run that bears a key.

@@ -2,12 +2,16 @@
 
 A look decides only what it could have seen. That no run bears a key is proven by a walk through the list if
 
-1. the walk was whole: newest first all the way, every row readable, each page joined to the one before;
-2. it showed the runs that are known to be ours, and every one of these with its key: so the list gives back keys;
-3. one of these is no younger than the create that is looked for can be, or else no row is left that could be its run:
-   a server that gives back metadata only from some day on says nothing of the days before.
+1. the walk was whole: newest first all the way, every row readable, each page joined to the one before, and it led down
+   to a run that was there before the create, or to the end of the list;
+2. it showed a run of ours that was sent after the create; where one was sent after the create was given up, such a
+   one. A list that shows this one is no older than the run that is looked for;
+3. it showed the runs of ours between the two, and each that has long been there, and all of them with their keys: so it
+   leaves out none, and gives back keys;
+4. no row is left that could be the run, its key lost or cut.
 
-Whether the answer to a create gave the key back proves nothing: it is the list that is searched.
+Whether the answer to a create gave the key back proves nothing: it is the list that is searched. What came before what
+is told by moments, which are counted; no clock and no id is trusted with it.
 """
 
 from __future__ import annotations
@@ -32,14 +36,35 @@ IDEMPOTENCY_KEY = "idempotency_key"
 PAGES_WITHOUT_FLOOR = 10
 PAGES_TO_DECIDE = 2  # a list in another order may fill one with old runs
 
+_CUT = ".*\u2026"  # what stands for what was cut off
+
+_SIZES = 10  # of pages, one after the other
+
 _OVERLAP = 10  # rows that are asked for again: deletions meanwhile move others up, past the next page
 
 
+_moments = itertools.count(1)
+
+
+def moment() -> int:
+    """Return the number of this moment; later ones have larger numbers, in all threads and on all loops."""
+    return next(_moments)
+
+
 class Ours(NamedTuple):
-    """What is known of a run of ours: its key, and since when (loop time)."""
+    """What is known of a run of ours.
+
+    Attributes:
+        key: its key.
+        begun: the moment before which it was not sent; 0 if that is not known.
+        since: loop time since which it is known.
+        sure: whether it was seen with its key; else the answer to its create named it, and showed no key.
+    """
 
     key: str
+    begun: int = 0
     since: float = -math.inf
+    sure: bool = True
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,13 +73,17 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         key: its key.
         floor: the id of a run that existed before it was first sent; None or 0 if none is known.
-        until: an id that no run had before the create was over, for one of a former life; None for one of this life.
+        begun: the moment before which it was not sent; 0 if that is not known, for one of a former life.
+        sent: the moment by which it was sent for the last time.
+        over: the moment by which it was given up.
         ours: runs known from elsewhere, by id.
     """
 
     key: str
     floor: int | None = None
-    until: int | None = None
+    begun: int = 0
+    sent: int = 0
+    over: int = 0
     ours: Mapping[int, Ours] = msgspec.field(default_factory=dict[int, Ours])
 
 
@@ -64,11 +93,13 @@ class Sight(msgspec.Struct, dict=True):
     Attributes:
         runs: by id, newest first.
         whole: whether nothing can have been hidden between its first row and its last.
+        ended: whether its last row is the last of the list.
         unread: the bodies of pages of which not every row could be read.
     """
 
     runs: dict[int, AgentRun]
     whole: bool
+    ended: bool = False
     unread: list[bytes] = msgspec.field(default_factory=list[bytes])
 
     @cached_property
@@ -82,39 +113,56 @@ class Sight(msgspec.Struct, dict=True):
         odd = any(key in str(run.odd.get("metadata", "")) for run in self.runs.values())
         return odd or any(key.encode() in body for body in self.unread)
 
-    def proves(self, question: Question, ours: Mapping[int, Ours], settled: float) -> bool:
+    def loses_keys(self, ours: Mapping[int, Ours]) -> bool:
+        """Whether it shows a run of ours without its key."""
+        return any(key_of(self.runs[run_id]) != ours[run_id].key for run_id in ours.keys() & self.runs.keys())
+
+    def proves(
+        self, question: Question, ours: Mapping[int, Ours], seen: Mapping[int, int], settled: float = math.inf
+    ) -> bool:
         """Whether the run that is asked for, which was not found, does not exist.
 
         Args:
             question: what is asked.
             ours: the runs known to be ours, by id.
+            seen: the moments at which runs were first seen, by id.
             settled: loop time before which a run must have been known to be expected in the list.
         """
         floor = question.floor or 0
-        due = [run_id for run_id, known in ours.items() if run_id > floor and known.since <= settled]
-        if not self.whole or any(run_id not in self.runs for run_id in due):
+        after = question.over if any(known.begun > question.over for known in ours.values()) else question.sent
+        later = [run_id for run_id in ours.keys() & self.runs.keys() if ours[run_id].begun > after]
+        if not self._leads_to(floor) or not later or min(later) <= floor or self.loses_keys(ours):
             return False
-        witnesses = [run_id for run_id in ours if run_id in self.runs]
-        if any(key_of(self.runs[run_id]) != ours[run_id].key for run_id in witnesses):
-            return False
-        until = math.inf if question.until is None else question.until
-        old = any(run_id <= until for run_id in witnesses)
-        return old or (bool(witnesses) and not any(self._candidates(question, ours)))
+        due = (
+            run_id
+            for run_id, known in ours.items()
+            if known.sure
+            and run_id > floor
+            and (run_id < max(later) or known.since <= settled or known.begun <= question.over)
+        )
+        return all(run_id in self.runs for run_id in due) and not any(self._candidates(question, ours, seen))
 
-    def _candidates(self, question: Question, ours: Mapping[int, Ours]) -> Iterator[AgentRun]:
+    def _leads_to(self, floor: int) -> bool:
+        return self.whole and (self.ended or floor in self.runs)
+
+    def _candidates(self, question: Question, ours: Mapping[int, Ours], seen: Mapping[int, int]) -> Iterator[AgentRun]:
         """Yield the rows that could be the run that is asked for, if keys were lost or cut."""
+        sources = {"API", None} | {self.runs[run_id].source_type for run_id in ours.keys() & self.runs.keys()}
         for run in self.runs.values():
-            if run.id > (question.floor or 0) and run.id not in ours and run.source_type in ("API", None):
+            new = run.id > (question.floor or 0) and run.id not in ours
+            if new and seen.get(run.id, math.inf) >= question.begun and run.source_type in sources:
                 key = key_of(run)
-                if key is None or question.key.startswith(key):
+                if key is None or _is_cut_from(question.key, key):
                     yield run
 
 
 class Walks:
     """Walk through the newest runs; who asks while a walk waits to begin shares it."""
 
-    def __init__(self, page: Callable[[int], Awaitable[tuple[AgentRunPage, bytes]]]) -> None:
+    def __init__(self, page: Callable[[int, int], Awaitable[tuple[AgentRunPage, bytes]]]) -> None:
         self._page = page
+        # No cache answers a walk with what another one was shown a while ago.
+        self._sizes = itertools.cycle(range(LARGEST_PAGE, LARGEST_PAGE - _SIZES, -1))
         self._lock = asyncio.Lock()
         self._tickets = itertools.count(1)
         self._waiting: dict[int, tuple[int | None, int]] = {}  # ticket: floor, pages
@@ -165,10 +213,12 @@ class Walks:
             APIError: a page could not be had.
         """
         sight = Sight({}, whole=True)
+        size = next(self._sizes)
         skip = 0
+        total = math.inf  # the least that was told
         tail: list[int] = []
         for number in itertools.count(1):
-            page, body = await self._page(skip)
+            page, body = await self._page(skip, size)
             ids = [run.id for run in page.items]
             news = [run for run in page.items if run.id not in sight.runs]
             length = len(ids) + page.unreadable
@@ -176,8 +226,10 @@ class Walks:
             sight.whole = sight.whole and not page.unreadable and joined
             sight.unread += [body] if page.unreadable else []
             sight.runs.update((run.id, run) for run in news)
-            if not length or is_last(length, LARGEST_PAGE, page.size, page.total - skip - length):
-                sight.whole = sight.whole and (length > 0 or skip >= page.total)  # else rows are kept back
+            total = min(total, page.total)
+            if not length or is_last(length, size, page.size, page.total - skip - length):
+                sight.ended = True
+                sight.whole = sight.whole and len(sight.runs) >= total  # else rows are kept back
                 break
             if not news:  # it does not lead on
                 sight.whole = False
@@ -193,6 +245,11 @@ def key_of(run: AgentRun) -> str | None:
     """Return the idempotency key that a run was created with."""
     key = (run.metadata or {}).get(IDEMPOTENCY_KEY)
     return key if isinstance(key, str) else None
+
+
+def _is_cut_from(key: str, shown: str) -> bool:
+    """Whether what is shown may be this key, a part of it left out, or in other letters."""
+    return shown.strip(_CUT).casefold() in key.casefold()
 
 
 def _is_falling(ids: list[int]) -> bool:

@@ -17,6 +17,7 @@ from typing import Any, Self, TypedDict
 from codegen_async import CodegenClient, OutcomeUnknownError, RateLimitedError, Timeouts
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.commits import Committer
+from codegen_async.batch.items import State
 from codegen_async.batch.journal import Journal
 from codegen_async.errors import JournalError
 from codegen_async.limits import WindowLimiter
@@ -126,12 +127,19 @@ async def _drive(address: tuple[str, int], path: Path, prompts: Sequence[str]) -
     ):
         for prompt in prompts:
             batch.add(prompt)
-        async for outcome in batch.run():
-            if not outcome.succeeded:
-                raise AssertionError(outcome)
+        while undecided := await _run(batch):
+            await batch.resend(undecided[0])  # its run shows whether the others could be found
         report = await batch.audit()
         if not report.ok or report.runs != len(prompts):
             raise AssertionError(report)
+
+
+async def _run(batch: Batch) -> list[str]:
+    """Run a batch; return the keys of what was created last, and lost, so that nothing created since can show it."""
+    outcomes = [outcome async for outcome in batch.run()]
+    if strange := [outcome for outcome in outcomes if not (outcome.succeeded or outcome.state is State.UNKNOWN)]:
+        raise AssertionError(strange)
+    return [outcome.key for outcome in outcomes if outcome.state is State.UNKNOWN]
 
 
 def _wall_clock() -> float:

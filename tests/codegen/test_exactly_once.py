@@ -116,16 +116,21 @@ def creates(server: CodegenServer) -> int:
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 async def test_a_create_makes_one_run_or_says_that_it_did_not(row: Row) -> None:
     async with CodegenServer() as server, client_of(server) as client:
-        first = await client.create_run("one that works: the server is seen to give back metadata")
-        before = creates(server)
+        await client.create_run("one that works: the server is seen to give back metadata")
         server.faults.add(row.fault, endpoint="create", times=1, **row.options)
+        create = asyncio.ensure_future(
+            client.create_run("the one", idempotency_key="the-key", on_unknown=row.on_unknown)
+        )
+        while creates(server) < 2:  # noqa: ASYNC110 - virtual time, and the server does not tell
+            await asyncio.sleep(0.01)
+        await client.create_run("one that was sent later")
         result: AgentRun | APIError
         try:
-            result = await client.create_run("the one", idempotency_key="the-key", on_unknown=row.on_unknown)
+            result = await create
         except APIError as error:
             result = error
-        made = [run.id for run in server.world.runs.values() if run.id != first.id]
-    assert (len(made), creates(server) - before) == (row.runs, row.sent)
+        made = [run.id for run in server.world.runs.values() if run.prompt == "the one"]
+    assert (len(made), creates(server) - 2) == (row.runs, row.sent)
     if row.raises is None:
         assert isinstance(result, AgentRun)
         assert made == [result.id]
@@ -150,13 +155,31 @@ async def test_a_connection_that_breaks_anywhere_makes_one_run(
     async with CodegenServer() as server, ChaosProxy(server.url, None, broken) as proxy:
         async with client_of(server, url=proxy.url, settle=30.0) as client:
             await client.create_run("one that works")
+            create = asyncio.ensure_future(client.create_run("the one", on_unknown="retry"))
+            await asyncio.sleep(1.0)
+            await client.create_run("one that was sent later")
             run: AgentRun | None
             try:
-                run = await client.create_run("the one", on_unknown="retry")
+                run = await create
             except InvalidRequestError:  # a byte of the request was turned over: refused
                 run = None
-        made = len(server.world.runs) - 1
+        made = len(server.world.runs) - 2
     assert made == (0 if run is None else 1)
+
+
+@virtual
+@pytest.mark.parametrize("fault", [Fault.RESET_BEFORE, Fault.DROP_BEFORE])
+async def test_a_create_after_which_none_of_ours_was_made_is_not_sent_again(fault: Fault) -> None:
+    async with CodegenServer() as server, client_of(server) as client:
+        await client.create_run("one that works")
+        server.faults.add(fault, endpoint="create", times=1)
+        with pytest.raises(CreateOutcomeUnknownError):
+            await client.create_run("lost", idempotency_key="mine", on_unknown="retry")
+        assert creates(server) == 2
+        await client.create_run("one that was sent later")
+        run = await client.create_run("lost", idempotency_key="mine", on_unknown="retry")
+        assert sum(made.prompt == "lost" for made in server.world.runs.values()) == 1
+        assert key_of(run) == "mine"
 
 
 @virtual
