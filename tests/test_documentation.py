@@ -22,7 +22,7 @@ SCRIPTS = {
     f"{page.relative_to(ROOT)}, {number}": block
     for page in PAGES
     for number, block in enumerate(blocks(page), 1)
-    if "asyncio.run(" in block
+    if "asyncio.run(" in block and not re.match(r"# \w+\.py\n", block)
 }
 TESTS = {
     str(page.relative_to(ROOT)): [block for block in blocks(page) if "pytest" in block]
@@ -82,3 +82,44 @@ def test_a_test_passes_as_printed(name: str, tmp_path: Path) -> None:
     for number, test in enumerate(tests):
         (tmp_path / f"test_{number}.py").write_text(test)
     assert f"{len(tests)} passed" in asyncio.run(run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider"))
+
+
+DIALECT = {
+    name: block
+    for block in blocks(ROOT / "docs" / "howto" / "your-own-api.md")
+    for name in re.findall(r"\A# (\w+\.py)\n", block)
+}
+
+
+@pytest.fixture
+def own_dialect(tmp_path: Path) -> Path:
+    for name, text in DIALECT.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["codegen_async.testing.plugin"]\n')
+    return tmp_path
+
+
+def test_the_tests_of_a_dialect_of_ones_own_pass_as_printed(own_dialect: Path) -> None:
+    assert list(DIALECT) == ["acme.py", "test_acme.py", "acme_server.py", "test_client.py", "use.py"]
+    assert "2 passed" in asyncio.run(run(own_dialect, "-m", "pytest", "-q", "-p", "no:cacheprovider"))
+
+
+def test_the_script_of_a_dialect_of_ones_own_runs_as_printed(own_dialect: Path) -> None:
+    serve = SERVE_ACME.format(script=str(own_dialect / "use.py"))
+    assert "succeeded done" in asyncio.run(run(own_dialect, "-c", serve, ACME_API_KEY="simulated"))
+
+
+SERVE_ACME = """
+import runpy
+from acme import Acme
+from acme_server import AcmeServer
+from codegen_async.testing import ServerThread
+
+class Quick(AcmeServer):
+    def shown(self, run):
+        return {{**super().shown(run), "state": "finished"}}
+
+with ServerThread(Quick) as server:
+    Acme.base_url = server.url
+    runpy.run_path({script!r})
+"""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from codegen_async.errors import CodegenAsyncError
-from codegen_async.hosted.calls import reader
+from codegen_async.hosted.calls import meaning_of, reader
 from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
 from codegen_async.hosted.run import HostedRun, moment_of
 from codegen_async.http.answers import Refusal, Request, Response, Twice
@@ -204,9 +204,11 @@ def _of_garbage(call: Call[Any], kind: _Kind) -> Iterator[str]:
 
 def _of_refusals(dialect: Dialect[Any], answers: Sequence[object]) -> Iterator[str]:
     recorded = [_response(answer) for answer in answers]
-    for answer in [*recorded, *(Response(status=status, body=body) for status in (400, 429, 502) for body in _GARBAGE)]:
+    garbage = [Response(status=status, body=body) for status in (400, 429, 502) for body in _GARBAGE]
+    tries = [(dialect.refused, answer) for answer in recorded] + [(meaning_of(dialect), answer) for answer in garbage]
+    for refused, answer in tries:
         try:
-            meaning: object = dialect.refused(answer)
+            meaning: object = refused(answer)
         except Exception as error:  # noqa: BLE001 - the same
             yield f"refused: {answer.status} with {answer.body!r} makes it raise {type(error).__name__}: {error}"
             return

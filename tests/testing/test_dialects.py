@@ -87,7 +87,6 @@ ELSEWHERE = Call(limit="all", path="/runs", read=one)
             "`find` must find the run",
         ),
         (changed(find=calling(ELSEWHERE)), "the key goes nowhere"),
-        (changed(refused=lambda _, answer: json.loads(answer.body)["code"]), "refused: 400 with b'' makes it raise"),
         (changed(refused=lambda *_: "full"), "expected a Refusal or None, got 'full'"),
         (changed(get=calling(Call(limit="all", path="/", read=lambda _: HostedRun(id="x")))), "reads as HostedRun"),
         (changed(create=calling(Call(limit="all", method="POST", path="/", read=lambda _: None))), "reads as None"),
@@ -127,6 +126,13 @@ def test_a_link_that_is_none_is_told() -> None:
 
 def test_names_of_no_call_are_told() -> None:
     assert "expected names of calls, got ['gets']" in problems_of(Good(), {"gets": [RUN]})
+
+
+def test_a_refusal_that_was_recorded_must_be_read_and_others_may_be_stumbled_over() -> None:
+    hasty = changed(refused=lambda _, answer: {"full": Refusal.FULL}[json.loads(answer.body)["code"]])
+    check_dialect(hasty, {"get": [RUN], "refused": [Answer(429, {"code": "full"})]})
+    problems = problems_of(hasty, {"refused": [Answer(429, {"code": "other"})]})
+    assert """refused: 429 with b'{"code":"other"}' makes it raise KeyError""" in problems
 
 
 def test_meanings_are_what_they_are() -> None:
