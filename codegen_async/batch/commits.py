@@ -30,6 +30,7 @@ class Committer:
     Args:
         path: the database, for messages.
         connect, disconnect: open and close it, on the thread.
+        check: called in every transaction before all else; what it raises ends the transaction. Default: nothing.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class Committer:
         path: Path,
         connect: Callable[[], sqlite3.Connection],
         disconnect: Callable[[sqlite3.Connection], None],
+        check: Work[None] = lambda _: None,
     ) -> None:
         self._path = path
         self._connect = connect
         self._disconnect = disconnect
+        self._check = check
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="codegen-journal")
         self._queue: list[tuple[Work[Any], asyncio.Future[Any]]] = []
@@ -157,6 +160,7 @@ class Committer:
         connection = self._opened
         try:
             connection.execute("BEGIN IMMEDIATE")
+            self._check(connection)
             results = [_carry_out(work, connection) for work in group]
             changed = [] if self._tell is None else changes.take(connection)
             connection.execute("COMMIT")

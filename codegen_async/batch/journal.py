@@ -20,6 +20,7 @@ import msgspec
 
 from codegen_async.batch import steps
 from codegen_async.batch.commits import Committer
+from codegen_async.batch.holder import Turn, check_not_ours
 from codegen_async.batch.items import Added, Fact, Item, Outcome, State, Task, decode_task, idempotency_key
 from codegen_async.batch.lease import Lease, check_system
 from codegen_async.batch.ownership import note_driven, take
@@ -392,35 +393,38 @@ async def driving(
     Raises:
         JournalError: another process holds it, it belongs elsewhere, or it cannot be used.
     """
-    opened: list[tuple[Lease, Identity]] = []
+    opened: list[tuple[Lease, Turn, Identity]] = []
 
     def connect() -> sqlite3.Connection:
         check_system(path)
         with explained(path), contextlib.ExitStack() as undoing:
+            check_not_ours(path)
             check_place(path)
             lease = Lease(path.resolve())  # a journal has one lock, whatever it is called
             undoing.callback(lease.release)
             connection = open_journal(path)
             undoing.callback(close_journal, connection)
             lease.guard()
-            with connection:
-                connection.execute("BEGIN IMMEDIATE")
-                take(connection, path, account, adopt=adopt)
-            opened.append((lease, Identity(path)))
+            turn = Turn(path)
+            before = turn.take(connection, lambda: take(connection, path, account, adopt=adopt))
+            lease.sign(turn.token, before)
+            opened.append((lease, turn, Identity(path)))
+            turn.begin()
             undoing.pop_all()
         return connection
 
     def disconnect(connection: sqlite3.Connection) -> None:
-        lease, _ = opened.pop()
+        lease, turn, _ = opened.pop()
         try:
+            turn.end(connection)
             close_journal(connection)
         finally:
             lease.release()
 
-    committer = Committer(path, connect, disconnect)
+    committer = Committer(path, connect, disconnect, lambda connection: opened[0][1].check(connection))  # noqa: PLW0108 - there is none yet
     await committer.open()
     try:
-        ((lease, identity),) = opened
+        ((lease, _, identity),) = opened
         journal = Journal(path, committer, clock, identity=identity, memory=lease.memory)
         await journal.load()
         yield journal

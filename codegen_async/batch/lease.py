@@ -1,10 +1,11 @@
 """Let one process at a time drive a journal: a lock that the system takes back when the process dies.
 
-The locked file begins with the number of that process. Behind it is memory that the next one finds as it was left.
+What decides is what the journal says (`holder`); the lock is what tells a driver that stands still from one that is
+gone. The locked file has a memory that the next one finds as it was left, signed by its driver.
 
 The lock belongs to the open file, and a fork shares open files: a child would keep the lock of a parent that is gone.
-So children close what is locked as soon as they exist, and the memory, which keeps its file open, is mapped through
-another opening.
+So children close what is locked as soon as they exist. A child that was not made by Python does not; its lock counts
+for nothing once its parent is provably gone.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ import os
 import struct
 import threading
 import weakref
-from collections.abc import Callable
 from pathlib import Path
 
+from codegen_async.batch.holder import Holder, last_holder
 from codegen_async.errors import JournalError
 from codegen_async.hosted.sendings import Memory
 from codegen_async.posix import HAS_LOCKS, fcntl
 from codegen_async.private import open_private
 
-_NAME = 32  # bytes at the beginning of the file, for the number of the process
-
-# On Linux the journal itself is locked too, so that its lock file may be removed: one byte beyond what SQLite locks, by
-# a lock that belongs to the open file as that of `flock` does.
+# On Linux the journal itself is locked too, as its lock file may be removed, or have another name where the journal is
+# mounted a second time: one byte beyond what SQLite locks, by a lock that belongs to the open file as that of `flock`
+# does.
 _OWN_LOCK = getattr(fcntl, "F_OFD_SETLK", None)
 _OWN_BYTE = struct.pack("hhqqi4x", getattr(fcntl, "F_WRLCK", 0), os.SEEK_SET, 2**62, 1, 0)
 
@@ -63,11 +63,12 @@ class Lease:
         _leases.add(self)
         try:
             with _forking:
-                self._lock()
-            self.guard()
+                self._files.append(open_private(self._lock_path))
+                taken = self._is_taken()
             self.memory: Memory = Memory(self._lock_path)
-            self._check_name()
-            self._name_holder(str(os.getpid()))
+            if taken:
+                self._check_orphaned()
+            self.guard()
         except BaseException as exc:
             self._close()
             if isinstance(exc, OSError):
@@ -78,20 +79,25 @@ class Lease:
     def _lock_path(self) -> Path:
         return Path(f"{self._path}-lock")
 
-    def _lock(self) -> None:
-        self._files.append(open_private(self._lock_path))
+    def _is_taken(self) -> bool:
         try:
             fcntl.flock(self._files[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             if exc.errno != errno.EWOULDBLOCK:
                 raise _NoLocksError(exc.errno, exc.strerror) from None
-            raise JournalError(str(self._path), f"is being run by {self._holder()}; one at a time") from None
+            return True
+        return False
 
-    def _holder(self) -> str:
-        name = os.pread(self._files[0], _NAME, 0).strip(b"\0").decode("ascii", "replace")
-        if not name.isdecimal():
-            return "another process"
-        return f"process {name}, which {_whereabouts(int(name))}"
+    def _check_orphaned(self) -> None:
+        """Make sure that the lock was left by a driver that is gone, to a child that knows nothing of it.
+
+        Raises:
+            JournalError: it is another process that drives the journal, or may be one.
+        """
+        holder = last_holder(self._path)
+        if holder is None or not holder.is_gone() or self.memory.signature not in ("", holder.token):
+            who = "another process" if holder is None or holder.is_gone() else holder
+            raise JournalError(str(self._path), f"is being run by {who}; one at a time")
 
     def guard(self) -> None:
         """Lock the journal too, where the system can do that and there is one; done once it is made.
@@ -109,24 +115,27 @@ class Lease:
             try:
                 fcntl.fcntl(self._files[1], _OWN_LOCK, _OWN_BYTE)
             except OSError as exc:
-                if exc.errno in (errno.EACCES, errno.EAGAIN):
-                    problem = "is being run by another process, though its lock file was removed; one at a time"
-                    raise JournalError(str(self._path), problem) from None
-                # Not every file system has these; the lock file is the one that has to be.
-
-    def _check_name(self) -> None:
-        """Make sure that nobody has removed the lock file between its opening and its locking."""
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(self._files[0]), self._lock_path.lstat()):
+                if exc.errno not in (errno.EACCES, errno.EAGAIN):
+                    return  # not every file system has these; the lock file is the one that has to be
+            else:
                 return
-        raise JournalError(str(self._path), "its lock file was removed just now; try again")
+        self._check_orphaned()
+
+    def sign(self, token: str, before: Holder | None) -> None:
+        """Let the memory be that of a new driver.
+
+        Args:
+            token: the driver's.
+            before: who has driven the journal last. If he has died of it and the memory is not his, it does not tell
+                what he has sent just before.
+        """
+        if before is not None and not before.ended and self.memory.signature != before.token:
+            self.memory.suspect()
+        self.memory.sign(token)
 
     def release(self) -> None:
         """Let others have it."""
         self.memory.close()
-        if self._files:  # else this is a child of the process that holds it
-            with contextlib.suppress(OSError):  # the name is for the message only
-                self._name_holder("")
         self._close()
 
     def _close(self) -> None:
@@ -134,9 +143,6 @@ class Lease:
             with contextlib.suppress(OSError):  # a fork may have come between this line and the next
                 os.close(self._files[-1])
             self._files.pop()
-
-    def _name_holder(self, name: str) -> None:
-        os.pwrite(self._files[0], name.encode().ljust(_NAME, b"\0"), 0)
 
     def forget(self) -> None:
         """Close, in a child, what its parent has locked."""
@@ -147,49 +153,25 @@ class _NoLocksError(OSError):
     """Say that the file system does not lock."""
 
 
-def is_locked(journal: Path) -> bool:
-    """Whether a process of this machine drives a journal, also one whose lock file was removed."""
-    return _holds(Path(f"{journal}-lock"), _is_lock_taken) or _holds(journal, _is_byte_taken)
+def is_driven(journal: Path) -> bool:
+    """Whether a process drives a journal, as far as can be told without getting in its way."""
+    holder = last_holder(journal)
+    if holder is not None and holder.is_gone():
+        return False
+    return (holder is not None and holder.is_near()) or _is_locked(journal)
 
 
-def _holds(path: Path, is_taken: Callable[[int], bool]) -> bool:
-    with contextlib.suppress(OSError):
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            return is_taken(file)
-        finally:
-            os.close(file)
-    return False
-
-
-def _is_lock_taken(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    return False
-
-
-def _is_byte_taken(file: int) -> bool:
+def _is_locked(journal: Path) -> bool:
     if _OWN_LOCK is None:
         return False
-    found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _OWN_BYTE)
-    return bool(found[:2] != struct.pack("h", fcntl.F_UNLCK))
-
-
-def is_driven(journal: Path) -> bool:
-    """Whether a process of this machine says that it drives a journal. To try its lock could get in the way of one."""
-    try:
-        with Path(f"{journal.resolve()}-lock").open("rb") as file:
-            name = file.read(_NAME).strip(b"\0").decode("ascii", "replace")
-        if not name.isdecimal():
-            return False
-        os.kill(int(name), 0)
-    except PermissionError:
-        return True  # it belongs to somebody else, and is there
-    except (OSError, OverflowError):
-        return False
-    return True
+    with contextlib.suppress(OSError):
+        file = os.open(journal, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = fcntl.fcntl(file, fcntl.F_OFD_GETLK, _OWN_BYTE)
+        finally:
+            os.close(file)
+        return bool(found[:2] != struct.pack("h", fcntl.F_UNLCK))
+    return False
 
 
 def _explained(problem: OSError) -> str:
@@ -200,16 +182,6 @@ def _explained(problem: OSError) -> str:
     if problem.errno in (errno.EACCES, errno.ENOENT, errno.EROFS, errno.ENOTDIR):
         return f"cannot be made ({problem.strerror}); give a directory in which files can be written"
     return str(problem.strerror)
-
-
-def _whereabouts(process: int) -> str:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return "is gone: one that it has started holds the lock, or it ran in another container"
-    except (OSError, OverflowError):
-        pass  # it is there, and somebody else's
-    return "is running"
 
 
 def _in_child() -> None:

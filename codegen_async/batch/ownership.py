@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
-from codegen_async.batch.lease import is_locked
+from codegen_async.batch.lease import is_driven
 from codegen_async.batch.places import OVERTAKEN, UNPLACED, Account, Place, account_of, as_text, from_text
 from codegen_async.errors import JournalError
 from codegen_async.posix import fcntl
@@ -50,7 +50,7 @@ def take(connection: sqlite3.Connection, path: Path, account: Account | None, *,
     overtaken = next((place for place in reversed(last) if not place.is_file_of(here)), None)
     notes: dict[str, object] = {"place": as_text(here)}
     if overtaken is not None:
-        if _is_driven(overtaken):
+        if _is_still_driven(overtaken):
             raise JournalError(str(path), f"is a copy of {overtaken.path}, which is being run; wait until that is over")
         note_driven(str(meta["batch"]), here)
         notes["overtook"] = as_text(overtaken)
@@ -147,10 +147,10 @@ def _check_account(meta: Mapping[str, object], path: Path, account: Account | No
 # -- which file it is
 
 
-def _is_driven(place: Place) -> bool:
+def _is_still_driven(place: Place) -> bool:
     """Whether the file is still where it was, and some process drives it."""
     with contextlib.suppress(OSError):
-        return Place.of(Path(place.path)).is_file_of(place) and is_locked(Path(place.path))
+        return Place.of(Path(place.path)).is_file_of(place) and is_driven(Path(place.path))
     return False
 
 

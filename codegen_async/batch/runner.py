@@ -49,7 +49,7 @@ from codegen_async.errors import (
     StatusError,
 )
 from codegen_async.http.retry import Backoff
-from codegen_async.limits import Slot
+from codegen_async.limits import Slot, StaleSlotError
 from codegen_async.models import Phase
 
 T = TypeVar("T")
@@ -266,10 +266,12 @@ class Runner:
         _log.debug("batch: sending %s", item.name)
         try:
             fields = await self._creating.prepare(**task.arguments(self._repo_id))
-            run = await self._creating.attempt(fields, item.key, slot)
+            run = await self._creating.attempt(fields, item.key, slot, renew=False)
         except OutcomeUnknownError as unknown:
             item = msgspec.structs.replace(item, likely_done=item.likely_done or unknown.likely_done)
             await self._reconcile(item, unknown.reason)
+        except StaleSlotError:  # this process stood still, and may have been taken over: the journal knows
+            await self._put_back(item, last=False)
         except _UNSENT as error:
             self._note_outage(error)
             await self._put_back(item, last=False)

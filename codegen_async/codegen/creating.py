@@ -186,14 +186,21 @@ class Creating:
         except (APIError, ClientClosedError):
             return None, False, False
 
-    async def attempt(self, fields: Mapping[str, Any], key: str, slot: Slot) -> AgentRun:
+    async def attempt(self, fields: Mapping[str, Any], key: str, slot: Slot, *, renew: bool = True) -> AgentRun:
         """Make one attempt at a create, with a slot that the caller holds.
+
+        Args:
+            fields: from `prepare`.
+            key: its key.
+            slot: from `slot`.
+            renew: whether another slot may take its place if it has grown too old.
 
         Raises:
             OutcomeUnknownError: it was sent, and whether there is a run now is unknown.
+            StaleSlotError: the slot has grown too old, and is not to be renewed; nothing was sent.
             APIError: any other failure; there is no run.
         """
-        return await self._send(fields, key, slot=slot)
+        return await self._send(fields, key, slot=slot, renew=renew)
 
     def question(self, key: str, floor: int | None, ours: Mapping[int, Ours] = types.MappingProxyType({})) -> Question:
         """Return what has to be known to look for the run of a create that is over; see `Question`."""
@@ -294,6 +301,7 @@ class Creating:
         key: str,
         *,
         slot: Slot | None = None,
+        renew: bool = True,
         on_sent: Callable[[], None] | None = None,
         patience: float | None = None,
     ) -> AgentRun:
@@ -308,7 +316,7 @@ class Creating:
                 raise ForeignAnswerError(f"the answer is about run {run.id}, which another create has made")
             return run
 
-        run = await self._transport.call(request, decode, slot=slot, on_sent=on_sent, patience=patience)
+        run = await self._transport.call(request, decode, slot=slot, renew=renew, on_sent=on_sent, patience=patience)
         echoed = key_of(run) == key
         if not echoed and self.echoed is not False:
             _log.warning("codegen: the server does not give back metadata; a create without answer cannot be looked up")

@@ -90,7 +90,8 @@ class Memory:
     @property
     def signature(self) -> str:
         """What its keeper has written on it, at most 16 visible ASCII characters."""
-        return self.read(len(_SIGNED), _SIGNATURE).strip(b"\0").decode("ascii", "replace")
+        signed = self.read(0, len(_SIGNED) + _SIGNATURE).rstrip(b"\0")
+        return signed.removeprefix(_SIGNED).decode("ascii", "replace")
 
     def sign(self, signature: str) -> None:
         """Write something on it that the next keeper finds."""

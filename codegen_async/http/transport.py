@@ -136,6 +136,7 @@ class Transport:
         *,
         priority: Priority = Priority.INTERACTIVE,
         slot: Slot | None = None,
+        renew: bool = True,
         on_sent: Callable[[], None] | None = None,
         patience: float | None = None,
     ) -> Coroutine[Any, Any, T]:
@@ -144,7 +145,7 @@ class Transport:
         def read(answer: Response) -> T:
             return decode(answer.body)
 
-        return self.carry(request, read, priority=priority, slot=slot, on_sent=on_sent, patience=patience)
+        return self.carry(request, read, priority=priority, slot=slot, renew=renew, on_sent=on_sent, patience=patience)
 
     async def carry(
         self,
@@ -153,6 +154,7 @@ class Transport:
         *,
         priority: Priority = Priority.INTERACTIVE,
         slot: Slot | None = None,
+        renew: bool = True,
         on_sent: Callable[[], None] | None = None,
         patience: float | None = None,
     ) -> T:
@@ -164,6 +166,7 @@ class Transport:
                 `AbsentError`.
             priority: whether somebody waits for it.
             slot: a slot that the caller holds. Such a call is a poll and tried once, since its caller has a schedule.
+            renew: whether another slot may take the place of one that has grown too old.
             on_sent: called when an attempt may reach the server from now on; a call that is cancelled before has not.
             patience: seconds that an attempt may wait for its slot. Default: as long as it takes.
 
@@ -173,6 +176,7 @@ class Transport:
             DecodeError: the answer cannot be read.
             ConnectionFailedError, RequestTimeoutError: no answer came.
             OutcomeUnknownError: it was sent and may have been carried out, and sending it again is not safe.
+            StaleSlotError: the slot has grown too old, and is not to be renewed; nothing was sent.
         """
         attempt = excused = 0
         told = Attempts.of(self._reporter, request, background=slot is not None or priority is Priority.BACKGROUND)
@@ -180,7 +184,9 @@ class Transport:
             attempt += 1
             if patience is not None:
                 self._check_patience(request.endpoint, priority, patience)
-            slots = _Slots(self.limits, request.endpoint, priority, held=slot, on_sent=on_sent, attempts=told)
+            slots = _Slots(
+                self.limits, request.endpoint, priority, held=slot, renew=renew, on_sent=on_sent, attempts=told
+            )
             outcome = await self._attempt(request, slots)
             excused += slots.excused
             verdict = judge(request, outcome)
@@ -247,6 +253,8 @@ class Transport:
             try:
                 response = await self._sender.send(request, slots.take)
             except StaleSlotError:
+                if not slots.renew:
+                    raise
                 slots.last = None  # nothing was sent; with another slot
             except NoAnswerError as failure:
                 return failure.with_traceback(None)
@@ -306,6 +314,7 @@ class _Slots:
         priority: Priority,
         *,
         held: Slot | None = None,
+        renew: bool = True,
         on_sent: Callable[[], None] | None = None,
         attempts: Attempts | None = None,
     ) -> None:
@@ -313,6 +322,7 @@ class _Slots:
         self._endpoint = endpoint
         self._priority = priority
         self._held = held
+        self.renew = renew
         self._on_sent = on_sent
         self._attempts = attempts
         self.last: Slot | None = None

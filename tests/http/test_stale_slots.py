@@ -1,6 +1,7 @@
 """A slot that was taken long ago is not used: its process was stopped, or its machine slept."""
 
 import asyncio
+import contextlib
 import time
 
 import pytest
@@ -80,3 +81,17 @@ async def test_who_may_take_long_to_connect_may_take_long_to_send(codegen_server
         await asyncio.sleep(2.0)
         with pytest.raises(StaleSlotError):
             slot.sent()
+
+
+@pytest.mark.parametrize("age", [14.9, 15.1])
+async def test_who_wants_no_other_slot_is_told_and_nothing_is_sent(codegen_server: CodegenServer, age: float) -> None:
+    async with open_client(codegen_server.url) as client:
+        slot = client.creating.slot()
+        await slot.__aenter__()
+        await asyncio.sleep(age)
+        sending = client.creating.attempt({"prompt": "x", "metadata": {}}, "key", slot, renew=False)
+        with pytest.raises(StaleSlotError) if age > 15.0 else contextlib.nullcontext():
+            await sending
+        slot.close()
+        assert client.limits["create"].in_flight == 0
+    assert len(codegen_server.requests) == (age < 15.0)
