@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-__all__ = ["HAS_LOCKS", "fcntl", "flags"]
+__all__ = ["HAS_LOCKS", "fcntl", "flags", "pread", "pwrite"]
 
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 HAS_LOCKS: bool = hasattr(fcntl, "flock")
@@ -17,3 +18,19 @@ HAS_LOCKS: bool = hasattr(fcntl, "flock")
 def flags(*names: str) -> int:
     """Return flags for `os.open`, as far as the system has them."""
     return sum(getattr(os, name, 0) for name in names)
+
+
+def _pread(file: int, size: int, place: int) -> bytes:
+    os.lseek(file, place, os.SEEK_SET)
+    return os.read(file, size)
+
+
+def _pwrite(file: int, data: bytes, place: int) -> int:
+    os.lseek(file, place, os.SEEK_SET)
+    return os.write(file, data)
+
+
+pread: Callable[[int, int, int], bytes] = getattr(os, "pread", _pread)
+"""Read so many bytes of a file at a place; one thread at a time where the system has two calls for it."""
+pwrite: Callable[[int, bytes, int], int] = getattr(os, "pwrite", _pwrite)
+"""Write bytes to a file at a place; the same."""

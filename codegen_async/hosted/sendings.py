@@ -22,6 +22,7 @@ from pathlib import Path
 from struct import Struct
 
 from codegen_async.limits import Limits
+from codegen_async.posix import pread, pwrite
 from codegen_async.private import NotOursError, open_private
 
 Over = Callable[[], None]
@@ -58,7 +59,7 @@ class Memory:
         self._warned = False
         self._file = file = open_private(path)
         self.close: Callable[[], object] = weakref.finalize(self, os.close, file)
-        found = os.pread(file, _HEAD, 0)
+        found = pread(file, _HEAD, 0)
         if not _is_ours(found):
             raise NotOursError(errno.EPERM, "holds something else; give another path")
         if not found or (len(found) == _HEAD and found[_HEAD // 2 :] != _LAYOUT):
@@ -77,14 +78,14 @@ class Memory:
         The names of the sections stay as far as they are there, and the layout comes last: what is not whole is no
         memory.
         """
-        names = os.pread(self._file, _SECTIONS * 16, _HEAD) if sections else b""
+        names = pread(self._file, _SECTIONS * 16, _HEAD) if sections else b""
         rest = names.ljust(_SECTIONS * 16, b"\0") + content * sections
         self._write_all(_HEAD, rest.ljust(_SIZE - _HEAD, b"\0"))
         self._write_all(_HEAD // 2, _LAYOUT)
 
     def _write_all(self, place: int, data: bytes) -> None:
         while data:
-            written = os.pwrite(self._file, data, place)
+            written = pwrite(self._file, data, place)
             place, data = place + written, data[written:]
 
     @property
@@ -105,10 +106,10 @@ class Memory:
         """Return bytes of it."""
         data = b""
         try:
-            data = os.pread(self._file, size, place)
+            data = pread(self._file, size, place)
             if len(data) < size:
                 self.suspect()
-                data = os.pread(self._file, size, place)
+                data = pread(self._file, size, place)
         except OSError as exc:
             self._warn(exc)
         return data if len(data) == size else data.ljust(size, b"\0")
@@ -116,7 +117,7 @@ class Memory:
     def write(self, place: int, data: bytes) -> None:
         """Write to it."""
         try:
-            os.pwrite(self._file, data, place)
+            pwrite(self._file, data, place)
         except OSError as exc:
             self._warn(exc)
 

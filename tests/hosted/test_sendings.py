@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from codegen_async.hosted import sendings
 from codegen_async.hosted.sendings import Memory, Sendings
 from codegen_async.limits import Limits, Rate
 from codegen_async.private import NotOursError
@@ -213,7 +214,7 @@ async def test_a_process_that_is_cut_off_its_memory_counts_on_and_says_so_once(
     def pwrite(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "pwrite", pwrite)
+    monkeypatch.setattr(sendings, "pwrite", pwrite)
     for _ in range(3):
         life.send()()
     life.end()
@@ -247,7 +248,7 @@ async def test_a_disk_without_room_is_an_error(tmp_path: Path, monkeypatch: pyte
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return min(left, len(data))
 
-    monkeypatch.setattr(os, "pwrite", write)
+    monkeypatch.setattr(sendings, "pwrite", write)
     with pytest.raises(OSError, match="space"):
         Memory(tmp_path / "memory")
 
