@@ -36,7 +36,9 @@ _LOOK_EVERY = 0.1  # seconds; five in all, as a driver may have little time
 _TAKEN_OVER = "was taken over by another process; this one sends nothing more; let one process at a time run it"
 _HAS_ENDED = "ZX"  # the states in which a process is still listed, but over
 
-_ours: dict[str, Place] = {}  # the journals that this process drives, by the tokens of their drivers
+# The journals that this process drives, by the tokens of their drivers. A child that Python does not know of has its
+# parent's too: so the process is named.
+_ours: dict[str, tuple[int, Place]] = {}
 
 
 class Holder(msgspec.Struct, frozen=True, array_like=True):
@@ -140,7 +142,7 @@ def check_not_ours(journal: Path) -> None:
     """
     with contextlib.suppress(OSError, ValueError):
         here = Place.of(journal)
-        if any(here.is_file_of(place) for place in list(_ours.values())):
+        if any(process == os.getpid() and here.is_file_of(place) for process, place in list(_ours.values())):
             raise JournalError(str(journal), f"is being run by {Holder.here()}; one at a time")
 
 
@@ -205,7 +207,7 @@ class Turn:
 
     def begin(self) -> None:
         """Answer from now on whoever knocks; once it is taken."""
-        _ours[self.token] = Place.of(self._path)
+        _ours[self.token] = os.getpid(), Place.of(self._path)
         self._answering.start()
 
     def check(self, connection: sqlite3.Connection) -> None:
