@@ -2,8 +2,11 @@
 
 import contextlib
 import multiprocessing
+import os
 import random
 import shutil
+import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,7 +16,16 @@ from typing import Any
 
 import pytest
 
-from tests.batch.kill_processes import REFUSED, STEPS, Report, drive, drive_naively, serve
+from tests.batch.kill_processes import (
+    REFUSED,
+    STEPS,
+    TAKEN_OVER,
+    Report,
+    drive,
+    drive_naively,
+    drive_without_locks,
+    serve,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +106,46 @@ def test_two_hundred_kills_lose_and_double_nothing(
     assert len(report["prompts"]) == len(prompts)
     assert report["worst"]["create"][0] <= 10
     assert report["violations"] == 0
+
+
+def stop_until_done(server: Server, path: Path, prompts: list[str], rng: random.Random) -> Counter[str]:
+    """Start drivers beside one another, stop and continue and kill them, until one comes to the end."""
+    seen: Counter[str] = Counter()
+    drivers: list[Any] = []
+    while True:
+        drivers.append(_context.Process(target=drive_without_locks, args=(server.address, path, prompts)))
+        drivers[-1].start()
+        time.sleep(rng.uniform(0.3, 1.5))
+        for driver in drivers:
+            if driver.exitcode is None:
+                os.kill(driver.pid, rng.choice([signal.SIGSTOP, signal.SIGCONT, signal.SIGCONT]))
+            if driver.exitcode is None and rng.random() < 0.05:
+                driver.kill()
+        seen += Counter(str(driver.exitcode) for driver in drivers if driver.exitcode is not None)
+        drivers = [driver for driver in drivers if driver.exitcode is None]
+        if seen["0"]:
+            break
+    for driver in drivers:  # whoever still stands goes on now, and finds that all is done
+        os.kill(driver.pid, signal.SIGCONT)
+        driver.join()
+    seen += Counter(str(driver.exitcode) for driver in drivers)
+    assert seen.keys() <= {"0", "-9", str(REFUSED), str(TAKEN_OVER)}
+    return seen
+
+
+def test_drivers_that_no_lock_keeps_apart_double_nothing_however_they_are_stopped(tmp_path: Path) -> None:
+    rng = random.Random(29)
+    seen: Counter[str] = Counter()
+    prompts: list[str] = []
+    with serving(seed=6) as server:
+        for number in range(6):
+            batch = [f"stops {number}, prompt {n}" for n in range(30)]
+            prompts += batch
+            seen += stop_until_done(server, tmp_path / f"{number}.db", batch, rng)
+            assert faults_found(server.report(), prompts) == (0, 0)
+    print(f"\n{seen}, {len(prompts)} prompts")  # noqa: T201 - the figures
+    assert seen[str(TAKEN_OVER)] > 3
+    assert seen[str(REFUSED)] > 3
 
 
 def take_copy(folder: Path, target: Path) -> None:
