@@ -140,7 +140,8 @@ class Journal:
             return (*connection.execute(f"SELECT {_ITEM} FROM items WHERE seq = ?", row[:1]).fetchone(), row[1])  # noqa: S608 - a constant
 
         row = await self._committer.write(work)
-        return None if row is None else (self._item(row[:-1]), decode_task(row[-1]))
+        with explained(self.path):
+            return None if row is None else (self._item(row[:-1]), decode_task(row[-1]))
 
     async def created(self, seq: int, run_id: int) -> None:
         """Note the run of an item."""
@@ -311,7 +312,9 @@ class Journal:
             f"SELECT {OUTCOME}, finished FROM items"  # noqa: S608 - a constant
             " WHERE finished > (SELECT value FROM meta WHERE name = 'handed_out') ORDER BY finished LIMIT 20"
         )
-        return [(row[-1], outcome_of(row[:-1])) for row in await self._rows(query)]
+        rows = await self._rows(query)
+        with explained(self.path):
+            return [(row[-1], outcome_of(row[:-1])) for row in rows]
 
     async def handed_out(self, place: int) -> None:
         """Note that the outcomes up to this place need not be handed out again."""
@@ -336,7 +339,9 @@ class Journal:
     async def under_way(self, most: int) -> list[Outcome]:
         """Return the items whose runs go on, oldest first, so many at most."""
         query = f"SELECT {OUTCOME} FROM items WHERE state = 'created' ORDER BY turn, seq LIMIT ?"  # noqa: S608 - a constant
-        return [outcome_of(row) for row in await self._rows(query, (most,))]
+        rows = await self._rows(query, (most,))
+        with explained(self.path):
+            return [outcome_of(row) for row in rows]
 
     async def counts(self) -> dict[State, int]:
         """Return how many items are in each state."""

@@ -12,6 +12,7 @@ from typing import Any
 from codegen_async.batch.items import Outcome, State, decode_run, decode_task
 from codegen_async.batch.places import Account, account_of
 from codegen_async.batch.schema import explained, open_to_read
+from codegen_async.batch.tables import SOURCE_OF_OLD
 
 PAGE = 200
 """Rows held in memory at a time."""
@@ -84,8 +85,10 @@ def read_sources(path: Path) -> list[Path]:
     Raises:
         JournalError: there is no such journal, or it cannot be read.
     """
-    query = "SELECT source, task FROM items WHERE source IS NOT NULL GROUP BY source"
     with contextlib.closing(open_to_read(path)) as connection, explained(path):
+        old = connection.execute("PRAGMA user_version").fetchone()[0] == 1
+        source, is_known = (SOURCE_OF_OLD, "name GLOB '#*:*'") if old else ("source", "source IS NOT NULL")
+        query = f"SELECT {source} AS file, task FROM items WHERE {is_known} GROUP BY file"  # noqa: S608 - constants
         return [Path(decode_task(task).folder or "", source) for source, task in connection.execute(query)]
 
 

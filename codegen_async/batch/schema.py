@@ -6,13 +6,17 @@ import contextlib
 import os
 import sqlite3
 import stat
+import sys
 import uuid
 from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
+
 from codegen_async.batch.places import Place
 from codegen_async.batch.steps import digest_of
+from codegen_async.batch.tables import MIGRATIONS, check_cells, check_schema
 from codegen_async.errors import JournalError
 from codegen_async.private import PRIVATE, NotOursError, open_private
 
@@ -25,62 +29,8 @@ _PATIENCE = 60.0  # seconds for which a commit waits for those who read
 
 APPLICATION_ID = 0x43_47_41_4A  # "CGAJ"
 _MAGIC = b"SQLite format 3\0"
+_LARGEST_CELL = 2**28  # bytes; a task with all its images fits in
 _HEAD = 100  # bytes in which a database says what it is
-
-_MIGRATIONS = (
-    (
-        "CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
-        """
-        CREATE TABLE items (
-            seq INTEGER PRIMARY KEY,
-            name TEXT NOT NULL UNIQUE,       -- the caller's key, or what stands for it
-            task BLOB NOT NULL,              -- what to create, as JSON
-            state TEXT NOT NULL DEFAULT 'planned'
-                CHECK (state IN ('planned', 'sending', 'created', 'ended', 'rejected', 'unknown')),
-            turn INTEGER NOT NULL DEFAULT 0, -- planned items are sent by turn, then in order
-            attempt INTEGER NOT NULL DEFAULT 1,
-            floor INTEGER,                   -- a run id that existed before the attempt was first sent
-            likely_done INTEGER NOT NULL DEFAULT 0,
-            run_id INTEGER,
-            created_at REAL,
-            ended_at REAL,
-            run BLOB,                        -- the last snapshot, as JSON
-            error TEXT,
-            finished INTEGER                 -- place in the order in which outcomes are handed out
-        )
-        """,
-        "CREATE INDEX items_by_state ON items (state, turn, seq)",
-        "CREATE UNIQUE INDEX items_by_finished ON items (finished) WHERE finished IS NOT NULL",
-    ),
-    (
-        """
-        CREATE TABLE attempts (              -- those before the present one of an item
-            seq INTEGER NOT NULL,
-            attempt INTEGER NOT NULL,
-            run_id INTEGER,
-            created_at REAL,
-            ended_at REAL,
-            run BLOB,
-            error TEXT,
-            PRIMARY KEY (seq, attempt)
-        ) WITHOUT ROWID
-        """,
-        # What tells prompts without keys apart, wherever their lines are now; and the file they came from.
-        "ALTER TABLE items ADD COLUMN digest BLOB",
-        "ALTER TABLE items ADD COLUMN source TEXT",
-        "UPDATE items SET digest = digest_of(task)",
-        "UPDATE items SET source = rtrim(rtrim(substr(name, 2), '0123456789'), ':') WHERE name GLOB '#*:*'",
-        "CREATE INDEX items_by_digest ON items (digest)",
-        # A run that was not found is looked for again, and has not ended.
-        "UPDATE items SET state = 'created' WHERE state = 'ended' AND run IS NULL AND run_id IS NOT NULL",
-    ),
-    (
-        # What the keys of its runs are made of, where that is not the name: see `items.idempotency_key`.
-        "ALTER TABLE items ADD COLUMN identity TEXT",
-        "CREATE UNIQUE INDEX items_by_identity ON items (coalesce(identity, name))",
-    ),
-)
-"""The statements that lead from each version of the schema to the next. Only ever append."""
 
 _ADVICE = {
     sqlite3.SQLITE_FULL: "the disk is full; make room, then run the batch again",
@@ -90,6 +40,7 @@ _ADVICE = {
     sqlite3.SQLITE_PERM: "cannot be opened; check the permissions of the file and its directory",
     sqlite3.SQLITE_BUSY: "is locked by another program; close it, then run the batch again",
     sqlite3.SQLITE_CORRUPT: "is damaged; keep it, and go on with a copy from before or a new journal",
+    sqlite3.SQLITE_TOOBIG: f"holds, or would have to, more than {_LARGEST_CELL} bytes in one prompt or run",
     sqlite3.SQLITE_NOTADB: "is no journal of this package, or damaged; give another path",
 }
 
@@ -133,6 +84,20 @@ def check_place(path: Path) -> None:
             if alone == ["-journal"] and path.exists():
                 return  # killed at its very beginning
             raise JournalError(str(path), f"is missing or empty, but {path.name}{alone[0]} is beside it; {_BRING}")
+
+
+def _check_to_read(path: Path) -> None:
+    """Make sure that what stands beside a journal to be read is its own: SQLite takes it for a part of the journal."""
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise JournalError(str(path), "is no file; give another path")
+    for side in SIDES:
+        beside = Path(f"{path}{side}")
+        with contextlib.suppress(FileNotFoundError):
+            there = beside.lstat()
+            if not stat.S_ISREG(there.st_mode) or there.st_nlink > 1 or there.st_uid != found.st_uid:
+                problem = "is a link, no regular file, or of another owner than its journal; remove it"
+                raise JournalError(str(beside), problem)
 
 
 def _check_file(path: Path) -> int:
@@ -184,6 +149,7 @@ def open_journal(path: Path) -> sqlite3.Connection:
         os.close(open_private(path))  # SQLite gives its side files the mode of this one, so no moment is public
         connection = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE)
         try:
+            _trust_nothing(connection)
             _check(connection, path)
             connection.execute("PRAGMA journal_mode = PERSIST")
             # FULL: what is committed survives a power cut too. An intent to send must.
@@ -192,6 +158,7 @@ def open_journal(path: Path) -> sqlite3.Connection:
             if (verdict := connection.execute("PRAGMA integrity_check(1)").fetchone()[0]) != "ok":
                 raise JournalError(str(path), f"{_ADVICE[sqlite3.SQLITE_CORRUPT]} ({verdict})")
             _migrate(connection)
+            check_cells(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -212,13 +179,16 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         JournalError: there is none, or it is damaged or something else.
     """
     with explained(path):
+        _check_to_read(path)
         # What a kill left half written can only be undone by who may write.
         mode = "rw" if os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids) else "ro"
         connection = sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None)
         try:
+            _trust_nothing(connection)
             connection.execute("PRAGMA query_only = ON")
             _check(connection, path)
             _check_tables(connection, path)
+            check_cells(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -234,6 +204,8 @@ def explained(path: Path) -> Generator[None]:
         raise explain(path, exc) from None
     except OSError as exc:
         raise JournalError(str(path), f"cannot be opened: {exc.strerror}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+        raise JournalError(str(path), f"{_ADVICE[sqlite3.SQLITE_CORRUPT]} ({exc})") from None
     except ValueError as exc:  # a path with a null character in it
         raise JournalError(str(path), f"cannot be opened: {exc}") from None
 
@@ -254,10 +226,22 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise JournalError(str(path), _ADVICE[sqlite3.SQLITE_NOTADB])
     version = _pragma(connection, "user_version")
-    if version > len(_MIGRATIONS):
+    if version < 0:
+        raise JournalError(str(path), _ADVICE[sqlite3.SQLITE_NOTADB])
+    if version > len(MIGRATIONS):
         raise JournalError(
-            str(path), f"was written by a newer version of this package (schema {version}, known {len(_MIGRATIONS)})"
+            str(path), f"was written by a newer version of this package (schema {version}, known {len(MIGRATIONS)})"
         )
+    check_schema(connection, path, version)
+
+
+def _trust_nothing(connection: sqlite3.Connection) -> None:
+    """Let what a file says of itself do nothing on our behalf."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_CELL)
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
 
 
 def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
@@ -268,10 +252,10 @@ def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
 def _migrate(connection: sqlite3.Connection) -> None:
     connection.create_function("digest_of", 1, digest_of, deterministic=True)
     version = _pragma(connection, "user_version")
-    if version == len(_MIGRATIONS):
+    if version == len(MIGRATIONS):
         return
     connection.execute("BEGIN IMMEDIATE")
-    for step in _MIGRATIONS[version:]:
+    for step in MIGRATIONS[version:]:
         for statement in step:
             connection.execute(statement)
     if not version:
@@ -279,7 +263,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
         connection.execute(
             "INSERT INTO meta VALUES ('batch', ?), ('finished', 0), ('handed_out', 0), ('made', 1)", (_new_id(),)
         )
-    connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
     connection.execute("COMMIT")
 
 

@@ -1,0 +1,179 @@
+"""The tables of a journal: the statements that make them, and proof that a file has these and nothing else.
+
+A journal may have come with a folder. A trigger, a view or a column of another kind in it would work on our behalf, so
+its schema has to be, letter for letter, one that these statements make; and its cells have to hold what we write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+
+from codegen_async.arguments import LARGEST_ID
+from codegen_async.batch.items import State
+from codegen_async.batch.steps import digest_of
+from codegen_async.errors import JournalError
+
+_STRANGE = "it may have been prepared by somebody else; delete it, or go on with a copy from before or a new journal"
+
+SOURCE_OF_OLD = "rtrim(rtrim(substr(name, 2), '0123456789'), ':')"
+"""The file that an item comes from, where only its name tells: before there was a column for it."""
+
+MIGRATIONS = (
+    (
+        "CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+        """
+        CREATE TABLE items (
+            seq INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,       -- the caller's key, or what stands for it
+            task BLOB NOT NULL,              -- what to create, as JSON
+            state TEXT NOT NULL DEFAULT 'planned'
+                CHECK (state IN ('planned', 'sending', 'created', 'ended', 'rejected', 'unknown')),
+            turn INTEGER NOT NULL DEFAULT 0, -- planned items are sent by turn, then in order
+            attempt INTEGER NOT NULL DEFAULT 1,
+            floor INTEGER,                   -- a run id that existed before the attempt was first sent
+            likely_done INTEGER NOT NULL DEFAULT 0,
+            run_id INTEGER,
+            created_at REAL,
+            ended_at REAL,
+            run BLOB,                        -- the last snapshot, as JSON
+            error TEXT,
+            finished INTEGER                 -- place in the order in which outcomes are handed out
+        )
+        """,
+        "CREATE INDEX items_by_state ON items (state, turn, seq)",
+        "CREATE UNIQUE INDEX items_by_finished ON items (finished) WHERE finished IS NOT NULL",
+    ),
+    (
+        """
+        CREATE TABLE attempts (              -- those before the present one of an item
+            seq INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            run_id INTEGER,
+            created_at REAL,
+            ended_at REAL,
+            run BLOB,
+            error TEXT,
+            PRIMARY KEY (seq, attempt)
+        ) WITHOUT ROWID
+        """,
+        # What tells prompts without keys apart, wherever their lines are now; and the file they came from.
+        "ALTER TABLE items ADD COLUMN digest BLOB",
+        "ALTER TABLE items ADD COLUMN source TEXT",
+        "UPDATE items SET digest = digest_of(task)",
+        f"UPDATE items SET source = {SOURCE_OF_OLD} WHERE name GLOB '#*:*'",  # noqa: S608 - a constant
+        "CREATE INDEX items_by_digest ON items (digest)",
+        # A run that was not found is looked for again, and has not ended.
+        "UPDATE items SET state = 'created' WHERE state = 'ended' AND run IS NULL AND run_id IS NOT NULL",
+    ),
+    (
+        # What the keys of its runs are made of, where that is not the name: see `items.idempotency_key`.
+        "ALTER TABLE items ADD COLUMN identity TEXT",
+        "CREATE UNIQUE INDEX items_by_identity ON items (coalesce(identity, name))",
+    ),
+)
+"""The statements that lead from each version of the schema to the next. Only ever append."""
+
+_MOST_ATTEMPTS = 1_000_000
+_LATEST = 1e12  # seconds since 1970
+
+_STATES = ", ".join(f"'{state}'" for state in State)
+
+# What each cell must be. `integer` and so on are the kinds of values; columns themselves hold any kind.
+_ITEMS = {
+    "seq": f"seq BETWEEN 1 AND {LARGEST_ID}",
+    "name": "typeof(name) = 'text' AND length(name) BETWEEN 1 AND 10000",
+    "task": "typeof(task) = 'blob'",
+    "state": f"typeof(state) = 'text' AND state IN ({_STATES}) AND (state <> 'created' OR run_id IS NOT NULL)",
+    "turn": f"typeof(turn) = 'integer' AND turn BETWEEN 0 AND {LARGEST_ID}",
+    "attempt": f"typeof(attempt) = 'integer' AND attempt BETWEEN 1 AND {_MOST_ATTEMPTS}",
+    "floor": f"floor IS NULL OR (typeof(floor) = 'integer' AND floor BETWEEN 0 AND {LARGEST_ID})",
+    "likely_done": "typeof(likely_done) = 'integer' AND likely_done IN (0, 1)",
+    "finished": f"finished IS NULL OR (typeof(finished) = 'integer' AND finished BETWEEN 1 AND {LARGEST_ID})",
+    "digest": "digest IS NULL OR (typeof(digest) = 'blob' AND length(digest) = 16)",
+    "source": "typeof(source) IN ('null', 'text')",
+    "identity": "identity IS NULL OR (typeof(identity) = 'text' AND length(identity) BETWEEN 1 AND 10000)",
+}
+_RUNS = {
+    "run_id": f"run_id IS NULL OR (typeof(run_id) = 'integer' AND run_id BETWEEN 1 AND {LARGEST_ID})",
+    "created_at": f"created_at IS NULL OR (typeof(created_at) = 'real' AND created_at BETWEEN 0 AND {_LATEST})",
+    "ended_at": f"ended_at IS NULL OR (typeof(ended_at) = 'real' AND ended_at BETWEEN 0 AND {_LATEST})",
+    "run": "typeof(run) IN ('null', 'blob')",
+    "error": "typeof(error) IN ('null', 'text')",
+}
+_CELLS: Mapping[str, Mapping[str, str]] = {
+    "items": _ITEMS | _RUNS,
+    "attempts": {name: _ITEMS[name] for name in ("seq", "attempt")} | _RUNS,
+    "meta": {
+        "name": "typeof(name) = 'text'",
+        "value": f"""CASE
+            WHEN name = 'batch' THEN typeof(value) = 'text' AND length(value) BETWEEN 1 AND 64
+            WHEN name IN ('finished', 'handed_out', 'floor') OR name LIKE 'life %'
+                THEN typeof(value) = 'integer' AND value BETWEEN 0 AND {LARGEST_ID}
+            WHEN name IN ('made', 'moved', 'echoed') THEN typeof(value) = 'integer' AND value BETWEEN 0 AND 9
+            ELSE typeof(value) <> 'blob' AND length(value) <= 10000 END""",
+    },
+}
+_NEEDED = ("batch", "finished", "handed_out")  # notes that each journal has
+
+
+def check_schema(connection: sqlite3.Connection, path: Path, version: int) -> None:
+    """Make sure that a journal has the tables and indexes of this version of the schema, and nothing else.
+
+    Raises:
+        JournalError: it has not.
+    """
+    found = _schema_of(connection)
+    expected = _schemas()[version]
+    if found == expected:
+        return
+    other = next((row for row in found if row not in expected), None)
+    what = (
+        f"its schema lacks {expected[0][1]}" if other is None else f"its schema has a {other[0]} {str(other[1])[:60]!r}"
+    )
+    raise JournalError(str(path), f"is not as this package makes journals: {what}, which is not ours; {_STRANGE}")
+
+
+def check_cells(connection: sqlite3.Connection, path: Path) -> None:
+    """Make sure that all cells hold what this package writes.
+
+    Raises:
+        JournalError: one does not; says where.
+    """
+    for table, cells in _CELLS.items():
+        columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        for name, rule in cells.items():
+            if (
+                name in columns
+                and connection.execute(
+                    f"SELECT 1 FROM {table} WHERE ({rule}) IS NOT TRUE LIMIT 1"  # noqa: S608 - constants
+                ).fetchone()
+            ):
+                _refuse_cell(path, f"a {name} in {table} that cannot be one")
+    names = {name for (name,) in connection.execute("SELECT name FROM meta")}
+    if missing := [name for name in _NEEDED if name not in names]:
+        _refuse_cell(path, f"no {missing[0]} in meta")
+
+
+def _refuse_cell(path: Path, what: str) -> None:
+    raise JournalError(str(path), f"is not as this package writes journals: it has {what}; {_STRANGE}")
+
+
+@functools.cache
+def _schemas() -> list[list[tuple[object, ...]]]:
+    """Return the schema of each version."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.create_function("digest_of", 1, digest_of, deterministic=True)
+        schemas = [_schema_of(connection)]
+        for step in MIGRATIONS:
+            for statement in step:
+                connection.execute(statement)
+            schemas.append(_schema_of(connection))
+        return schemas
+
+
+def _schema_of(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
+    return connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 1, 2, 3, 4").fetchall()
