@@ -15,7 +15,7 @@ import anyio
 
 from codegen_async.arguments import LARGEST_ID, check_id, check_int, check_text
 from codegen_async.batch.aside import aside
-from codegen_async.batch.audit import AuditReport, compare
+from codegen_async.batch.audit import AuditReport, audit
 from codegen_async.batch.bounds import Bounds, check_most
 from codegen_async.batch.ending import until_done
 from codegen_async.batch.inputs import Prompts, read_prompts
@@ -402,16 +402,14 @@ class Batch(anyio.AsyncContextManagerMixin):
     async def audit(self) -> AuditReport:
         """Compare the journal with what the server has, run by run.
 
-        Do it when `run` is over: what is created meanwhile would look like an error.
+        Do it when `run` is over: what is created meanwhile would look like an error. A run that the list does not show
+        is looked for over the client's `settle` time, and then by its id, before it is called missing.
 
         Raises:
             APIError: the runs could not be listed.
             JournalError: the journal cannot be read.
         """
-        journal = self._opened()
-        floor = await journal.first_floor()
-        runs = [] if floor is None else await self._client.creating.keyed_runs(floor)
-        return await compare(journal.batch_id, journal.facts(), runs)
+        return await audit(self._opened(), self._client.creating)
 
     async def export(self, path: str | os.PathLike[str], *, kind: str | None = None) -> int:
         """Write where each item stands to a file, and return how many they are.

@@ -192,7 +192,8 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
                 thousand. To look costs up to ten list pages for a client's first key, and one for each further one.
                 Default: a new random key, and no look.
             on_unknown: `raise` (default) or `retry`: whether to send the same key again where no run was found. Even
-                then it is not sent again if the server reported success, or does not give back metadata.
+                then it is only sent again if the list shows a run that this client has created since, and could not
+                have hidden this one.
             patience: seconds that the create may wait for its slot; to look for a run has its own time. Default: as
                 long as it takes.
 
@@ -227,7 +228,9 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         return run
 
     async def find_run_by_key(self, idempotency_key: str, *, newer_than: int | None = None) -> AgentRun | None:
-        """Return the run that was created with this key, or None if it is not among the newest.
+        """Return the run that was created with this key, or None if it is not seen among the newest.
+
+        None proves nothing: a list may lag, be cached, or not give back keys.
 
         Args:
             idempotency_key: the key that `create_run` was given, or that its error carries.
@@ -235,6 +238,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
 
         Raises:
             InvalidArgumentError: an argument cannot be right.
+            CreateOutcomeUnknownError: a row that cannot be read bears the key.
             APIError: a page could not be had.
         """
         floor = None if newer_than is None else check_id("newer_than", newer_than)

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import os
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from codegen_async.arguments import LARGEST_PAGE, check_id, check_json_object, check_text
@@ -290,10 +291,18 @@ class Creating:
         if sure:
             self.floor = max(run.id, self.floor or 0)
 
-    async def keyed_runs(self, floor: int) -> list[AgentRun]:
-        """Return all runs newer than `floor` that carry a key, newest first."""
-        sight = await self._walks.collect(floor)
-        return [run for run in sight.runs.values() if key_of(run) is not None]
+    @property
+    def pauses(self) -> Sequence[float]:
+        """Seconds between looks: from the first, made at once, to the last, made at the end of the settle time."""
+        return [(end - begin) * self._settle for begin, end in itertools.pairwise((0.0, *_LOOKS, 1.0))]
+
+    async def all_since(self, floor: int) -> Sight:
+        """Return what is seen of all runs down to a floor; shared with nobody, as it may be long.
+
+        Raises:
+            APIError: a page could not be had.
+        """
+        return await self._walks.collect(floor)
 
     async def _send(
         self,

@@ -152,7 +152,7 @@ class Sight(msgspec.Struct, dict=True):
             new = run.id > (question.floor or 0) and run.id not in ours
             if new and seen.get(run.id, math.inf) >= question.begun and run.source_type in sources:
                 key = key_of(run)
-                if key is None or _is_cut_from(question.key, key):
+                if key is None or is_cut_from(question.key, key):
                     yield run
 
 
@@ -247,7 +247,7 @@ def key_of(run: AgentRun) -> str | None:
     return key if isinstance(key, str) else None
 
 
-def _is_cut_from(key: str, shown: str) -> bool:
+def is_cut_from(key: str, shown: str) -> bool:
     """Whether what is shown may be this key, a part of it left out, or in other letters."""
     return shown.strip(_CUT).casefold() in key.casefold()
 

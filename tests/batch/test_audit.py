@@ -1,5 +1,6 @@
 """The audit finds what does not fit, and only that."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from codegen_async.batch.items import idempotency_key
 from codegen_async.codegen.searching import IDEMPOTENCY_KEY
 from codegen_async.testing import CodegenServer
 from tests.batch.helpers import SHORT, opened, run_all
+from tests.support.odd import Odd
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
 
@@ -59,3 +61,51 @@ async def test_missing_doubled_unrecorded_and_foreign_runs_are_found(
     assert report.unrecorded == {"refused": refused.id}
     assert report.foreign == (foreign.id,)
     assert (report.items, report.runs) == (4, 5)
+
+
+def _late(seconds: float) -> Callable[[Odd], None]:
+    def bend(server: Odd) -> None:
+        server.row = lambda run, row: None if server.world.now() < run.created + seconds else row
+
+    return bend
+
+
+def _strip(server: Odd) -> None:
+    server.row = lambda _, row: {**row, "metadata": None}
+
+
+def _cut(server: Odd) -> None:
+    server.row = lambda _, row: {**row, "metadata": {IDEMPOTENCY_KEY: row["metadata"][IDEMPOTENCY_KEY][:9]}}
+
+
+def _spoil(server: Odd) -> None:
+    server.row = lambda run, row: {**row, "id": "?"} if run.prompt == "do 1" else row
+
+
+@pytest.mark.parametrize(
+    ("bend", "complete"),
+    [(_late(40.0), True), (_late(1e9), False), (_strip, False), (_cut, False), (_spoil, False)],
+    ids=["late", "never", "without keys", "with cut keys", "a row that cannot be read"],
+)
+async def test_no_run_is_missing_that_the_server_has_whatever_its_list_shows(
+    tmp_path: Path, bend: Callable[[Odd], None], complete: bool
+) -> None:
+    async with Odd() as server, opened(server, tmp_path / "one.db") as batch:
+        for n in range(3):
+            batch.add(f"do {n}")
+        await run_all(batch)
+        bend(server)
+        report = await batch.audit()
+    assert (report.missing, report.unproven, report.complete) == ((), (), complete)
+    assert report.ok == complete
+
+
+async def test_what_neither_the_list_nor_the_run_shows_is_told_as_unproven(tmp_path: Path) -> None:
+    async with Odd() as server, opened(server, tmp_path / "one.db") as batch:
+        for n in range(3):
+            batch.add(f"do {n}", key=str(n))
+        outcomes = {outcome.key: outcome.run_id or 0 for outcome in await run_all(batch)}
+        server.world.runs[outcomes["1"]].metadata = None
+        server.world.delete(outcomes["2"])
+        report = await batch.audit()
+    assert (report.missing, report.unproven, report.ok) == (("2",), ("1",), False)

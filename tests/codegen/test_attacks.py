@@ -338,6 +338,8 @@ async def test_a_row_that_cannot_be_read_and_bears_the_key_is_not_made_again(dam
         async with client:
             with pytest.raises(CreateOutcomeUnknownError, match="cannot be read bears the key"):
                 await client.create_run("do", idempotency_key="mine")
+            with pytest.raises(CreateOutcomeUnknownError, match="cannot be read bears the key"):
+                await client.find_run_by_key("mine")
             await client.create_run("third", idempotency_key="other")
         assert server.doubled() == []
 
