@@ -12,7 +12,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -40,6 +40,17 @@ def state_folder() -> Path:
     if not home.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, "there is no such home", str(home))
     return home / ".local" / "state" / "codegen-async"
+
+
+def sync_folders(path: Path) -> None:
+    """Let the name of a file outlive a power cut, and that of its folder; not every file system can promise it."""
+    for folder in path.parents[:2]:
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY | flags("O_CLOEXEC"))
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 @contextmanager

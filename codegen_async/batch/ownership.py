@@ -22,7 +22,7 @@ from codegen_async.batch.lease import is_driven
 from codegen_async.batch.places import OVERTAKEN, UNPLACED, Account, Place, account_of, as_text, from_text
 from codegen_async.errors import JournalError
 from codegen_async.posix import fcntl
-from codegen_async.private import open_private, state_folder
+from codegen_async.private import open_private, state_folder, sync_folders
 
 _SECRET = "journals.secret"  # noqa: S105 - the name of its file
 _SECRET_LENGTH = 32
@@ -91,7 +91,7 @@ def _marks(batch: object, *, make: bool) -> Iterator[str]:
     for folder in _folders(make=make):
         with contextlib.suppress(OSError):
             secret = _secret(folder / _SECRET, make=make)
-            if len(secret) == _SECRET_LENGTH:
+            if len(secret) == _SECRET_LENGTH and any(secret):
                 yield hmac.new(secret, str(batch).encode(), hashlib.sha256).hexdigest()
 
 
@@ -115,10 +115,16 @@ def _temporary_folder() -> Path:
 def _secret(path: Path, *, make: bool) -> bytes:
     with os.fdopen(open_private(path, create=make), "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # who makes it makes it whole before another reads it
-        if make and not os.fstat(file.fileno()).st_size:
-            file.write(secrets.token_bytes(_SECRET_LENGTH))
-            file.seek(0)
-        return file.read()
+        secret = file.read()
+        if make:
+            if not any(secret):  # new, or all that a power cut has left of it
+                secret = secrets.token_bytes(_SECRET_LENGTH)
+                file.seek(0)
+                file.write(secret)
+                file.flush()
+            os.fsync(file.fileno())  # it must not be gone when a journal bears its mark
+            sync_folders(path)
+        return secret
 
 
 # -- where it belongs

@@ -129,9 +129,11 @@ def _check_content(path: Path) -> None:
         head = file.read(_HEAD)
         if not head and found.st_uid == os.geteuid():
             os.fchmod(file.fileno(), PRIVATE)
+        # What a power cut leaves of a new one may be zeros; SQLite takes them back, or says that they are no database.
+        blank = not any(head) and (not head or Path(f"{path}-journal").exists())
         owner, page = int.from_bytes(head[68:72]), int.from_bytes(head[16:18])
         begun = not owner and found.st_size == page  # it does not say yet what it is
-        if head and not (head.startswith(_MAGIC) and (begun or owner == APPLICATION_ID)):
+        if not (blank or (head.startswith(_MAGIC) and (begun or owner == APPLICATION_ID))):
             raise JournalError(str(path), _ADVICE[sqlite3.SQLITE_NOTADB])
 
 
