@@ -9,14 +9,16 @@ import sqlite3
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self, TypedDict
 
 import msgspec
+from aiohttp import web
 
-from codegen_async import CodegenClient, OutcomeUnknownError, RateLimitedError, Timeouts
+from codegen_async import CodegenClient, OutcomeUnknownError, Rate, RateLimitedError, Timeouts
 from codegen_async.batch import holder, lease
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.commits import Committer
@@ -46,6 +48,24 @@ LOSSES = (
 PATIENCE = Timeouts(connect=20.0, read=6.0, total=12.0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weather:
+    """What a server is like.
+
+    Attributes:
+        rate: creates, and in how many seconds.
+        losses: of answers to creates, and how probable they are.
+        lag: how many seconds lists are behind.
+    """
+
+    rate: tuple[int, float] = (10, 60.0)
+    losses: Sequence[tuple[Fault, float]] = LOSSES
+    lag: float = 0.0
+
+
+FOUL = Weather()
+
+
 class Report(TypedDict):
     """What the server says of a batch."""
 
@@ -58,16 +78,34 @@ class Report(TypedDict):
 # -- the server
 
 
-def serve(pipe: Connection, seed: int) -> None:
+class _Lagging(CodegenServer):
+    """A server whose lists show what was true a while ago."""
+
+    lag = 0.0
+
+    def _list(self, request: web.Request, body: bytes) -> Mapping[str, Any]:
+        world, then = self.world, self.now() - self.lag
+        now, runs = world.now, world.runs
+        world.now = lambda: then
+        world.runs = {run.id: run for run in runs.values() if run.created <= then}
+        try:
+            return super()._list(request, body)
+        finally:
+            world.now, world.runs = now, runs
+
+
+def serve(pipe: Connection, seed: int, weather: Weather) -> None:
     """Serve until the pipe closes: send the URL, then a report for each thing received."""
     with asyncio.Runner(loop_factory=lambda: FastLoop(SPEED)) as runner:
-        runner.run(_serve(pipe, seed))
+        runner.run(_serve(pipe, seed, weather))
 
 
-async def _serve(pipe: Connection, seed: int) -> None:
+async def _serve(pipe: Connection, seed: int, weather: Weather) -> None:
     loop = asyncio.get_running_loop()
-    async with CodegenServer(token=TOKEN, seed=seed, life=LIFE, latency=LATENCY) as server:
-        for fault, probability in LOSSES:
+    rates = {"create": weather.rate}
+    async with _Lagging(token=TOKEN, seed=seed, life=LIFE, latency=LATENCY, rates=rates) as server:
+        server.lag = weather.lag
+        for fault, probability in weather.losses:
             server.faults.add(fault, endpoint="create", times=None, probability=probability, seconds=9.0)
         pipe.send((server.url, server.org_id))
         while True:
@@ -113,13 +151,21 @@ TAKEN_OVER = 4
 """What a driver ends with whose journal was taken over."""
 
 
-def drive(address: tuple[str, int], path: Path, prompts: Sequence[str], step: str | None, count: int) -> None:
+def drive(
+    address: tuple[str, int],
+    path: Path,
+    prompts: Sequence[str],
+    step: str | None = None,
+    count: int = 0,
+    *,
+    weather: Weather = FOUL,
+) -> None:
     """Run the batch to its end; die when `step` is reached for the `count`th time."""
     if step is not None:
         _arm(step, itertools.count(count, -1))
     with asyncio.Runner(loop_factory=lambda: FastLoop(SPEED)) as runner:
         try:
-            runner.run(_drive(address, path, prompts))
+            runner.run(_drive(address, path, prompts, weather=weather))
         except JournalError as refused:
             print(refused, file=sys.stderr)  # noqa: T201 - for whoever looks at a test that fails
             sys.exit(REFUSED)
@@ -133,25 +179,40 @@ def drive_without_locks(address: tuple[str, int], path: Path, prompts: Sequence[
     with asyncio.Runner(loop_factory=lambda: FastLoop(SPEED)) as runner:
         try:
             # No slot is used that is older than the settle time.
-            runner.run(_drive(address, path, prompts, msgspec.structs.replace(PATIENCE, connect=2.0)))
+            timeouts = msgspec.structs.replace(PATIENCE, connect=2.0)
+            runner.run(_drive(address, path, prompts, timeouts=timeouts))
         except JournalError as refused:
             print(refused, file=sys.stderr)  # noqa: T201 - for whoever looks at a test that fails
             sys.exit(TAKEN_OVER if "was taken over" in str(refused) else REFUSED)
 
 
-async def _drive(address: tuple[str, int], path: Path, prompts: Sequence[str], timeouts: Timeouts = PATIENCE) -> None:
+async def _drive(
+    address: tuple[str, int],
+    path: Path,
+    prompts: Sequence[str],
+    *,
+    weather: Weather = FOUL,
+    timeouts: Timeouts = PATIENCE,
+) -> None:
     url, org_id = address
+    rates, settle = {"create": Rate(*weather.rate)}, SETTLE + weather.lag
     async with (
-        CodegenClient(TOKEN, org_id=org_id, base_url=url, settle=SETTLE, timeouts=timeouts) as client,
+        CodegenClient(TOKEN, org_id=org_id, base_url=url, rates=rates, settle=settle, timeouts=timeouts) as client,
         Batch(client, path, clock=_wall_clock) as batch,
     ):
         for prompt in prompts:
             batch.add(prompt)
-        while undecided := await _run(batch):
-            await batch.resend(undecided[0])  # its run shows whether the others could be found
+        await run_to_the_end(batch)
+        await asyncio.sleep(weather.lag)  # the audit believes the list
         report = await batch.audit()
         if not report.ok or report.runs != len(prompts):
             raise AssertionError(report)
+
+
+async def run_to_the_end(batch: Batch) -> None:
+    """Run a batch until each item has a run that has ended."""
+    while undecided := await _run(batch):
+        await batch.resend(undecided[0])  # its run shows whether the others could be found
 
 
 async def _run(batch: Batch) -> list[str]:

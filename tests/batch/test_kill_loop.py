@@ -1,16 +1,13 @@
 """Kill the process of a batch again and again: every prompt becomes one run all the same."""
 
 import contextlib
-import multiprocessing
 import os
 import random
 import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,46 +17,13 @@ from tests.batch.kill_processes import (
     REFUSED,
     STEPS,
     TAKEN_OVER,
-    Report,
     drive,
     drive_naively,
     drive_without_locks,
-    serve,
 )
+from tests.batch.surviving import FORKS, Server, faults_found, serving
 
 pytestmark = pytest.mark.slow
-
-# Lives are forked from a process that has everything imported, so that a life is not spent on starting.
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.batch.kill_processes", "codegen_async.http.sender"])
-
-
-class Server:
-    """The process that survives."""
-
-    def __init__(self, pipe: "Connection[Any, Any]") -> None:
-        self._pipe = pipe
-        self.address: tuple[str, int] = pipe.recv()
-
-    def report(self) -> Report:
-        self._pipe.send("report")
-        report: Report = self._pipe.recv()
-        return report
-
-
-@contextmanager
-def serving(seed: int) -> Generator[Server]:
-    ours, theirs = _context.Pipe()
-    process = _context.Process(target=serve, args=(theirs, seed), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield Server(ours)
-    finally:
-        ours.close()
-        process.join(10)
-        process.kill()
-        process.join()
 
 
 def kill_until_done(
@@ -69,7 +33,7 @@ def kill_until_done(
     kills = 0
     while True:
         step = rng.choice(STEPS) if rng.random() < 0.4 else None
-        process = _context.Process(target=target, args=(server.address, path, prompts, step, rng.randint(1, 5)))
+        process = FORKS.Process(target=target, args=(server.address, path, prompts, step, rng.randint(1, 5)))
         process.start()
         process.join(0.1 + rng.expovariate(1 / 0.9))
         process.kill()
@@ -78,13 +42,6 @@ def kill_until_done(
         if process.exitcode == 0:
             return kills
         kills += 1
-
-
-def faults_found(report: Report, prompts: list[str]) -> tuple[int, int]:
-    """Return how many prompts have no run, and how many have more than one."""
-    missing = sum(report["prompts"].get(prompt, 0) == 0 for prompt in prompts)
-    doubled = sum(report["prompts"].get(prompt, 0) > 1 for prompt in prompts)
-    return missing, doubled
 
 
 def test_two_hundred_kills_lose_and_double_nothing(
@@ -113,7 +70,7 @@ def stop_until_done(server: Server, path: Path, prompts: list[str], rng: random.
     seen: Counter[str] = Counter()
     drivers: list[Any] = []
     while True:
-        drivers.append(_context.Process(target=drive_without_locks, args=(server.address, path, prompts)))
+        drivers.append(FORKS.Process(target=drive_without_locks, args=(server.address, path, prompts)))
         drivers[-1].start()
         time.sleep(rng.uniform(0.3, 1.5))
         for driver in drivers:
@@ -163,7 +120,7 @@ def go_on_in_copies(server: Server, root: Path, prompts: list[str], rng: random.
     folders[0].mkdir(parents=True)
     folder = folders[0]
     while True:
-        process = _context.Process(target=drive, args=(server.address, folder / "batch.db", prompts, None, 0))
+        process = FORKS.Process(target=drive, args=(server.address, folder / "batch.db", prompts))
         process.start()
         process.join(0.5 + rng.expovariate(1 / 0.8))
         if (folder / "batch.db").exists():
