@@ -98,6 +98,9 @@ def _check_to_read(path: Path) -> None:
             if not stat.S_ISREG(there.st_mode) or there.st_nlink > 1 or there.st_uid != found.st_uid:
                 problem = "is a link, no regular file, or of another owner than its journal; remove it"
                 raise JournalError(str(beside), problem)
+            if stat.S_IMODE(there.st_mode) & ~stat.S_IMODE(found.st_mode):  # SQLite gives it those of the journal
+                problem = "has more permissions than its journal; remove it, or if you trust it: chmod 600"
+                raise JournalError(str(beside), problem)
 
 
 def _check_file(path: Path) -> int:

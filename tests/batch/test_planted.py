@@ -234,6 +234,20 @@ def test_a_link_beside_a_journal_is_followed_by_nobody(path: Path, side: str) ->
     assert victim.read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("side", ["-journal", "-wal", "-shm"])
+def test_a_file_beside_a_journal_that_sqlite_would_not_have_made_is_used_by_nobody(path: Path, side: str) -> None:
+    before = path.read_bytes()
+    beside = path.with_name(f"{path.name}{side}")
+    beside.write_bytes(b"put here")
+    beside.chmod(0o644)
+    for use in (drive, *READERS):
+        with pytest.raises(JournalError, match=r"chmod 600"):
+            use(path)
+    assert path.read_bytes() == before
+    beside.unlink()
+    drive(path)
+
+
 def test_no_reader_waits_for_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.db"
     os.mkfifo(pipe)
