@@ -362,3 +362,6 @@ class WaitTimeoutError(RunError, TimeoutError):
 
 PASSING = (ConnectionFailedError, RequestTimeoutError, RateLimitedError, ServerError)
 """What goes by with time, and is no fault of the request."""
+
+REFUSALS = (AuthenticationError, PermissionDeniedError)
+"""What a token may not do, or one that is not good."""

@@ -25,13 +25,14 @@ from codegen_async.batch.bounds import Bounds, Spending
 from codegen_async.batch.items import Item, State, Task, idempotency_key
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.places import OVERTAKEN
+from codegen_async.batch.refusals import RunQuestions, paused
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.searching import Question, Sight, key_of
 from codegen_async.errors import (
     PASSING,
+    REFUSALS,
     APIError,
-    AuthenticationError,
     BatchPausedError,
     ConnectionFailedError,
     DecodeError,
@@ -40,7 +41,6 @@ from codegen_async.errors import (
     JournalError,
     NotFoundError,
     OutcomeUnknownError,
-    PermissionDeniedError,
     QuotaExceededError,
     RateLimitedError,
     RedirectedError,
@@ -57,7 +57,7 @@ T = TypeVar("T")
 _log = logging.getLogger("codegen_async")
 
 _UNSENT = (ConnectionFailedError, RequestTimeoutError, RateLimitedError)
-_REFUSED = (AuthenticationError, PermissionDeniedError, RedirectedError)
+_REFUSED = (*REFUSALS, RedirectedError)
 
 _TELLING = 32  # characters of a key that tell whose it is
 
@@ -94,6 +94,7 @@ class Runner:
         """Set when there may be outcomes to hand out, and at the end."""
         self._client = client
         self._creating = client.creating
+        self._questions = RunQuestions(lambda: self._outlast(lambda: client.list_runs_page(limit=1)))
         self._journal = journal
         self._save_added = save_added
         self._bounds = bounds
@@ -132,9 +133,7 @@ class Runner:
             refusal = error
         else:
             return
-        raise BatchPausedError(
-            f"the batch is paused and nothing is lost; see to this, then run it again: {refusal.reason}"
-        ) from refusal
+        raise paused(refusal) from refusal
 
     def stop(self) -> None:
         """Create no more; what runs comes to its end."""
@@ -372,17 +371,18 @@ class Runner:
     async def _follow(self, item: Item, run: AgentRun | int) -> None:
         run_id = run if isinstance(run, int) else run.id
         try:
-            final = await self._client.wait_for_run(run)
+            final = await self._questions.ask(lambda: self._client.wait_for_run(run))
+            ended = await self._ended(item, final)
         except NotFoundError:
             error = f"run {run_id} is not found; the next run of the batch looks for it again, retry(key) makes another"
             await self._journal.stuck(item.seq, None, error)
         except RunBlockedError as blocked:
             snapshot = blocked.run if isinstance(blocked.run, AgentRun) else None
             await self._stuck(item, snapshot, str(blocked))
-        except (DecodeError, InvalidRequestError) as unseen:
+        except (DecodeError, InvalidRequestError, *REFUSALS) as unseen:
             await self._journal.stuck(item.seq, None, str(unseen))
         else:
-            if not await self._ended(item, final):
+            if not ended:
                 return
         _log.debug("batch: %s has ended", item.name)
         self.news.set()
@@ -407,7 +407,8 @@ class Runner:
     async def _strange(self, item: Item, run: AgentRun) -> str | None:
         """Return what is wrong if a run is not that of its item but a stranger's of the same id."""
         if key_of(run) is None and await self._shows_key_of(item, run.id):
-            run = await self._outlast(lambda: self._creating.fetch(run.id))  # a list may show less
+            # A list may show less.
+            run = await self._questions.ask(lambda: self._outlast(lambda: self._creating.fetch(run.id)))
             if key_of(run) is None:
                 return f"run {run.id} bears no key: it is not the one of this prompt"
         key = key_of(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -68,7 +69,7 @@ class PollSchedule:
         self._numbered = numbered
         self._listing = NumberedListing() if numbered else Listing(source)
         self._agenda = Agenda(self._paces, self._paces[Stream.GET].gap, self._stream_of)
-        self._hurried: dict[RunId, None] = {}
+        self._hurried: OrderedDict[RunId, None] = OrderedDict()
         self._flights: dict[int, _Flight] = {}  # by the identity of the poll: equal ones may be under way
         self._search: Poll | None = None  # the page under way that is to teach where the list stands, or how it does
         self._trust = Trust()
@@ -137,11 +138,13 @@ class PollSchedule:
         self._listing.leave(run)
         self._listing.recount(-self._listing.strange(run.source), self._runs.values())
 
-    def hurry(self, run_id: RunId, now: float) -> None:
-        """Ask for a run before all others: somebody says that it has ended."""
+    def hurry(self, run_id: RunId, now: float, *, first: bool = False) -> None:
+        """Ask for a run before all others: somebody says that it has ended. `first`: also before those in a hurry."""
         if run := self._runs.get(run_id):
             run.told = None  # that the list does not know it yet is not held against it
             self._hurry(run, now)
+            if first:
+                self._hurried.move_to_end(run_id, last=False)
 
     def _hurry(self, run: Watch, now: float) -> None:
         self._hurried[run.run_id] = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Container, Iterable
 from typing import Generic, TypeVar
 
 from codegen_async.errors import own_copy
@@ -23,6 +24,7 @@ _log = logging.getLogger("codegen_async")
 REOPENED = 10.0
 """Seconds after a resume for which an end (or a block) shown may still be the old one."""
 
+_GOLDEN = (math.sqrt(5) - 1) / 2  # whose multiples, modulo 1, spread evenly
 _FAMILIAR = 10_000  # ids of which it is remembered that they were seen
 
 
@@ -110,6 +112,15 @@ class Board(Generic[R]):
         """Whether that run was ever seen or made by this client, as far as that is remembered."""
         watched = self._watched.get(run_id)
         return run_id in self._familiar or (watched is not None and watched.known)
+
+    def bystander(self, refused: Container[RunId], number: int) -> RunId | None:
+        """Return a watched run that is none of those, if there is one; for each number another, spread over them all.
+
+        One that was shown before tells most: if that is refused now, it is hardly for its own sake.
+        """
+        others = [run_id for run_id in self._watched if run_id not in refused]
+        others = [run_id for run_id in others if self._watched[run_id].run is not None] or others
+        return others[int(number * _GOLDEN % 1 * len(others))] if others else None
 
     def met(self, run_ids: Iterable[RunId]) -> None:
         """Remember that there are such runs."""

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Coroutine
 from typing import Generic, Protocol, TypeVar
 
-from codegen_async.errors import APIError, DecodeError, InvalidRequestError, NotFoundError
+from codegen_async.errors import APIError, InvalidRequestError, NotFoundError
 from codegen_async.limits import Slot
 from codegen_async.models import RunLike
 from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Stream
@@ -219,11 +219,6 @@ class Driver(Generic[R]):
                     trouble.reason,
                 )
         self._set_alarm(min(lane.trouble.due for lane in self._lanes.values()))
-
-
-def is_about_the_run(error: APIError) -> bool:
-    """Whether a failed get says that this run cannot be had, rather than anything about the server."""
-    return isinstance(error, NotFoundError | InvalidRequestError | DecodeError)
 
 
 def _now() -> float:

@@ -6,13 +6,16 @@ import math
 
 import msgspec
 
-from codegen_async.errors import APIError
+from codegen_async.errors import REFUSALS, APIError, DecodeError, InvalidRequestError, NotFoundError
 
 NOTICE = 30.0
 """Seconds of trouble until it is told: so long a server may take to start anew."""
 
 REPEAT = 600.0
 """Seconds until trouble that goes on is told again."""
+
+REFUSED = 5.0
+"""Seconds from which on a refusal stands: longer than a hiccup of who looks at tokens; a revoked one is told soon."""
 
 
 class Grace(msgspec.Struct, frozen=True):
@@ -22,16 +25,26 @@ class Grace(msgspec.Struct, frozen=True):
         seen: seconds for a run that was seen or made by this client. Default 60: half-started services deny what there
             is, and reads may lag behind creates.
         unseen: seconds for an id that was never seen. Default 5.
+        refused: seconds for a run that the token may not see. Default 5.
         looks: denials it takes at least. Default 3.
     """
 
     seen: float = 60.0
     unseen: float = 5.0
+    refused: float = REFUSED
     looks: int = 3
 
-    def seconds(self, *, known: bool) -> float:
-        """Return the seconds for a run that was seen, or was not."""
-        return self.seen if known else self.unseen
+    def seconds(self, error: APIError, *, known: bool, passing: bool = False) -> float:
+        """Return the seconds for a denial.
+
+        Args:
+            error: what it says.
+            known: whether the run was seen, or made, by this client.
+            passing: whether refusals have passed lately, so that one says little.
+        """
+        if isinstance(error, REFUSALS):
+            return self.seen if passing else self.refused
+        return self.unseen if isinstance(error, NotFoundError) and not known else self.seen
 
 
 class OddWord:
@@ -139,3 +152,8 @@ class Trouble:
     def reason(self) -> str:
         """What the last look brought."""
         return "no answer" if self.error is None else str(self.error)
+
+
+def is_about_the_run(error: APIError) -> bool:
+    """Whether a failed look at a run says that this one cannot be had, rather than anything about the server."""
+    return isinstance(error, (NotFoundError, InvalidRequestError, DecodeError, *REFUSALS))

@@ -10,12 +10,10 @@ from typing import Generic, TypeVar
 
 from codegen_async.errors import (
     PASSING,
+    REFUSALS,
     APIError,
-    AuthenticationError,
     ClientClosedError,
     NotFoundError,
-    PermissionDeniedError,
-    RedirectedError,
     RunBlockedError,
     StatusError,
     WaitTimeoutError,
@@ -23,10 +21,11 @@ from codegen_async.errors import (
 from codegen_async.events import Reporter
 from codegen_async.models import Phase, RunId, RunLike
 from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Sighting
+from codegen_async.waiting.barriers import Barriers
 from codegen_async.waiting.board import Board, id_of, order_of, sighting_of
-from codegen_async.waiting.driver import Driver, is_about_the_run
+from codegen_async.waiting.driver import Driver
 from codegen_async.waiting.ends import Sharing
-from codegen_async.waiting.lasting import Grace, Standing, Trouble
+from codegen_async.waiting.lasting import Grace, Standing, Trouble, is_about_the_run
 from codegen_async.waiting.listeners import Changes, Collector, Ending, Endings
 from codegen_async.waiting.remote import Page, Remote
 from codegen_async.waiting.watched import Watched
@@ -35,8 +34,6 @@ R = TypeVar("R", bound=RunLike)
 
 _log = logging.getLogger("codegen_async")
 
-_REDIRECTED = 10.0  # seconds, and
-_REDIRECTS = 3  # answers, from which on a redirect is no passing page about maintenance
 _NOTED = 10  # runs that an error about several names
 
 
@@ -71,7 +68,7 @@ class Waiting(Generic[R]):
         self._driver = Driver(remote, schedule, self)
         self._board = Board(schedule, is_old, self._driver.rest, reporter or Reporter(), knows or _anything)
         self._sharing: Sharing[R] = Sharing()
-        self._redirected = Standing()
+        self._barriers = Barriers()
         self._closed = False
 
     # -- for callers
@@ -152,6 +149,7 @@ class Waiting(Generic[R]):
 
     def seen(self, run: R) -> None:
         """Take in a snapshot that a call of the user's own brought."""
+        self._barriers.answered()
         self._board.met((run.id,))
         self._schedule.sighted(sighting_of(run), _now())
         self._board.tell(run, _now())
@@ -235,9 +233,11 @@ class Waiting(Generic[R]):
         if not is_about_the_run(error):
             return True
         denied.again(_now())
-        absent = isinstance(error, NotFoundError) and not (known or self._board.knows_of(run_id))
-        seconds = self._grace.seconds(known=not absent)
-        return denied.lasts(seconds, self._grace.looks)
+        return denied.lasts(self._patience(error, known=known or self._board.knows_of(run_id)), self._grace.looks)
+
+    def _patience(self, error: APIError, *, known: bool) -> float:
+        """Return the seconds for which a run must be denied."""
+        return self._grace.seconds(error, known=known, passing=self._barriers.pass_lately(_now()))
 
     async def aclose(self) -> None:
         """End all waits and leave no task behind."""
@@ -297,6 +297,8 @@ class Waiting(Generic[R]):
     def _add(self, run: RunId | R, listener: Ending[R] | Collector[R]) -> None:
         if self._closed:
             raise ClientClosedError("the client is closed")
+        if not self._board:
+            self._barriers.answered()  # what former waits have met says nothing of these
         if self._board.add(run, listener, _now()):
             self._driver.drive()
 
@@ -311,13 +313,15 @@ class Waiting(Generic[R]):
 
     def shown(self, poll: GetPoll, run: R) -> None:
         """Take in the answer to a get; see `Outcomes`."""
-        self._redirected = Standing()
+        self._barriers.answered()
+        if (watched := self._board.get(run.id)) and watched.denied is not None:
+            self._barriers.passed(_now())
         self._schedule.observed(poll, [sighting_of(run)], _now())
         self._board.tell(run, _now())
 
     def listed(self, poll: ListPoll, page: Page[R]) -> None:
         """Take in a page; see `Outcomes`."""
-        self._redirected = Standing()
+        self._barriers.answered()
         sure = page.sure and self._schedule.believes
         twice = _twice(page.items)
         rows = [row for row in page.items if row.id in self._board and row.id not in twice]
@@ -357,25 +361,27 @@ class Waiting(Generic[R]):
 
     def failed(self, poll: Poll, error: APIError) -> None:
         """Take in that a poll has failed; see `Outcomes`."""
-        if isinstance(error, AuthenticationError | PermissionDeniedError) or self._is_led_away(error):
-            self._board.abort(error)
-            return
-        watched = self._board.get(poll.run_id) if isinstance(poll, GetPoll) else None
-        if isinstance(poll, GetPoll) and watched is not None:
+        run_id = poll.run_id if isinstance(poll, GetPoll) else None
+        ends_all = self._barriers.failed(error, run_id, self._board, len(self._board), _now())
+        watched = None if run_id is None else self._board.get(run_id)
+        if isinstance(poll, GetPoll) and watched is not None and not ends_all:
             self._note(poll, watched, error)
-        if isinstance(error, NotFoundError):
+        if isinstance(error, NotFoundError) or (isinstance(poll, GetPoll) and isinstance(error, REFUSALS)):
             self._schedule.observed(poll, [], _now())
         else:
             wait = error.retry_after if isinstance(error, StatusError) else None
             self._schedule.failed(poll, _now(), wait or 0.0)
+        if ends_all:
+            self._board.abort(error)
+        elif isinstance(error, REFUSALS):
+            self._ask_a_bystander()
 
-    def _is_led_away(self, error: APIError) -> bool:
-        """Whether redirects have lasted for so long that they will not pass."""
-        if not isinstance(error, RedirectedError):
-            self._redirected.interrupt()
-            return False
-        self._redirected.again(_now())
-        return self._redirected.lasts(_REDIRECTED, _REDIRECTS)
+    def _ask_a_bystander(self) -> None:
+        """Look at another run than those that are refused: whether it is shown tells if it is for the token's sake."""
+        bystander = self._board.bystander(self._barriers, self._barriers.refusals)
+        if bystander is not None:
+            self._schedule.hurry(bystander, _now(), first=True)
+            self._driver.nudge()
 
     def _note(self, poll: GetPoll, watched: Watched[R], error: APIError) -> None:
         """Note a look at a run that has failed; if it is final, end the waits for that run."""
@@ -393,8 +399,7 @@ class Waiting(Generic[R]):
 
     def _deny(self, run_id: RunId, watched: Watched[R], error: APIError) -> None:
         """Note that the server says that a run cannot be had; believe it when it has said so for long enough."""
-        absent = isinstance(error, NotFoundError) and not watched.known
-        seconds = self._grace.seconds(known=not absent)
+        seconds = self._patience(error, known=watched.known)
         denied = watched.denied = watched.denied or Standing()
         began = denied.again(_now())
         if denied.lasts(seconds, self._grace.looks):
