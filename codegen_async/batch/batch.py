@@ -263,7 +263,7 @@ class Batch(anyio.AsyncContextManagerMixin):
         Raises:
             InvalidArgumentError: an argument cannot be right, or what was added bears the key of another item.
             BatchPausedError: the plan's runs are used up, or a bound is reached, and what was running has come to its
-                end; or the token is refused, which stops everything at once. To go on, see to it and run it again.
+                end; or the token is refused, which stops everything. To go on, see to it and run it again.
             JournalError: the journal cannot be written to; run it again when that is mended.
             APIError: the answers of the server make no sense.
         """

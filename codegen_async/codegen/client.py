@@ -333,7 +333,8 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             RunBlockedError: the run is paused; has the snapshot.
             RunFailedError: it ended badly, and `raise_on_failure` is set.
             NotFoundError: the server says so for a minute (five seconds for an id that was never seen).
-            AuthenticationError, PermissionDeniedError: the token is refused; ends all waits.
+            AuthenticationError, PermissionDeniedError: the token may not see the run; or it is refused everything,
+                for five seconds and three looks, which ends all waits.
             RedirectedError: the base URL is wrong, or a login stands before it; ends all waits, after some seconds.
             ClientClosedError: the client was closed meanwhile.
         """

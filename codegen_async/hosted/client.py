@@ -295,19 +295,20 @@ class RunClient(ABC, Generic[R, Id]):
         """Return the final snapshots of runs, in the order given.
 
         A run that failed is a result like any other, and so is one that is paused: it does not move by itself. Look at
-        `run.phase`. A run that is not found costs the others nothing: all of them are waited for before anything is
-        raised; to have their snapshots nevertheless, ask for exceptions as results, or use `as_completed`.
+        `run.phase`. A run that is not found, or refused, costs the others nothing: all of them are waited for before
+        anything is raised; to have their snapshots nevertheless, ask for exceptions as results, or use `as_completed`.
 
         Args:
             runs: runs or ids.
             timeout: seconds until the wait for all of them gives up. Default: never.
             latency: seconds within which each is looked at again. Default: the client's.
-            return_exceptions: put the error of a run that was not found, or has not ended in time, in its place in the
-                list, as `asyncio.gather` does. Default: raise.
+            return_exceptions: put the error of a run that was not found, was refused, or has not ended in time, in its
+                place in the list, as `asyncio.gather` does. Default: raise.
 
         Raises:
             WaitTimeoutError: the time is over; names the first run that has not ended.
-            NotFoundError: there is no such run; raised when all others have ended.
+            NotFoundError, PermissionDeniedError: there is no such run, or the token may not see it; raised when all
+                others have ended.
             APIError, ClientClosedError: as `wait_for_run`; what ends all waits is raised in any case.
         """
         waiting, wait = self._linked().waiting, check_wait(timeout=timeout, latency=latency)
@@ -319,7 +320,7 @@ class RunClient(ABC, Generic[R, Id]):
     ) -> AsyncGenerator[R]:
         """Yield the final snapshot of each run as it ends, or of one that is paused; each run once.
 
-        A run that is not found costs the others nothing: they are yielded before its error is raised.
+        A run that is not found, or refused, costs the others nothing: they are yielded before its error is raised.
 
         Args:
             runs: runs or ids.
@@ -328,7 +329,8 @@ class RunClient(ABC, Generic[R, Id]):
 
         Raises:
             WaitTimeoutError: the time is over; names the first run that has not ended.
-            NotFoundError: there is no such run; raised when all others have ended.
+            NotFoundError, PermissionDeniedError: there is no such run, or the token may not see it; raised when all
+                others have ended.
             APIError, ClientClosedError: as `wait_for_run`.
         """
         return self._linked().waiting.as_completed(
@@ -340,7 +342,7 @@ class RunClient(ABC, Generic[R, Id]):
     ) -> AsyncGenerator[R]:
         """Yield a first snapshot of each run and one at every change of its phase, until all have ended.
 
-        A run that is not found costs the others nothing: its error is raised when they have ended.
+        A run that is not found, or refused, costs the others nothing: its error is raised when they have ended.
 
         Args:
             runs: runs or ids.
@@ -349,7 +351,8 @@ class RunClient(ABC, Generic[R, Id]):
 
         Raises:
             WaitTimeoutError: the time is over; names the first run that has not ended.
-            NotFoundError: there is no such run; raised when all others have ended.
+            NotFoundError, PermissionDeniedError: there is no such run, or the token may not see it; raised when all
+                others have ended.
             APIError, ClientClosedError: as `wait_for_run`.
         """
         return self._linked().waiting.watch(self._check_runs(runs), **check_wait(timeout=timeout, latency=latency))

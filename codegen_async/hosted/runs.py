@@ -295,7 +295,8 @@ class HostedRuns(RunClient[R, str]):
             RunBlockedError: the run needs a person; has the snapshot.
             RunFailedError: it ended badly, and `raise_on_failure` is set.
             NotFoundError: the server says so for longer than the dialect lets new runs be unseen.
-            AuthenticationError, PermissionDeniedError: the token is refused; ends all waits.
+            AuthenticationError, PermissionDeniedError: the token may not see the run; or it is refused everything,
+                for five seconds and three looks, which ends all waits.
             ClientClosedError: the client was closed meanwhile.
         """
         final = await self._linked().waiting.wait_for_run(

@@ -323,7 +323,8 @@ class MiddeskClient(ThreadCalls, LookCalls):
             InvalidArgumentError: `on_blocked` returned something else than answers to what was asked.
             RunFailedError: the run ended badly, and `raise_on_failure` is set.
             NotFoundError: the server says so for a minute (five seconds for an id that was never seen).
-            AuthenticationError, PermissionDeniedError: the token is refused; ends all waits.
+            AuthenticationError, PermissionDeniedError: the token may not see the run; or it is refused everything,
+                for five seconds and three looks, which ends all waits.
             RedirectedError: the base URL is wrong, or a login stands before it; ends all waits, after some seconds.
             APIError: an answer was refused, or the steps could not be had.
             ClientClosedError: the client was closed meanwhile.

@@ -7,13 +7,15 @@ watched     what is known of a run somebody waits for
 listeners   what hears of runs: one for each wait
 memory      what was seen of runs, for those who need no newer look
 lasting     what must last before it counts
+barriers    what stands between a client and all of its runs
 remote      what is asked of a dialect
 
 The rules:
 1. All waits of a client share one schedule and one driver. A wait is a listener on a run, not a task with a sleep.
 2. A request is chosen when its slot is held, not before, so the choice rests on the newest knowledge.
 3. Nothing is final because of one answer. A poll that fails delays what it would have shown. That a run cannot be had
-   must be said for a while, and then ends the waits of that run. 401 and 403 end all waits; so do redirects that last.
+   must be said for a while, and then ends the waits of that run. A token that is refused, whatever is looked at, ends
+   all waits when that lasts; so do redirects.
 4. What lasts is told: after 30 s in the log, and in the error of whoever has waited long enough.
 5. A wait that is cancelled or times out disturbs no other. When nobody waits, nothing runs.
 """

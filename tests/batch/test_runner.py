@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from codegen_async import ClientClosedError, InvalidArgumentError, Phase, Timeouts
 from codegen_async.batch.batch import Batch
@@ -838,3 +839,61 @@ async def test_of_what_was_added_only_the_clash_is_lost(codegen_server: CodegenS
         with pytest.raises(InvalidArgumentError, match="'a'"):
             await run_all(batch)
         assert len(await run_all(batch)) == 6
+
+
+# -- runs that are refused
+
+
+class Choosy(CodegenServer):
+    """A server that refuses some runs by their places in order, whatever the list shows, and for a while all."""
+
+    refused: frozenset[int] = frozenset()
+    answers = 403
+
+    def _get(self, request: web.Request, body: bytes) -> Mapping[str, Any]:
+        if self.is_refused(int(request.match_info["agent_run_id"])):
+            raise self._refusal(self.answers)
+        return super()._get(request, body)
+
+    def _list(self, request: web.Request, body: bytes) -> Mapping[str, Any]:
+        page = super()._list(request, body)
+        return {**page, "items": [item for item in page["items"] if not self.is_refused(item["id"])]}
+
+    def is_refused(self, run_id: int) -> bool:
+        return list(self.world.runs).index(run_id) in self.refused
+
+
+@pytest.mark.parametrize("max_active", [1, None])
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_run_that_is_refused_is_set_aside_and_the_rest_goes_on(
+    path: Path, status: int, max_active: int | None
+) -> None:
+    async with Choosy(token=CANARY) as server:
+        server.world.script = [(0.0, "ACTIVE"), (40.0, "COMPLETE")]
+        server.refused, server.answers = frozenset({2, 5}), status
+        async with opened(server, path) as batch:
+            for n in range(8):
+                batch.add(f"do {n}")
+            outcomes = await run_all(batch, max_active=max_active)
+        assert sum(outcome.succeeded for outcome in outcomes) == 6
+        refused = [outcome for outcome in outcomes if not outcome.succeeded]
+        assert [outcome.state for outcome in refused] == [State.CREATED] * 2
+        assert all(str(status) in (outcome.error or "") or "access" in (outcome.error or "") for outcome in refused)
+        server.refused = frozenset()
+        async with opened(server, path) as batch:  # which looks for it again
+            assert [outcome.succeeded for outcome in await run_all(batch)] == [True] * 2
+        assert runs_per_prompt(server) == once_each(8)
+
+
+async def test_a_hiccup_of_who_looks_at_tokens_sets_nothing_aside(path: Path) -> None:
+    async with Choosy(token=CANARY) as server:
+        server.world.script = [(0.0, "ACTIVE"), (100.0, "COMPLETE")]
+        async with opened(server, path) as batch:
+            for n in range(8):
+                batch.add(f"do {n}")
+            running = asyncio.create_task(run_all(batch))
+            await until(server, 8)
+            server.token = "another"
+            await asyncio.sleep(4)
+            server.token = CANARY
+            assert [outcome.succeeded for outcome in await running] == [True] * 8

@@ -1,9 +1,11 @@
 """Waiting through the client, against the simulated server: what it costs, and what it survives."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from codegen_async import (
     AgentRun,
@@ -16,6 +18,7 @@ from codegen_async import (
     Rate,
     RunBlockedError,
     RunFailedError,
+    StatusError,
     WaitTimeoutError,
 )
 from codegen_async.testing import CodegenServer, Fault, Life
@@ -255,6 +258,64 @@ async def test_a_token_that_is_refused_ends_all_waits_each_with_an_error_of_its_
         assert [type(error) for error in errors] == [AuthenticationError] * 5
         assert len({id(error) for error in errors}) == 5
         assert not any(CANARY in str(error) for error in errors)
+
+
+class Choosy(CodegenServer):
+    """A server that refuses some runs, or the list."""
+
+    refuses: Callable[[str], bool] = staticmethod(lambda _: False)
+    answers = 403
+
+    def _get(self, request: web.Request, body: bytes) -> Mapping[str, Any]:
+        self._choose(request.match_info["agent_run_id"])
+        return super()._get(request, body)
+
+    def _list(self, request: web.Request, body: bytes) -> Mapping[str, Any]:
+        self._choose("list")
+        page = super()._list(request, body)
+        return {**page, "items": [item for item in page["items"] if not self.refuses(str(item["id"]))]}
+
+    def _choose(self, what: str) -> None:
+        if self.refuses(what):
+            raise self._refusal(self.answers)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("lists", [True, False])
+async def test_runs_that_are_refused_end_their_own_waits_only(status: int, lists: bool) -> None:
+    async with Choosy(token=CANARY) as server:
+        runs = [server.world.create("x", script=[(0.0, "ACTIVE"), (60.0 + n, "COMPLETE")]) for n in range(50)]
+        refused = {str(run.id) for run in runs[10:13]} | (set() if lists else {"list"})
+        server.refuses = refused.__contains__
+        server.answers = status
+        async with client_of(server) as client:
+            results = await client.wait_for_runs([run.id for run in runs], return_exceptions=True)
+        errors = {n: result.status for n, result in enumerate(results) if isinstance(result, StatusError)}
+        assert errors == dict.fromkeys((10, 11, 12), status)
+        assert sum(isinstance(result, AgentRun) for result in results) == 47
+
+
+@pytest.mark.parametrize(("what", "count"), [("get", 1), ("list", 50)])
+async def test_one_refused_poll_ends_no_wait(codegen_server: CodegenServer, what: str, count: int) -> None:
+    runs = [codegen_server.world.create("x", script=[(0.0, "ACTIVE"), (300.0, "COMPLETE")]) for _ in range(count)]
+    for after in (0, 3, 9):
+        codegen_server.faults.add(Fault.REFUSED, endpoint=what, after=after, status=401)
+    async with client_of(codegen_server) as client:
+        ended = await client.wait_for_runs([run.id for run in runs])
+        assert {run.phase for run in ended} == {Phase.SUCCEEDED}
+        assert codegen_server.faults.injected[Fault.REFUSED] == 3
+
+
+async def test_rows_of_a_log_outlast_a_refusal_that_passes(codegen_server: CodegenServer) -> None:
+    run = codegen_server.world.create("x", script=[(0.0, "ACTIVE"), (100.0, "COMPLETE")])
+    codegen_server.faults.add(Fault.REFUSED, endpoint="logs", after=2, status=401)
+    async with client_of(codegen_server) as client:
+        rows = [row async for row in client.follow_logs(run.id)]
+        assert len(rows) == len(codegen_server.world.logs(run))
+        codegen_server.token = "another one"
+        with pytest.raises(AuthenticationError):
+            async for _ in client.follow_logs(run.id):
+                pass
 
 
 async def test_a_task_group_of_waits_sees_plain_errors(codegen_server: CodegenServer) -> None:

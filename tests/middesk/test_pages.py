@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from codegen_async.errors import AuthenticationError, RunBlockedError
+from codegen_async.errors import AuthenticationError, PermissionDeniedError, RunBlockedError
 from codegen_async.middesk import decoding
 from codegen_async.middesk.client import MiddeskClient
 from codegen_async.middesk.models import MiddeskRun
@@ -187,6 +187,46 @@ async def test_a_key_that_is_good_for_nothing_ends_all_waits(monkeypatch: pytest
         monkeypatch.setattr(stage.sender, "_answer", lambda _request: refused(401)(stage.world, None, 1))
         ended = await asyncio.gather(*waits, return_exceptions=True)
         assert {type(error) for error in ended} == {AuthenticationError}
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_key_that_is_refused_everything_ends_all_waits_within_seconds(
+    monkeypatch: pytest.MonkeyPatch, status: int, count: int
+) -> None:
+    async with stage_of(listing()) as stage:
+        runs = await stage.start(count, least=500.0)
+        waits = [begin(stage.client.wait_for_run(run.id)) for run in runs]
+        await asyncio.sleep(20.0)
+        monkeypatch.setattr(stage.sender, "_answer", lambda _request: refused(status)(stage.world, None, 1))
+        began = now()
+        ended = await asyncio.gather(*waits, return_exceptions=True)
+        assert {type(error) for error in ended} == {AuthenticationError if status == 401 else PermissionDeniedError}
+        assert now() - began <= 12.0
+
+
+@pytest.mark.parametrize("lists", [listing(), changed(lambda page, _: page["data"].clear()), refused(403)])
+@pytest.mark.parametrize("status", [401, 403])
+async def test_runs_that_are_refused_end_their_own_waits_only(
+    monkeypatch: pytest.MonkeyPatch, status: int, lists: ListRuns
+) -> None:
+    async with stage_of(lists) as stage:
+        runs = await stage.start(50)
+        forbidden = {run.id for run in runs[:5]}
+        answer = stage.sender._answer
+        monkeypatch.setattr(
+            stage.sender,
+            "_answer",
+            lambda request: (
+                refused(status)(stage.world, None, 1)
+                if request.path.rpartition("/")[2] in forbidden
+                else answer(request)
+            ),
+        )
+        results = await stage.client.wait_for_runs([run.id for run in runs], return_exceptions=True)
+        kinds = [getattr(result, "status", None) for result in results]
+        assert kinds[:5] == [status] * 5
+        assert set(kinds[5:]) <= {"completed", "error"}
 
 
 @pytest.mark.parametrize(("order", "largest"), [("newest", 100), ("newest", 40), ("oldest", 100), ("random", 100)])
