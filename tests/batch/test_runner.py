@@ -852,7 +852,7 @@ class Choosy(CodegenServer):
 
     def _get(self, request: web.Request, body: bytes) -> Mapping[str, Any]:
         if self.is_refused(int(request.match_info["agent_run_id"])):
-            raise self._refusal(self.answers)
+            raise self.refusal(self.answers)
         return super()._get(request, body)
 
     def _list(self, request: web.Request, body: bytes) -> Mapping[str, Any]:

@@ -277,7 +277,7 @@ class Choosy(CodegenServer):
 
     def _choose(self, what: str) -> None:
         if self.refuses(what):
-            raise self._refusal(self.answers)
+            raise self.refusal(self.answers)
 
 
 @pytest.mark.parametrize("status", [401, 403])
