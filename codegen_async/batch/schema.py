@@ -256,10 +256,10 @@ def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
 
 def _migrate(connection: sqlite3.Connection) -> None:
     connection.create_function("digest_of", 1, digest_of, deterministic=True)
-    version = _pragma(connection, "user_version")
-    if version == len(MIGRATIONS):
+    if _pragma(connection, "user_version") == len(MIGRATIONS):
         return
     connection.execute("BEGIN IMMEDIATE")
+    version = _pragma(connection, "user_version")  # who opens it at the same moment may have been faster
     for step in MIGRATIONS[version:]:
         for statement in step:
             connection.execute(statement)

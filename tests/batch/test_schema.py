@@ -5,7 +5,9 @@ import contextlib
 import os
 import sqlite3
 import tempfile
+import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ import pytest
 from codegen_async import CodegenAsyncError
 from codegen_async.batch.batch import export_journal, journal_status
 from codegen_async.batch.items import State
-from codegen_async.batch.schema import APPLICATION_ID
+from codegen_async.batch.schema import APPLICATION_ID, open_journal
 from codegen_async.errors import JournalError
 from tests.batch.helpers import journal_at, plan, query, states
 
@@ -176,3 +178,17 @@ def test_a_reader_needs_a_journal(path: Path, tmp_path: Path) -> None:
     with pytest.raises(JournalError, match="no journal"):
         asyncio.run(export_journal(path, tmp_path / "out.csv"))
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_those_that_make_a_journal_at_the_same_moment_make_one(tmp_path: Path) -> None:
+    """As two may do that reach it by names whose locks do not meet."""
+    together = threading.Barrier(4)
+
+    def make(path: Path) -> str:
+        together.wait()
+        with contextlib.closing(open_journal(path)) as connection:
+            return str(connection.execute("SELECT value FROM meta WHERE name = 'batch'").fetchone()[0])
+
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(10):
+            assert len(set(threads.map(make, [tmp_path / f"{number}.db"] * 4))) == 1
