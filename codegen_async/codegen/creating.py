@@ -354,11 +354,11 @@ class Creating:
         """
         return await self._transport.call(self._requests.get(run_id), self._decoding.run(run_id))
 
-    def unreadable(self, key: str) -> CreateOutcomeUnknownError:
-        """Return the error for a run of this key that is there and cannot be read."""
-        return CreateOutcomeUnknownError.of(
-            self._unknown("a run that cannot be read bears the key"), key, searched=True
-        )
+    def unreadable(
+        self, key: str, reason: str = "a run that cannot be read bears the key"
+    ) -> CreateOutcomeUnknownError:
+        """Return the error for a run of this key that is there, or may be, and cannot be read."""
+        return CreateOutcomeUnknownError.of(self._unknown(reason), key, searched=True)
 
     def _unknown(self, reason: str) -> OutcomeUnknownError:
         request = self._requests.create({})

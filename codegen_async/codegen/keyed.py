@@ -18,11 +18,12 @@ import msgspec
 from codegen_async.arguments import LARGEST_PAGE
 from codegen_async.codegen.creating import DIGEST, Creating, OnUnknown
 from codegen_async.codegen.models import AgentRun
-from codegen_async.codegen.searching import Question
+from codegen_async.codegen.searching import Question, Sight, key_of
 from codegen_async.errors import (
     APIError,
     CreateOutcomeUnknownError,
     InvalidArgumentError,
+    NotFoundError,
     OutcomeUnknownError,
     own_copy,
 )
@@ -138,11 +139,30 @@ class KeyedCreates:
             if seen not in self._known and seen != key:
                 self._remember(seen, run)
         found = sight.keyed.get(key)
-        if found is None and sight.may_hide(key):
-            raise self._creating.unreadable(key)
+        if found is None:
+            found = await self._check_suspects(sight, key)
         if sight.whole and sight.runs:
             self._looked_to = min(list(sight.runs)[:LARGEST_PAGE])
         return found
+
+    async def _check_suspects(self, sight: Sight, key: str) -> AgentRun | None:
+        """Return the run of a key that a list shows without it, or cut.
+
+        Raises:
+            CreateOutcomeUnknownError: the list does not show keys as they are, so another row may be the one.
+        """
+        if sight.may_hide(key):
+            raise self._creating.unreadable(key)
+        for row in sight.suspects(key):
+            try:
+                run = await self._creating.fetch(row.id)
+            except NotFoundError:
+                continue
+            if key_of(run) == key:
+                return run
+            if key_of(run) != key_of(row):
+                raise self._creating.unreadable(key, "the list does not show keys as they are")
+        return None
 
 
 def _digest(fields: Mapping[str, Any]) -> str:

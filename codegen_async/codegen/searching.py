@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -35,6 +35,8 @@ IDEMPOTENCY_KEY = "idempotency_key"
 
 PAGES_WITHOUT_FLOOR = 10
 PAGES_TO_DECIDE = 2  # a list in another order may fill one with old runs
+
+_SUSPECTS = 5  # rows that are looked at by themselves
 
 _CUT = ".*\u2026"  # what stands for what was cut off
 
@@ -112,6 +114,12 @@ class Sight(msgspec.Struct, dict=True):
         """Whether a row that could not be read, or not its metadata, bears a key."""
         odd = any(key in str(run.odd.get("metadata", "")) for run in self.runs.values())
         return odd or any(key.encode() in body for body in self.unread)
+
+    def suspects(self, key: str) -> Sequence[AgentRun]:
+        """Return rows that tell, held against their runs, whether it shows keys as they are: a few at most."""
+        if self.keyed:
+            return [run for shown, run in self.keyed.items() if is_cut_from(key, shown)][:_SUSPECTS]
+        return [run for run in self.runs.values() if run.source_type in ("API", None)][:1]
 
     def loses_keys(self, ours: Mapping[int, Ours]) -> bool:
         """Whether it shows a run of ours without its key."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from codegen_async import AgentRun, APIError, Batch, CodegenClient
+from codegen_async import AgentRun, APIError, Batch, CodegenClient, CreateOutcomeUnknownError
 from codegen_async.batch.items import State
 from codegen_async.testing import Fault
 from codegen_async.testing.life import Run
@@ -309,6 +309,39 @@ async def test_a_batch_that_is_taken_up_again_makes_no_prompt_twice(tmp_path: Pa
                     async with asyncio.timeout(30.0 if life < 2 else 1800.0):
                         await batch_outcomes(batch, [])
         assert server.doubled() == []
+
+
+@pytest.mark.parametrize(
+    "bend",
+    [
+        rows(lambda row: {**row, "metadata": None}),
+        rows(keyed_by(lambda key: key[:5])),
+        rows(keyed_by(lambda key: key and f"{key[:5]}...")),
+        rows(keyed_by(str.upper)),
+    ],
+    ids=["none", "cut", "marked", "capitals"],
+)
+@pytest.mark.parametrize("creates", [1, 3])
+async def test_another_program_makes_no_second_run_of_a_key_that_the_list_does_not_show(
+    bend: Bend, creates: int
+) -> None:
+    async with Odd() as server:
+        for _ in range(2):
+            client, road = client_on(server)
+            bend(server, road)
+            async with client:
+                for n in range(creates):
+                    assert isinstance(await _create(client, n), AgentRun | CreateOutcomeUnknownError)
+        assert server.doubled() == []
+
+
+async def test_a_key_that_another_one_begins_with_is_no_hindrance() -> None:
+    async with Odd() as server:
+        for key in ("nightly-1", "nightly-10", "nightly-100"):
+            client, _ = client_on(server)
+            async with client:
+                await client.create_run("neighbour", idempotency_key=key)
+        assert len(server.world.runs) == 3
 
 
 # -- where there is a proof, it is used
