@@ -246,6 +246,7 @@ class Batch(anyio.AsyncContextManagerMixin):
         max_attempts: int = 1,
         max_runs: int | None = None,
         max_failures: int | None = None,
+        acknowledge: bool = True,
     ) -> AsyncGenerator[Outcome]:
         """Create a run for each item, wait for all of them, and yield an outcome for each as it comes.
 
@@ -259,6 +260,8 @@ class Batch(anyio.AsyncContextManagerMixin):
             max_runs: most runs that the batch may make, over all its lives. Default: no such bound.
             max_failures: most prompts in a row that may fail or be rejected before it creates no more. Default: no such
                 bound.
+            acknowledge: whether to note at once what counts as handed out. If not, call `acknowledge`: what was not
+                noted when the process dies is yielded again by the next one.
 
         Raises:
             InvalidArgumentError: an argument cannot be right, or what was added bears the key of another item.
@@ -268,7 +271,11 @@ class Batch(anyio.AsyncContextManagerMixin):
             APIError: the answers of the server make no sense.
         """
         bounds = Bounds.checked(max_attempts=max_attempts, max_runs=max_runs, max_failures=max_failures)
-        return self._drive(bounds, check_most("max_active", max_active), serving=False)
+        return self._drive(bounds, check_most("max_active", max_active), serving=False, note=acknowledge)
+
+    async def acknowledge(self) -> None:
+        """Note that what `run` has handed out has arrived where it was to go, and is not to be yielded again."""
+        await self._opened().handed_out()
 
     def serve(
         self,
@@ -286,7 +293,9 @@ class Batch(anyio.AsyncContextManagerMixin):
         bounds = Bounds.checked(max_attempts=max_attempts, max_runs=max_runs, max_failures=max_failures)
         return self._drive(bounds, check_most("max_active", max_active), serving=True)
 
-    async def _drive(self, bounds: Bounds, max_active: int | None, *, serving: bool) -> AsyncGenerator[Outcome]:
+    async def _drive(
+        self, bounds: Bounds, max_active: int | None, *, serving: bool, note: bool = True
+    ) -> AsyncGenerator[Outcome]:
         journal = self._opened()
         if self._runner is not None:
             raise RuntimeError("this batch is being run already; to leave a run early, close it: contextlib.aclosing")
@@ -318,7 +327,7 @@ class Batch(anyio.AsyncContextManagerMixin):
                     while outcomes := await journal.to_hand_out():
                         for place, outcome in outcomes:
                             yield outcome
-                            await journal.handed_out(place)
+                            await journal.handed_out(place, note=note)
                     if not over:
                         await runner.news.wait()
                 await driver
@@ -412,20 +421,7 @@ class Batch(anyio.AsyncContextManagerMixin):
         return await audit(self._opened(), self._client.creating)
 
     async def export(self, path: str | os.PathLike[str], *, kind: str | None = None) -> int:
-        """Write where each item stands to a file, and return how many they are.
-
-        It has the key, state, run, attempts, times, duration, pull requests, summary, result, error, prompt and
-        metadata of each, and what else its line said. In tables, text that a spreadsheet would take for a formula
-        begins with an apostrophe.
-
-        Args:
-            path: the file; it takes the place of another when it is complete.
-            kind: `csv`, `tsv`, `jsonl` or `json`. Default: as the file's suffix says.
-
-        Raises:
-            InvalidArgumentError: it is none of these, cannot be written, or holds the prompts or the journal.
-            JournalError: the journal cannot be read.
-        """
+        """Write where each item stands to a file, and return how many they are; see `export_journal`."""
         await self._save_added()
         return await export_journal(self.path, path, kind=kind)
 

@@ -61,6 +61,7 @@ class Journal:
         self.memory: Memory = memory
         """Of sendings, see `codegen_async.hosted.sendings`."""
         self._identity = identity
+        self._passed = 0  # outcomes up to this place are not handed out again in this life
 
     async def load(self) -> None:
         """Read what is true of the batch as a whole."""
@@ -310,15 +311,17 @@ class Journal:
         """Return outcomes that were not handed out yet, with their places in the order."""
         query = (
             f"SELECT {OUTCOME}, finished FROM items"  # noqa: S608 - a constant
-            " WHERE finished > (SELECT value FROM meta WHERE name = 'handed_out') ORDER BY finished LIMIT 20"
+            " WHERE finished > max(?, (SELECT value FROM meta WHERE name = 'handed_out')) ORDER BY finished LIMIT 20"
         )
-        rows = await self._rows(query)
+        rows = await self._rows(query, (self._passed,))
         with explained(self.path):
             return [(row[-1], outcome_of(row[:-1])) for row in rows]
 
-    async def handed_out(self, place: int) -> None:
-        """Note that the outcomes up to this place need not be handed out again."""
-        await self._write("UPDATE meta SET value = ? WHERE name = 'handed_out'", (place,))
+    async def handed_out(self, place: int = 0, *, note: bool = True) -> None:
+        """Hand out the outcomes up to this place no more in this life; if that is noted, in no other."""
+        self._passed = max(self._passed, place)
+        if note:
+            await self._write("UPDATE meta SET value = max(value, ?) WHERE name = 'handed_out'", (self._passed,))
 
     async def facts(self) -> AsyncGenerator[Fact]:
         """Yield what an audit needs to know of each item."""

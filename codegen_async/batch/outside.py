@@ -16,10 +16,19 @@ from codegen_async.errors import InvalidArgumentError
 async def export_journal(
     journal: str | os.PathLike[str], path: str | os.PathLike[str], *, kind: str | None = None
 ) -> int:
-    """Write the items of a journal to a file as `Batch.export` does, also while another process drives it.
+    """Write where each item of a journal stands to a file, also while it is driven, and return how many they are.
+
+    It has the key, state, run, attempts, times, duration, pull requests, summary, result, error, prompt and metadata of
+    each, and what else its line said. In tables, text that a spreadsheet would take for a formula begins with an
+    apostrophe.
+
+    Args:
+        journal: the journal of a batch.
+        path: the file; it takes the place of another when it is complete.
+        kind: `csv`, `tsv`, `jsonl` or `json`. Default: as the file's suffix says.
 
     Raises:
-        InvalidArgumentError: it is no format that is known, or cannot be written.
+        InvalidArgumentError: it is none of these, cannot be written, or holds the prompts or the journal.
         JournalError: there is no such journal, or it cannot be read.
     """
     return await asyncio.to_thread(write_outcomes, Path(journal), Path(path), kind=kind)

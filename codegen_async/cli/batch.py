@@ -62,7 +62,9 @@ on; so does it with the journal itself as FILE.
 Ctrl-C creates no more and waits for what runs; a second one leaves at once, as
 SIGTERM does. Nothing is lost either way.
 
-Prints a line for each prompt that is done: key, run, status, seconds, summary.
+Prints a line for each prompt that is done: key, run, status, seconds, summary;
+through a pipe again if its reader may not have got it, as after a kill.
+--json prints all that is done of the batch, also by earlier starts.
 --out appends it to a file as well, as `batch export` writes it: each outcome
 once, however often the command is interrupted and started again.
 The exit code is 3 if one ended badly, else 7 if one needs a person.

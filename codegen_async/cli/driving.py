@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+import sys
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from codegen_async.batch.readers import read_outcomes
 from codegen_async.cli.errors import CommandError, Exit, explain
 from codegen_async.cli.options import Limits
 from codegen_async.cli.progress import Progress, progress_shown
-from codegen_async.cli.streams import complain
+from codegen_async.cli.streams import complain, has_reader, may_go_unread
 from codegen_async.cli.tally import COLUMNS, outcome_fields, outcome_row, summary, tally, verdict
 from codegen_async.errors import BatchPausedError
 
@@ -97,14 +98,14 @@ class Drive:
             session.resume = self._again()
 
     async def _run(self, session: Session[CodegenClient]) -> None:
-        collected: list[object] = []
         repo_id = await self._find_repo(session.client)
         async with Batch(
             session.client, self._journal, repo_id=repo_id, adopt=self._adopt, clock=session.target.clock
         ) as batch:
             await self._fill(batch)
             await asyncio.to_thread(self._catch_up)
-            outcomes = batch.run(**self._limits)
+            at_once = not session.output.json and not may_go_unread(sys.stdout)
+            outcomes = batch.run(**self._limits, acknowledge=at_once)
             try:
                 async with progress_shown(session, batch) as progress, aclosing(outcomes):
                     session.soft = {signal.SIGINT: lambda: _stop(session, batch, progress)}
@@ -112,18 +113,21 @@ class Drive:
                         if self._out is not None:
                             self._out.add(outcome)
                         progress.note(outcome)
-                        if session.output.json:
-                            collected.append(outcome_fields(outcome))
-                        else:
+                        if not session.output.json:
                             _print(session, outcome)
             finally:
-                if session.output.json:  # whatever ends it: these are not handed out again
-                    session.output.document(collected)
+                if session.output.json:  # whatever ends it: all of the batch, so that no kill takes anything away
+                    session.output.document([outcome_fields(outcome) for outcome in self._done()])
+                if has_reader(sys.stdout):  # else the next start prints again what this one did
+                    await batch.acknowledge()
+
+    def _done(self) -> Iterator[Outcome]:
+        return filter(is_done, read_outcomes(self._journal))
 
     def _catch_up(self) -> None:
         """Append what an earlier process handed out, and did not live to append."""
         if self._out is not None:
-            for outcome in filter(is_done, read_outcomes(self._journal)):
+            for outcome in self._done():
                 self._out.add(outcome)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import stat
 import sys
 from collections.abc import Callable
 from typing import TextIO
@@ -25,6 +27,23 @@ def write(stream: TextIO | None, text: str) -> None:
     if stream is not None:
         stream.write(text)
         stream.flush()
+
+
+def may_go_unread(stream: TextIO | None) -> bool:
+    """Whether what is written there may be lost with its reader: a pipe or a socket, and no file or terminal."""
+    if stream is None:
+        return False
+    mode = os.fstat(stream.fileno()).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def has_reader(stream: TextIO | None) -> bool:
+    """Whether somebody can still read what was written there."""
+    if stream is None:
+        return True
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return not poll.poll(0)  # errors and hang-ups are told unasked
 
 
 def complain(error: CommandError) -> Exit:

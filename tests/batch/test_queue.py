@@ -296,5 +296,6 @@ async def test_a_bound_that_nothing_is_left_for_is_no_error(codegen_server: Code
 @pytest.mark.parametrize("name", ["max_active", "max_attempts", "max_runs", "max_failures"])
 async def test_a_bound_is_a_number_from_1(codegen_server: CodegenServer, path: Path, name: str) -> None:
     async with opened(codegen_server, path) as batch:
+        bounds: dict[str, Any] = {name: 0}
         with pytest.raises(InvalidArgumentError, match=name):
-            batch.run(**{name: 0})
+            batch.run(**bounds)
