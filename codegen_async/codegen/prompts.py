@@ -215,6 +215,7 @@ class PromptMap:
                 raise self._failure
             if self._refusal is not None:
                 for index, prompt in self._source:
+                    await asyncio.sleep(0)  # there may be no end of them
                     yield PromptResult(index=index, prompt=prompt, error=own_copy(self._refusal))
         finally:
             self._is_dry = True

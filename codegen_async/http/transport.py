@@ -250,6 +250,7 @@ class Transport:
 
     async def _attempt(self, request: Request, slots: _Slots) -> Response | NoAnswerError:
         while True:
+            await asyncio.sleep(0)  # a sender may answer at once, and whoever calls in a loop must not keep the loop
             try:
                 response = await self._sender.send(request, slots.take)
             except StaleSlotError:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import enum
-import math
 from types import TracebackType
 from typing import Protocol, Self
 
 import msgspec
 
+from codegen_async.errors import shown
 from codegen_async.numeric import is_number, is_whole
+
+_MOST = 10**9  # beyond it, and below its inverse, sums of times no longer tell them apart
 
 
 class Rate(msgspec.Struct, frozen=True):
     """Say how many requests a server takes in how much time.
 
     Attributes:
-        limit: requests, at least 1.
-        period: seconds.
+        limit: requests, 1 to a billion.
+        period: seconds, a billionth to a billion.
         burst: how many of them may follow one another at once, 1 to `limit`; the rest is spread evenly by a token
             bucket. Default: all, since a server that counts requests does not mind.
     """
@@ -27,12 +29,12 @@ class Rate(msgspec.Struct, frozen=True):
     burst: int | None = None
 
     def __post_init__(self) -> None:
-        if not is_whole(self.limit) or self.limit < 1:  # slots are counted down to none; a fraction never gets there
-            raise ValueError(f"limit: expected a whole number of requests, at least 1, got {self.limit!r}")
-        if not is_number(self.period) or not 0 < self.period < math.inf:
-            raise ValueError(f"period: expected seconds > 0, got {self.period!r}")
+        if not is_whole(self.limit) or not 1 <= self.limit <= _MOST:  # counted down to none: no fraction gets there
+            raise ValueError(f"limit: expected a whole number of requests, 1..{_MOST}, got {shown(self.limit)}")
+        if not is_number(self.period) or not 1 / _MOST <= self.period <= _MOST:
+            raise ValueError(f"period: expected seconds, {1 / _MOST:g}..{_MOST}, got {shown(self.period)}")
         if self.burst is not None and (not is_whole(self.burst) or not 1 <= self.burst <= self.limit):
-            raise ValueError(f"burst: expected 1..{self.limit} requests, got {self.burst!r}")
+            raise ValueError(f"burst: expected 1..{self.limit} requests, got {shown(self.burst)}")
 
     def sped_up(self, speed: float) -> Rate:
         """Return it as it is for a server whose clock runs so many times faster."""

@@ -360,7 +360,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         return MiddeskRemote(transport, self._pages, self._words)
 
     def _schedule(self) -> PollSchedule:
-        pages = Rate(self._rate.limit, self._rate.period * _PAGES_PART)
+        pages = Rate(self._rate.limit, min(self._rate.period * _PAGES_PART, 1e9))  # longer there is none
         return PollSchedule(get=self._rate, page=pages, share=self._share, numbered=True)
 
     def _check_run(self, run: str | MiddeskRun) -> str | MiddeskRun:

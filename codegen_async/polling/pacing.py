@@ -8,6 +8,8 @@ from codegen_async.limits import Rate
 
 _MARGIN = 1 / 600  # the limiter's window is a little longer than the server's; so is the grid, or bursts would form
 _LONGEST_PAUSE = 30.0
+_SHORTEST_GAP = 0.001  # seconds; more looks than that are no use, and timers are no finer
+_LONGEST_GAP = 1e9  # thirty years, and not without end: of that no grid can be laid
 
 
 class Pace:
@@ -20,7 +22,8 @@ class Pace:
     """
 
     def __init__(self, rate: Rate, share: float, phase: float) -> None:
-        self.gap: float = rate.period * (1 + _MARGIN) / (rate.limit * share)
+        gap = rate.period * (1 + _MARGIN) / (rate.limit * share)
+        self.gap: float = min(max(gap, _SHORTEST_GAP), _LONGEST_GAP)
         self.paused_until: float = -math.inf
         self._phase = phase
         self._next = -math.inf  # the first cell that is not used

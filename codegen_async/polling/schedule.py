@@ -18,6 +18,7 @@ from codegen_async.polling.trust import UNSEEN, Trust
 from codegen_async.polling.windows import Watch
 
 _FEW = 2  # runs a page shows besides
+_PATIENT = 1e9  # seconds; of longer ones squares cannot be taken
 _UNSEEN = 60.0  # seconds for which a run that nobody has seen yet counts as unseen
 
 
@@ -88,7 +89,7 @@ class PollSchedule:
 
         A run that is watched already is seen as often as its most impatient watcher wants.
         """
-        run = self._runs.get(sighting.run_id)
+        run, latency = self._runs.get(sighting.run_id), min(latency, _PATIENT)
         if run is None:
             self._enter(sighting, now, latency, seen=seen)
             return
@@ -114,7 +115,7 @@ class PollSchedule:
 
     def relax(self, run_id: RunId, latency: float) -> None:
         """Let a run wait longer: its most impatient watcher has left."""
-        run = self._runs.get(run_id)
+        run, latency = self._runs.get(run_id), min(latency, _PATIENT)
         if run and latency != run.latency:
             self._change(run, latency)
 

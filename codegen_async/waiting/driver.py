@@ -120,6 +120,7 @@ class Driver(Generic[R]):
                 slot = self._remote.slot(stream)
                 await slot.__aenter__()
                 self._use(slot, stream, lane)
+                await asyncio.sleep(0)  # where slots are free and time stands still, nothing else lets others run
         except Exception as exc:  # noqa: BLE001 - see `broke`
             self._break(exc)
 

@@ -35,6 +35,7 @@ R = TypeVar("R", bound=RunLike)
 _log = logging.getLogger("codegen_async")
 
 _NOTED = 10  # runs that an error about several names
+_AT_ONCE = 100  # runs that are taken in before others get their turn
 
 
 class Waiting(Generic[R]):
@@ -271,10 +272,13 @@ class Waiting(Generic[R]):
         listener.open = dict.fromkeys(wanted)
         until = None if patience is None else _now() + patience
         try:
-            for run in wanted.values():
+            for number, run in enumerate(wanted.values(), 1):
                 self._add(run, listener)
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
             while True:
                 while listener.news:
+                    await asyncio.sleep(0)  # many may be known, and who takes them in a loop must not keep the loop
                     yield listener.news.popleft()
                 if listener.end is not None:
                     raise listener.end

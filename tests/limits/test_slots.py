@@ -187,13 +187,13 @@ async def test_a_hold_needs_seconds(seconds: float) -> None:
     assert limiter.available == RATE.limit
 
 
-@pytest.mark.parametrize("limit", [0, -1])
+@pytest.mark.parametrize("limit", [0, -1, 10**9 + 1, 10**400, pytest.param(10**5000, id="of 5001 digits")])
 def test_a_rate_needs_a_limit(limit: int) -> None:
     with pytest.raises(ValueError, match="limit: expected"):
         Rate(limit, 1.0)
 
 
-@pytest.mark.parametrize("period", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("period", [0.0, -1.0, math.inf, math.nan, 5e-324, 1e-10, 1.1e9, 1e308])
 def test_a_rate_needs_a_period(period: float) -> None:
     with pytest.raises(ValueError, match="period: expected"):
         Rate(1, period)
