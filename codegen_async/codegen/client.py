@@ -152,6 +152,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             sender=sender,
             observe=observe,
             is_own=is_own,
+            end_of=lambda run: run.result or None,
         )
 
     def __repr__(self) -> str:
@@ -268,8 +269,9 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
     ) -> AgentRun:
         """Take up a paused or ended run with a new prompt, and return its snapshot.
 
-        The end it had before is not taken for its new end by waits that begin afterwards: for 10 s after the resume
-        they do not believe that it has ended. No limit is stated by the vendor; 10 per 60 s is kept.
+        The end it had before is not taken for its new end by waits of this client: an end with another status or result
+        is believed at once, one like the old one when it was shown for a minute. What other clients resume is not known
+        here. No limit is stated by the vendor; 10 per 60 s is kept.
 
         Args:
             run_id: the run.
@@ -295,13 +297,16 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         }
         seconds = check_patience(patience)
         link = self._linked()
+        sent = asyncio.Event()
+        request, read = self._requests.resume(fields), self._decoding.run(run_id)
         try:
-            run = await link.transport.call(self._requests.resume(fields), self._decoding.run(run_id), patience=seconds)
+            run = await link.transport.call(request, read, on_sent=sent.set, patience=seconds)
         except (OutcomeUnknownError, asyncio.CancelledError):
-            link.waiting.reopened(run_id)  # perhaps
+            if sent.is_set():
+                link.waiting.reopened(run_id)  # perhaps
             raise
         link.waiting.reopened(run_id)
-        link.waiting.seen(run)
+        link.waiting.seen(run, read=False)
         return run
 
     # -- waiting

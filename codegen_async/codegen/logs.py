@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from typing import cast
 
 from codegen_async.arguments import LARGEST_PAGE, check_id, check_int, check_patience, check_seconds_given
 from codegen_async.codegen.calls import CodegenCalls
-from codegen_async.codegen.models import AgentRunLog, AgentRunLogs
+from codegen_async.codegen.models import AgentRun, AgentRunLog, AgentRunLogs
 from codegen_async.codegen.paging import MOST_IDLE, check_place, is_last, new_rows, tell_of_repetition
 from codegen_async.errors import APIError
 from codegen_async.limits import Priority
@@ -121,7 +122,8 @@ class LogCalls(CodegenCalls):
                 skip += length
             if leads_on and not is_last(length, LARGEST_PAGE, page.size, (page.total_logs or 0) - skip):
                 continue
-            over = page.phase.is_terminal and not self._linked().waiting.was_reopened(run_id)
+            old = self._linked().waiting.may_be_old(cast("AgentRun", page))
+            over = page.phase.is_terminal and not old
             if over and ended:
                 return
             ended = over  # the rows may have been read before the status beside them: there is one more look, at once

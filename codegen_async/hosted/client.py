@@ -61,6 +61,7 @@ class RunClient(ABC, Generic[R, Id]):
         proxy: Secret | None = None,
         memory: str | os.PathLike[str] | None = None,
         is_old: Callable[[R], bool] | None = None,
+        end_of: Callable[[R], object | None] | None = None,
     ) -> None:
         self.base_url = base_url
         _check_set_up(share, max_body, timeouts, memory)
@@ -82,6 +83,7 @@ class RunClient(ABC, Generic[R, Id]):
         self._refused = refused
         self._grace = grace or Grace()
         self._is_old = is_old
+        self._end_of = end_of
         self._link: Link[R] | None = None
 
     @abstractmethod
@@ -138,6 +140,7 @@ class RunClient(ABC, Generic[R, Id]):
             is_old=self._is_old,
             reporter=self.reporter,
             knows=self._words.knows,
+            end_of=self._end_of,
         )
         self._link = Link(transport, waiting, forget)
         self.reporter.tell(ClientOpened(self))

@@ -6,24 +6,24 @@ import itertools
 import logging
 import math
 from collections.abc import Callable, Container, Iterable
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from codegen_async.errors import own_copy
 from codegen_async.events import PhaseChanged, Reporter
 from codegen_async.models import RunId, RunLike
 from codegen_async.polling import PollSchedule, Sighting
+from codegen_async.recent import Recent
 from codegen_async.waiting.ends import Memory
 from codegen_async.waiting.lasting import OddWord, Ration
 from codegen_async.waiting.listeners import Listener
+from codegen_async.waiting.resumed import FORGOTTEN, Resumed
 from codegen_async.waiting.watched import Watched
 
 R = TypeVar("R", bound=RunLike)
 
 _log = logging.getLogger("codegen_async")
 
-REOPENED = 10.0
-"""Seconds after a resume for which an end (or a block) shown may still be the old one."""
-
+_REOPENED = 10_000  # runs of which it is remembered that they were taken up again
 _GOLDEN = (math.sqrt(5) - 1) / 2  # whose multiples, modulo 1, spread evenly
 _FAMILIAR = 10_000  # ids of which it is remembered that they were seen
 
@@ -37,6 +37,7 @@ class Board(Generic[R]):
         on_empty: called when nobody waits any more.
         reporter: hears of every change of a phase.
         knows: tells whether a status word has a meaning.
+        end_of: tells ends of a run apart; see `Waiting`.
     """
 
     def __init__(
@@ -46,13 +47,16 @@ class Board(Generic[R]):
         on_empty: Callable[[], None],
         reporter: Reporter,
         knows: Callable[[str], bool],
+        *,
+        end_of: Callable[[R], object | None],
     ) -> None:
         self._reporter = reporter
         self._schedule = schedule
         self._is_old = is_old
         self._on_empty = on_empty
         self._watched: dict[RunId, Watched[R]] = {}
-        self._reopened: dict[RunId, float] = {}
+        self._end_of = end_of
+        self._reopened: Recent[RunId, Resumed[R]] = Recent(_REOPENED)
         self._knows = knows
         self._ration = Ration()
         self._familiar: dict[RunId, None] = {}
@@ -80,6 +84,8 @@ class Board(Generic[R]):
         self._schedule.add(sighting, now, latency=listener.latency, seen=snapshot is not None)
         if snapshot is not None and watched.phase is None and not self.may_be_old(snapshot, now):
             self._report(watched, snapshot)
+        if snapshot is not None and snapshot.phase.is_still and run_id in self._reopened:
+            snapshot = None  # it may be what the caller had before
         ended = snapshot if snapshot is not None and snapshot.phase.is_terminal else None
         known = watched.run or ended or self.memory.recall(run_id, now) or snapshot
         if known is None or self.may_be_old(known, now) or not listener.tell(known):
@@ -189,23 +195,32 @@ class Board(Generic[R]):
 
     # -- runs that were taken up again
 
-    def reopen(self, run_id: RunId, now: float) -> None:
-        """Take no end of that run for its end for a while: the server may show the old one."""
+    def reopen(self, run_id: RunId, now: float, before: R | None = None) -> None:
+        """Take the end that run had for its end no more: the server may still show it."""
+        watched = self._watched.get(run_id)
+        known = before or (watched and watched.run) or self.memory.recall(run_id, now, math.inf)
         self.memory.drop(run_id)
-        self._reopened = {known: until for known, until in self._reopened.items() if until > now}
-        self._reopened[run_id] = now + REOPENED
-        if watched := self._watched.get(run_id):
+        if watched is not None:
             watched.run = None  # what was known is of its former life
+        if self._is_old is None:
+            self._reopened[run_id] = Resumed(now, known if known and known.phase.is_still else None, self._end_of)
 
     def was_reopened(self, run_id: RunId, now: float) -> bool:
         """Return whether that run was resumed so recently that the server may still show its old end."""
-        return now < self._reopened.get(run_id, 0.0)
+        resumed = self._reopened.get(run_id)
+        return resumed is not None and now - resumed.at < FORGOTTEN
+
+    def witness(self, run: RunLike, now: float) -> None:
+        """Note what a read has shown of a run that may have been resumed."""
+        if resumed := self._reopened.get(run.id):
+            resumed.saw(cast("R", run), now)
 
     def may_be_old(self, run: R, now: float) -> bool:
         """Return whether a snapshot may be from before a resume."""
         if self._is_old is not None:
             return self._is_old(run)
-        return bool(self._reopened) and run.phase.is_still and self.was_reopened(run.id, now)
+        resumed = self._reopened.get(run.id)
+        return resumed is not None and resumed.may_be_old(run, now)
 
 
 def id_of(run: RunId | RunLike) -> RunId:

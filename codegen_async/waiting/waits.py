@@ -46,10 +46,10 @@ class Waiting(Generic[R]):
         schedule: decides what to ask next, and when.
         latency: seconds within which every watched run is looked at again, unless a wait says otherwise.
         grace: how long the server must deny a run until that is believed.
-        is_old: tells a snapshot from before a resume that an answer may still show. Default: every end or block shown
-            within ten seconds of a resume may be that.
+        is_old: tells a snapshot from before a resume that an answer may still show. Default: see `Resumed`.
         reporter: hears of every change of a phase. Default: nobody does.
         knows: tells whether a status word has a meaning. Default: any word has.
+        end_of: returns what tells ends of a run apart, None where nothing does. Default: nothing does but the phase.
     """
 
     def __init__(
@@ -62,12 +62,15 @@ class Waiting(Generic[R]):
         is_old: Callable[[R], bool] | None = None,
         reporter: Reporter | None = None,
         knows: Callable[[str], bool] | None = None,
+        end_of: Callable[[R], object | None] | None = None,
     ) -> None:
         self._schedule = schedule
         self._latency = latency
         self._grace = grace or Grace()
         self._driver = Driver(remote, schedule, self)
-        self._board = Board(schedule, is_old, self._driver.rest, reporter or Reporter(), knows or _anything)
+        self._board = Board(
+            schedule, is_old, self._driver.rest, reporter or Reporter(), knows or _anything, end_of=end_of or _nothing
+        )
         self._sharing: Sharing[R] = Sharing()
         self._barriers = Barriers()
         self._closed = False
@@ -94,7 +97,7 @@ class Waiting(Generic[R]):
             if budget is not None:
                 budget -= _now() - started  # a person's time does not count
             await on_blocked(snapshot)
-            self.reopened(snapshot.id)
+            self.reopened(snapshot.id, snapshot)
             run = snapshot.id
 
     async def wait_for_runs(
@@ -148,8 +151,10 @@ class Waiting(Generic[R]):
         """How many runs somebody waits for."""
         return len(self._board)
 
-    def seen(self, run: R) -> None:
-        """Take in a snapshot that a call of the user's own brought."""
+    def seen(self, run: R, *, read: bool = True) -> None:
+        """Take in a snapshot that a call of the user's own brought; `read`: one that only reads."""
+        if read:
+            self._board.witness(run, _now())
         self._barriers.answered()
         self._board.met((run.id,))
         self._schedule.sighted(sighting_of(run), _now())
@@ -211,13 +216,14 @@ class Waiting(Generic[R]):
         self._schedule.hurry(run_id, _now())
         self._driver.nudge()
 
-    def reopened(self, run_id: RunId) -> None:
-        """Take no end of that run for its end for a while: it was resumed, and the server may show the old one."""
-        self._board.reopen(run_id, _now())
+    def reopened(self, run_id: RunId, before: R | None = None) -> None:
+        """Take the end that run had for its end no more: it was resumed, and the server may still show the old one."""
+        self._board.reopen(run_id, _now(), before)
 
-    def was_reopened(self, run_id: RunId) -> bool:
-        """Return whether that run was resumed so recently that the server may still show its old end."""
-        return self._board.was_reopened(run_id, _now())
+    def may_be_old(self, run: R) -> bool:
+        """Note a read of a run; return whether it may show what was before a resume."""
+        self._board.witness(run, _now())
+        return self._board.may_be_old(run, _now())
 
     def is_final(self, run_id: RunId, denied: Standing, error: APIError, *, known: bool) -> bool:
         """Note a failed look at a run; return whether it is final, as an outage is not, nor a denial before its time.
@@ -321,6 +327,7 @@ class Waiting(Generic[R]):
         if (watched := self._board.get(run.id)) and watched.denied is not None:
             self._barriers.passed(_now())
         self._schedule.observed(poll, [sighting_of(run)], _now())
+        self._board.witness(run, _now())
         self._board.tell(run, _now())
 
     def listed(self, poll: ListPoll, page: Page[R]) -> None:
@@ -331,7 +338,19 @@ class Waiting(Generic[R]):
         rows = [row for row in page.items if row.id in self._board and row.id not in twice]
         wanted = {row.id for row in rows if self._says_more(row, page)}
         whole = {run.id: run for run in page.read() if run.id in wanted} if wanted else {}
-        doubtful = {run_id for run_id in wanted if run_id not in whole or not (sure or self._is_no_news(whole[run_id]))}
+        for row in rows:
+            if row.status is not None and not row.phase.is_still:
+                self._board.witness(row, _now())
+        doubtful = {
+            row.id
+            for row in rows
+            if row.id in wanted
+            and (
+                row.id not in whole
+                or not (sure or self._is_no_news(whole[row.id]))
+                or (row.phase.is_still and self._board.was_reopened(row.id, _now()))
+            )
+        }
         seen = [self._brief(row, doubtful, partial=row.id in twice) for row in page.items]
         self._schedule.observed(poll, seen, _now(), page.total)
         for row in rows:
@@ -418,6 +437,10 @@ class Waiting(Generic[R]):
 
 def _anything(_: str) -> bool:
     return True
+
+
+def _nothing(_: object) -> None:
+    return None
 
 
 def _twice(rows: Sequence[RunLike]) -> Collection[RunId]:

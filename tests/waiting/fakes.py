@@ -161,7 +161,7 @@ async def waiting_on(
     """Yield the waits of a client; when they are closed, no task and no slot may be left."""
     source = None if numbered else "API"
     schedule = PollSchedule(get=get, page=page, share=share, source=source, numbered=numbered)
-    waiting = Waiting(remote, schedule, latency=latency)
+    waiting = Waiting(remote, schedule, latency=latency, end_of=lambda run: run.life)
     mine = asyncio.all_tasks()
     try:
         async with asyncio.timeout(LONG):  # a wait that hangs must not hang the test
