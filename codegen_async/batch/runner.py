@@ -186,6 +186,7 @@ class Runner:
 
     async def _catch_up(self) -> None:
         """Find what was sent for this batch from another file: the one that this is a copy of, or a copy of it."""
+        await asyncio.sleep(sum(self._creating.pauses))  # what was sent just before may not be shown yet
         sight = await self._creating.newest(await self._journal.first_floor() or 0)
         known = await self._journal.runs_by_key()
         if self._journal.moved == OVERTAKEN and not _proves(sight, known):
@@ -451,7 +452,8 @@ def _proves(sight: Sight, known: Mapping[str, int | None]) -> bool:
     """Whether a walk through the list has shown the runs of all keys that are to be found."""
     seen = {run_id: key for key, run_id in known.items() if run_id is not None and run_id in sight.runs}
     shown = all(key_of(sight.runs[run_id]) == key for run_id, key in seen.items())
-    return shown and sight.whole and bool(sight.keyed)
+    newest = max((run_id for run_id in known.values() if run_id is not None), default=None)
+    return shown and sight.whole and bool(sight.keyed) and (newest is None or newest in seen)
 
 
 def _now() -> float:
