@@ -26,11 +26,13 @@ from yarl import URL
 
 from codegen_async.errors import ClientClosedError
 from codegen_async.http.answers import NoAnswerError, Request, Response
-from codegen_async.limits import Slot
+from codegen_async.limits import RATE_HEADERS, Slot
 from codegen_async.secret import Masked, Secret
 from codegen_async.settings import Timeouts, is_loopback
 
-_HEADERS_KEPT = ("retry-after", "date", "link", "location", "content-location", "x-request-id", "request-id")
+_HEADERS_KEPT = (
+    "retry-after", "date", "link", "location", "content-location", "x-request-id", "request-id", *RATE_HEADERS,
+)
 
 # What happened, in words that hold nothing of the exception's own text. The first class that fits counts.
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (

@@ -28,7 +28,7 @@ from codegen_async.http.answers import (
 )
 from codegen_async.http.attempts import Attempts
 from codegen_async.http.retry import Backoff
-from codegen_async.limits import Limits, Priority, Slot, StaleSlotError
+from codegen_async.limits import Budget, Limits, Priority, Slot, StaleSlotError, read_budget
 from codegen_async.reading import UNREADABLE
 from codegen_async.secret import Secret
 
@@ -339,17 +339,24 @@ class _Slots:
         return slot if self._on_sent is None else _TellingSlot(slot, self._on_sent)
 
     def heed(self, response: Response) -> float:
-        """Stop everybody if the answer says that there were too many requests, or when the server will be back.
+        """Keep to the budget that the answer tells of, and stop everybody if it says that there were too many requests.
+
+        So does a server error that says when the server will be back.
 
         Returns:
             Seconds for which the gate is closed, if this answer has closed it; else 0.
         """
+        budget = read_budget(response.headers)
+        if budget is not None and self.last is not None:
+            self.last.heard(budget)
         if response.status < _REFUSED:
             return 0.0
         limiter = self._limits[self._endpoint]
         held_before = limiter.state.held_for
         asked = response.retry_after
         if response.rate_limited and self.last is not None:
+            if asked is None and budget is not None and not budget.remaining:
+                asked = budget.reset
             self.excused = self.last.rejected(asked)
         elif response.status >= _SERVER_ERROR and asked:
             limiter.hold(asked)
@@ -403,6 +410,9 @@ class _TellingSlot:
 
     def answered(self) -> None:
         self._slot.answered()
+
+    def heard(self, budget: Budget) -> None:
+        self._slot.heard(budget)
 
     def rejected(self, retry_after: float | None) -> bool:
         return self._slot.rejected(retry_after)

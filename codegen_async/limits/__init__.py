@@ -16,8 +16,25 @@ What the proof needs besides:
   then the limiter stops, goes on paced evenly below the limit, and returns to bursts step by step.
 """
 
+from codegen_async.limits.budget import RATE_HEADERS, Budget, read_budget
+from codegen_async.limits.concurrency import Concurrency, ConcurrencyState, Permit
 from codegen_async.limits.endpoints import Limits
-from codegen_async.limits.rates import LimiterState, Priority, Rate, Slot, StaleSlotError
-from codegen_async.limits.window import WindowLimiter
+from codegen_async.limits.limiter import WindowLimiter
+from codegen_async.limits.rates import LimiterState, Priority, Rate, Slot, StaleSlotError, WindowState
 
-__all__ = ["LimiterState", "Limits", "Priority", "Rate", "Slot", "StaleSlotError", "WindowLimiter"]
+__all__ = [
+    "RATE_HEADERS",
+    "Budget",
+    "Concurrency",
+    "ConcurrencyState",
+    "LimiterState",
+    "Limits",
+    "Permit",
+    "Priority",
+    "Rate",
+    "Slot",
+    "StaleSlotError",
+    "WindowLimiter",
+    "WindowState",
+    "read_budget",
+]

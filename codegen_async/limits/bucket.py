@@ -24,13 +24,16 @@ class Bucket:
         self._full_at = -math.inf  # aiolimiter does not tell when it has a token again
         self._withheld_until = -math.inf
 
-    def take(self, now: float) -> bool:
-        """Take a token, if there is one."""
-        if not self._limiter.has_capacity():
-            self._withheld_until = now + _MOMENT
-            return False
+    def ready_at(self, now: float) -> float:
+        """Return when there is a token to take."""
+        if self._limiter.has_capacity():
+            return now
+        self._withheld_until = now + _MOMENT
+        return self.next_token(now)
+
+    def take(self, now: float) -> None:
+        """Take a token, which is there."""
         self._spend(1, now)
-        return True
 
     def empty(self, now: float) -> None:
         """Take all tokens from a new one."""

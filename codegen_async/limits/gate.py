@@ -15,15 +15,21 @@ class Gate:
     whatever window the server keeps has then forgotten us.
 
     Args:
-        period: seconds after which a server has forgotten every request; also the silence of who gives no hint.
+        period: seconds after which a server has forgotten every request.
+        unasked: seconds of silence where a server gives no hint. Default: a period.
     """
 
-    def __init__(self, period: float) -> None:
-        self._period = period
+    def __init__(self, period: float, unasked: float | None = None) -> None:
+        self.learn(period, period if unasked is None else unasked)
         self.shut_until: float = -math.inf
         self._began = -math.inf  # the last silence
         self._length = 0.0
         self._repeats = 0
+
+    def learn(self, period: float, unasked: float) -> None:
+        """Go by these from now on."""
+        self._period = period
+        self._unasked = unasked
 
     def shift(self, seconds: float) -> None:
         """Go on with a clock that shows so much more."""
@@ -39,7 +45,7 @@ class Gate:
 
         Return whether the caller is excused: the silence before was shorter than a period, and too short.
         """
-        asked = self._period if retry_after is None else retry_after
+        asked = self._unasked if retry_after is None else retry_after
         if taken_at <= self._began:  # sent before the present silence began: the same news again
             self._keep(now - self._began + asked)
             return False

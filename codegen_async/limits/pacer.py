@@ -14,17 +14,29 @@ _RELAPSES = 6  # the calm before a return to bursts is doubled so often at most
 
 
 class Pacer:
-    """Decide how evenly requests are spread, and give out the tokens for that."""
+    """Decide how evenly requests are spread, and give out the tokens for that.
 
-    def __init__(self, rate: Rate) -> None:
+    Args:
+        rate: the limit.
+        bursts: whether they are allowed as long as there is no 429.
+    """
+
+    def __init__(self, rate: Rate, *, bursts: bool = True) -> None:
+        self._least = 0 if bursts else 1
+        self._step = self._least  # 0: bursts allowed; 1: paced; 2, 3, ...: the pace halved again and again
+        self._since = -math.inf
+        self._relapses = 0
+        self.learn(rate)
+
+    def learn(self, rate: Rate) -> None:
+        """Go by this rate from now on."""
         self._rate = rate
         self._burst: int = rate.limit if rate.burst is None else rate.burst
         self._smaller_bursts = self._burst < rate.limit
         self._full = rate.limit / rate.period
-        self._step = 0  # 0: bursts allowed; 1: paced; 2, 3, ...: the pace halved again and again
-        self._since = -math.inf
-        self._relapses = 0
         self._bucket: Bucket | None = None
+        self.paced: bool = self.pace is not None
+        """Whether who would pass needs a token."""
 
     def shift(self, seconds: float) -> None:
         """Go on with a clock that shows so much more, on another loop."""
@@ -45,12 +57,17 @@ class Pacer:
         self._relapses += not self._step
         self._change(min(self._step + 1, _SLOWEST), max(now, resume_at), now)
 
-    def token(self, now: float) -> bool:
-        """Take a token; True where there is no need for one."""
-        if self._step:
-            self.speed_up(now)
+    def ready_at(self, now: float) -> float:
+        """Return when there is a token to take; now, if none is needed."""
+        self.speed_up(now)
         bucket = self._present(now)
-        return bucket is None or bucket.take(now)
+        return now if bucket is None else bucket.ready_at(now)
+
+    def take(self, now: float) -> None:
+        """Take a token, which is there."""
+        bucket = self._present(now)
+        if bucket is not None:
+            bucket.take(now)
 
     def next_token(self, now: float, ahead: int = 0) -> float:
         """Return when there is a token, after those for so many others."""
@@ -59,7 +76,7 @@ class Pacer:
 
     def speed_up(self, now: float) -> None:
         """Take back the steps whose time is over."""
-        while self._step and now >= self._since + self._calm():
+        while self._step > self._least and now >= self._since + self._calm():
             self._change(self._step - 1, self._since + self._calm(), now)
 
     def _calm(self) -> float:
@@ -79,4 +96,5 @@ class Pacer:
         self._step = step
         self._since = since
         self._bucket = None
+        self.paced = self.pace is not None
         self._present(now)  # its first token comes a moment of this pace after the 429, not after the next call

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import msgspec
 
 from codegen_async.errors import shown
+from codegen_async.limits.budget import Budget
 from codegen_async.numeric import is_number, is_whole
 
 _MOST = 10**9  # beyond it, and below its inverse, sums of times no longer tell them apart
@@ -41,6 +42,14 @@ class Rate(msgspec.Struct, frozen=True):
         return Rate(self.limit, self.period / speed, self.burst)
 
 
+ASSUMED = Rate(60, 60.0)
+"""What is held where a server states no rate, until its headers tell of one: the lowest limit on reads that any API of
+this kind states, and the second that some ask for between two writes."""
+
+Source = Literal["stated", "learned", "assumed"]
+"""How a limit is known: from the server's maker (or the user), from headers of answers, or not at all."""
+
+
 class Priority(enum.IntEnum):
     """Order who is served first: a call somebody waits for, before polls."""
 
@@ -48,11 +57,29 @@ class Priority(enum.IntEnum):
     BACKGROUND = 1
 
 
+class WindowState(msgspec.Struct, frozen=True):
+    """Show how much of one rate is used.
+
+    Attributes:
+        rate: the rate.
+        available: slots that are free.
+        in_flight: requests whose answer has not been seen.
+        cooling: slots that wait for their period to pass.
+        pace: requests per second while evenly paced, None while bursts are allowed.
+    """
+
+    rate: Rate
+    available: int
+    in_flight: int
+    cooling: int
+    pace: float | None
+
+
 class LimiterState(msgspec.Struct, frozen=True):
     """Show what a limiter is doing now.
 
     Attributes:
-        rate: the server's limit.
+        rate: the server's limit; of several, the one that has least left at this moment, as for the next three.
         available: requests that could be sent at this moment.
         in_flight: requests whose answer has not been seen.
         cooling: slots that wait for their period to pass.
@@ -62,6 +89,10 @@ class LimiterState(msgspec.Struct, frozen=True):
         rejections: 429s seen so far.
         wait: seconds until one more caller would get a slot, as far as can be known: a request under way is taken to be
             answered now. 0.0 if at once.
+        source: how the limit is known: `stated`, `learned` from the headers of answers, or `assumed`. Only a stated
+            limit is never exceeded.
+        windows: all rates that hold at once.
+        budget: what the server's headers still leave, and for how long; None if they say nothing.
     """
 
     rate: Rate
@@ -73,6 +104,9 @@ class LimiterState(msgspec.Struct, frozen=True):
     pace: float | None
     rejections: int
     wait: float = 0.0
+    source: Source = "stated"
+    windows: tuple[WindowState, ...] = ()
+    budget: Budget | None = None
 
 
 class StaleSlotError(Exception):
@@ -119,6 +153,10 @@ class Slot(Protocol):
 
     def answered(self) -> None:
         """Note that an answer came: the server has counted the request, the slot starts to cool."""
+        ...
+
+    def heard(self, budget: Budget) -> None:
+        """Note what the headers of the answer say of the budget: no more is sent than they leave, stated or not."""
         ...
 
     def rejected(self, retry_after: float | None) -> bool:
