@@ -31,7 +31,14 @@ from codegen_async.secret import Masked, Secret
 from codegen_async.settings import Timeouts, is_loopback
 
 _HEADERS_KEPT = (
-    "retry-after", "date", "link", "location", "content-location", "x-request-id", "request-id", *RATE_HEADERS,
+    "retry-after",
+    "date",
+    "link",
+    "location",
+    "content-location",
+    "x-request-id",
+    "request-id",
+    *RATE_HEADERS,
 )
 
 # What happened, in words that hold nothing of the exception's own text. The first class that fits counts.
