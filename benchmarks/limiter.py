@@ -1,8 +1,8 @@
 """What `WindowLimiter` promises and costs, beside a bare `aiolimiter.AsyncLimiter` of the same size.
 
-Three tables: how many of 300 requests servers reject, what share of the limit is used, and the CPU time and memory of
-callers who need not wait and of callers who wait. All run on a virtual clock; CPU time is the process's own, and each
-figure of it the median of five rounds.
+Four tables: how many of 300 requests servers reject, what share of the limit is used, the CPU time and memory of
+callers who need not wait and of callers who wait, and what two or three rates at once cost. All run on a virtual clock;
+CPU time is the process's own, and each figure of it the median of five rounds.
 """
 
 import asyncio
@@ -58,8 +58,8 @@ Send = Callable[[], Awaitable[float | None]]
 class Window:
     """The limiter of this package."""
 
-    def __init__(self, rate: Rate) -> None:
-        self.limiter = WindowLimiter(rate)
+    def __init__(self, rate: Rate, *more: Rate) -> None:
+        self.limiter = WindowLimiter((rate, *more))
 
     async def request(self, send: Send) -> None:
         """Send a request and tell the limiter what became of it."""
@@ -221,7 +221,11 @@ class CountingLoop(VirtualLoop):
 
 
 async def uncontended(kind: type[Limiter], calls: int = 20_000) -> float:
-    limiter, timer = kind(Rate(10**9, 1.0)), Timer()
+    return await passing(kind(Rate(10**9, 1.0)), calls)
+
+
+async def passing(limiter: Limiter, calls: int = 20_000) -> float:
+    timer = Timer()
     await limiter.wait()
     timer.start()
     for _ in range(calls):
@@ -231,7 +235,11 @@ async def uncontended(kind: type[Limiter], calls: int = 20_000) -> float:
 
 async def waiters(kind: type[Limiter], count: int) -> tuple[float, float, float]:
     """Return the cost of a caller who joins the line, of one who leaves it (every second), and of one who is served."""
-    limiter, timer = kind(GET), Timer()
+    return await in_line(kind(GET), count)
+
+
+async def in_line(limiter: Limiter, count: int) -> tuple[float, float, float]:
+    timer = Timer()
     timer.start()
     tasks = [asyncio.create_task(limiter.wait()) for _ in range(count)]
     await asyncio.sleep(0)
@@ -298,7 +306,29 @@ def print_cost() -> None:
         print_row("  bytes of each beyond a bare task", window[1] - bare, bucket[1] - bare)
 
 
+CHAINS = (Rate(60, 30.0), Rate(600, 300.0), Rate(5000, 3600.0))
+
+
+def print_chains() -> None:
+    """Print what a request costs that takes a slot of several windows."""
+
+    async def free(rates: int) -> float:
+        return await passing(Window(*[Rate(10**9, 1.0 + number) for number in range(rates)]))
+
+    async def waiting(rates: int) -> tuple[float, float, float]:
+        return await in_line(Window(*CHAINS[:rates]), 10_000)
+
+    print(f"\n{'Rates at once':40}{'1':>16}{'2':>16}{'3':>16}")
+    numbers = (1, 2, 3)
+    costs = [[median(run_virtual(free(rates)) for _ in range(ROUNDS)) for rates in numbers]]
+    served = [[run_virtual(waiting(rates))[2] for _ in range(ROUNDS)] for rates in numbers]
+    costs.append([median(each) for each in served])
+    for title, row in zip(("take and give back: us", "be served of 10,000: us"), costs, strict=True):
+        print(f"{title:40}" + "".join(f"{cost:>16.2f}" for cost in row))
+
+
 if __name__ == "__main__":
     print_rejections()
     print_throughput()
     print_cost()
+    print_chains()

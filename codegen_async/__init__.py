@@ -73,7 +73,18 @@ if TYPE_CHECKING:
     from codegen_async.hosted.run import Cost, HostedRun
     from codegen_async.hosted.runs import HostedRuns
     from codegen_async.http.answers import Refusal, Response, Twice
-    from codegen_async.limits import LimiterState, Priority, Rate, WindowLimiter
+    from codegen_async.limits import (
+        Budget,
+        Concurrency,
+        ConcurrencyState,
+        LimiterState,
+        Permit,
+        Priority,
+        Rate,
+        WindowLimiter,
+        WindowState,
+        read_budget,
+    )
     from codegen_async.middesk.client import MiddeskClient
     from codegen_async.middesk.free import Artifact, Interrupt, Output
     from codegen_async.middesk.interrupts import InterruptHandler
@@ -106,11 +117,14 @@ __all__ = [
     "AuthenticationError",
     "Batch",
     "BatchPausedError",
+    "Budget",
     "Call",
     "CapacityError",
     "ClientClosedError",
     "CodegenAsyncError",
     "CodegenClient",
+    "Concurrency",
+    "ConcurrencyState",
     "ConfigurationError",
     "ConnectionFailedError",
     "Cost",
@@ -146,6 +160,7 @@ __all__ = [
     "OutcomeUnknownError",
     "Output",
     "PermissionDeniedError",
+    "Permit",
     "Phase",
     "Priority",
     "PromptResult",
@@ -181,9 +196,11 @@ __all__ = [
     "WaitTimeoutError",
     "WebhookEvent",
     "WindowLimiter",
+    "WindowState",
     "__version__",
     "export_journal",
     "journal_status",
+    "read_budget",
     "stop_on_signals",
 ]
 

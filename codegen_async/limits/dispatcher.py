@@ -98,7 +98,9 @@ class Dispatcher:
         ceiling = self.ceiling
         if self._waiting or not line.meter.is_ready(now) or not (ceiling is None or ceiling.is_ready(now)):
             return False
-        self._grant(line, now)
+        line.meter.take(now)
+        if ceiling is not None:
+            ceiling.take(now)
         return True
 
     async def wait(self, line: Line, priority: Priority, notes: Iterable[Callable[[Priority], None]]) -> None:
@@ -174,28 +176,28 @@ class Dispatcher:
         return line, line.queues[Priority.INTERACTIVE]
 
     def _wake_at(self, when: float) -> None:
+        if self._wakes_at == when:
+            return
         if self._timer is not None:
-            if self._wakes_at == when:
-                return
             self._timer.cancel()
-            self._timer = None
+            self._timer, self._wakes_at = None, math.inf
         if when < math.inf:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_at(max(when, loop.time() + _SHORTEST), self._wake)
             self._wakes_at = when
 
     def _wake(self) -> None:
-        self._timer = None
+        self._timer, self._wakes_at = None, math.inf
         self.serve()
 
     # -- giving it back
 
-    def cool(self, line: Line, now: float, *, answered: bool) -> None:
+    def cool(self, line: Line, now: float, answered: bool) -> None:
         """Let a slot cool in each window."""
-        line.meter.cool(now, answered=answered)
+        line.meter.cool(now, answered)
         if self.ceiling is not None:
-            self.ceiling.cool(now, answered=answered)
-        if self._waiting and (line.meter.is_spent or (self.ceiling is not None and self.ceiling.is_spent)):
+            self.ceiling.cool(now, answered)
+        if self._waiting and (self.ceiling is not None or now + line.meter.cycle < self._wakes_at):
             self.serve()
 
     def return_unused(self, line: Line) -> None:

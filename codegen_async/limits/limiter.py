@@ -166,6 +166,7 @@ class WindowSlot:
     """One slot of each window of a limiter; see `Slot`."""
 
     __slots__ = (
+        "_all_ended",
         "_cooling",
         "_ended",
         "_limiter",
@@ -186,7 +187,6 @@ class WindowSlot:
         self.waited: float = 0.0
         self._wall = 0.0
         self._on_over: Sequence[Callable[[], None]] = ()
-        self._ended = (0, 0)  # requests that had ended when this one was sent: of its limit, and of the ceiling
 
     async def __aenter__(self) -> Self:
         if self._cooling:
@@ -227,8 +227,12 @@ class WindowSlot:
         if now - (self.taken_at or 0.0) > limiter.send_by or time.time() - self._wall > limiter.send_by:
             raise StaleSlotError
         self._may_be_counted = True
-        ceiling = limiter._dispatcher.ceiling
-        self._ended = limiter._meter.ended_by(now), 0 if ceiling is None else ceiling.ended_by(now)
+        meter, ceiling = limiter._meter, limiter._dispatcher.ceiling
+        # How many requests of its limit, and of the ceiling, have ended by now: of later ones, no header of its answer
+        # need know.
+        self._ended = meter.ended_by(now) if meter.late else meter.ended
+        if ceiling is not None:
+            self._all_ended = ceiling.ended_by(now)
         if limiter.on_sent:
             self._on_over = (*self._on_over, *[note() for note in limiter.on_sent])
 
@@ -241,14 +245,16 @@ class WindowSlot:
         limiter = self._limiter
         now = limiter._dispatcher.now()
         self._cooling = True
-        limiter._dispatcher.cool(limiter._line, now, answered=answered)
+        limiter._dispatcher.cool(limiter._line, now, answered)
         for note in self._on_over:
             note()
 
     def heard(self, budget: Budget) -> None:
         """Note what the answer said of the budget; see `Slot`."""
         if self.taken_at is not None and self._may_be_counted:
-            self._limiter._dispatcher.heard(self._limiter._line, budget, self._ended, self.taken_at)
+            dispatcher = self._limiter._dispatcher
+            common = 0 if dispatcher.ceiling is None else self._all_ended
+            dispatcher.heard(self._limiter._line, budget, (self._ended, common), self.taken_at)
 
     def rejected(self, retry_after: float | None) -> bool:
         """Note that the answer was a 429; see `Slot`."""
