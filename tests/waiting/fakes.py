@@ -76,6 +76,8 @@ class Slot:
 
     def answered(self) -> None: ...
 
+    def heard(self, budget: limits.Budget) -> None: ...
+
     def rejected(self, retry_after: float | None) -> bool:
         raise NotImplementedError
 
