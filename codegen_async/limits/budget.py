@@ -6,7 +6,6 @@ without a `Date` it says nothing. Whatever cannot be read, or cannot be meant, i
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from codegen_async.numeric import is_number, is_whole
 LONGEST_RESET = 86_400.0
 """Seconds. A budget that lasts longer is no rate limit, and who believed a wrong one would be silent for days."""
 
+_MOST = 10**9  # as of a `Rate`
 _ROUNDING = 1.0  # seconds; `Date` and whole seconds lose up to so much, and a moment too early is one too many
 _EPOCH = 1e9  # seconds; a number from here on is a moment, one below it a duration
 _MILLISECONDS = 1e11  # from here on the moment is given in these
@@ -60,10 +60,11 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError(f"remaining: expected a whole number of requests >= 0, got {self.remaining!r}")
         if not is_number(self.reset) or not 0 < self.reset <= LONGEST_RESET:
             raise ValueError(f"reset: expected seconds > 0, at most {LONGEST_RESET:.0f}, got {self.reset!r}")
-        if self.limit is not None and (not is_whole(self.limit) or self.limit < max(1, self.remaining)):
-            raise ValueError(f"limit: expected at least {max(1, self.remaining)} requests, got {self.limit!r}")
-        if self.period is not None and (not is_number(self.period) or not 0 < self.period < math.inf):
-            raise ValueError(f"period: expected seconds > 0, got {self.period!r}")
+        least = max(1, self.remaining)
+        if self.limit is not None and (not is_whole(self.limit) or not least <= self.limit <= _MOST):
+            raise ValueError(f"limit: expected {least}..{_MOST} requests, got {self.limit!r}")
+        if self.period is not None and (not is_number(self.period) or not 1 / _MOST <= self.period <= _MOST):
+            raise ValueError(f"period: expected seconds, {1 / _MOST:g}..{_MOST}, got {self.period!r}")
 
 
 def read_budget(headers: Mapping[str, str]) -> Budget | None:
