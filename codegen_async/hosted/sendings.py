@@ -174,7 +174,10 @@ class Sendings:
     def _attach(self, endpoint: str, memory: Memory, clock: Callable[[], float]) -> Callable[[], None]:
         sendings, listeners = self._of[endpoint], self._limits[endpoint].on_sent
         ring = _Ring(memory, _section_of(memory, sendings.section, clock()), clock)
-        self._limits.seed(endpoint, sendings.attach(ring))
+        ages = sendings.attach(ring)
+        if len(ages) == _ROOM:  # what it had to forget is taken to be as young as the oldest that it knows
+            ages += [max(ages)] * self._limits.memory(endpoint)
+        self._limits.seed(endpoint, ages)
         if sendings.note not in listeners:
             listeners.append(sendings.note)
 

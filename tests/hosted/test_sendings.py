@@ -13,6 +13,7 @@ from codegen_async.limits import Limits, Rate
 from codegen_async.private import NotOursError
 
 ROOM = 1024  # requests that a section remembers
+LIMIT = 2000  # what it had to forget is taken for sent, too
 
 virtual = pytest.mark.asyncio(loop_factories=["virtual"])
 
@@ -31,7 +32,7 @@ class Life:
     """A process: limiters of its own, and what it sends."""
 
     def __init__(self, memory: Memory, clock: Clock, server: str = "https://one.example") -> None:
-        self.limits = Limits({name: Rate(2000, 60.0) for name in ("create", "get")})
+        self.limits = Limits({name: Rate(LIMIT, 60.0) for name in ("create", "get")})
         self.sendings = Sendings(self.limits, server)
         self.end = self.sendings.attach(memory, clock)
 
@@ -127,14 +128,18 @@ async def test_processes_that_overlap_lose_nothing_of_each_other(memory: Memory)
 
 
 @virtual
-async def test_the_newest_take_the_place_of_the_oldest(memory: Memory) -> None:
+async def test_what_had_to_be_forgotten_is_taken_to_be_as_young_as_the_oldest_that_is_remembered(
+    memory: Memory,
+) -> None:
     clock = Clock()
     for _ in range(3):
         life = Life(memory, clock)
         for _ in range(1000):
             clock.now += 0.001
             life.send()()
-    assert Life(memory, clock).known() == 1024
+    assert Life(memory, clock).known() == LIMIT
+    clock.now += 66.0
+    assert Life(memory, clock).known() == 0
 
 
 @virtual
@@ -173,7 +178,7 @@ async def test_a_memory_that_was_cut_short_may_have_held_anything(tmp_path: Path
     Life(Memory(path), clock).send()()
     os.truncate(path, size)
     known = [Life(Memory(path), clock, f"https://{number}.example").known() for number in range(8)]
-    assert set(known) == {ROOM}
+    assert set(known) == {LIMIT}
     clock.now += 75.0
     assert Life(Memory(path), clock, "https://0.example").known() == 0
 
@@ -201,7 +206,7 @@ async def test_a_memory_that_is_cut_short_while_it_is_used_may_have_held_anythin
     clock.now += 500.0  # whenever the next one comes: what was lost may have been sent just before
     next_life = Life(Memory(memory.path), clock)
     assert next_life.known("create") >= ROOM - 1  # of which the last is known to be over for long
-    assert next_life.known("get") == ROOM
+    assert next_life.known("get") == LIMIT
 
 
 @virtual
