@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks._polling_model import LIMIT, MARGIN, PERIOD, Slots
 from codegen_async.limits import Rate
-from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Sighting, Stream
+from codegen_async.polling import GetPoll, Listing, ListPoll, Poll, PollSchedule, Sighting, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,7 +146,7 @@ class Ours:
         self._jitter = jitter
         self._rng = random.Random(1)
         rate = Rate(LIMIT, PERIOD)
-        self.schedule = PollSchedule(get=rate, page=rate, share=share, source="API")
+        self.schedule = PollSchedule(get=rate, page=rate, share=share, listing=Listing("API"))
         self._slots = {stream: Slots() for stream in Stream}
         self._answers: list[tuple[float, int, Poll, list[Run], float, int]] = []
         self._sent = 0
@@ -185,6 +185,7 @@ class Ours:
             assert run is not None, "429"
             runs = [run]
         else:
+            assert isinstance(poll, ListPoll)
             self._slots[Stream.LIST].take(back)
             page = self._world.page(poll.skip, poll.limit)
             assert page is not None, "429"

@@ -10,7 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from codegen_async.limits import Rate
-from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Sighting, Stream
+from codegen_async.polling import GetPoll, Listing, ListPoll, Poll, PollSchedule, Sighting, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Crowd:
 
     def __init__(self, count: int, positions: int, latency: float) -> None:
         self._positions = positions
-        self.schedule = PollSchedule(get=RATE, page=RATE, source="API")
+        self.schedule = PollSchedule(get=RATE, page=RATE, listing=Listing("API"))
         for top in range(positions, 0, -max(100, positions // 200)):  # it has looked around before
             poll = ListPoll(positions - top, 100, "API")
             self.schedule.observed(poll, self._page(poll), 0.0, positions)
@@ -52,6 +52,7 @@ class Crowd:
     def answer(self, poll: Poll) -> tuple[Sequence[Sighting], int | None]:
         if isinstance(poll, GetPoll):
             return [Sighting(poll.run_id)], None
+        assert isinstance(poll, ListPoll)
         return self._page(poll), self._positions
 
 

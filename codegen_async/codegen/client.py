@@ -29,7 +29,7 @@ from codegen_async.hosted.client import replaced
 from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import Limits, Rate
 from codegen_async.models import Phase, Vocabulary
-from codegen_async.polling import PollSchedule
+from codegen_async.polling import Listing, PollSchedule
 from codegen_async.secret import Secret
 from codegen_async.settings import (
     Timeouts,
@@ -372,7 +372,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         return CodegenRemote(transport, self._requests, self._decoding)
 
     def _schedule(self) -> PollSchedule:
-        return PollSchedule(get=self._rates["get"], page=self._rates["list"], share=self._share, source="API")
+        return PollSchedule(get=self._rates["get"], page=self._rates["list"], share=self._share, listing=Listing("API"))
 
     def _check_run(self, run: int | AgentRun) -> int | AgentRun:
         return run if isinstance(run, AgentRun) else check_id("run", run)

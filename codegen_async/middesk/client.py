@@ -37,7 +37,7 @@ from codegen_async.middesk.remote import MiddeskRemote
 from codegen_async.middesk.threads import ThreadCalls, check_context
 from codegen_async.middesk.webhooks import SeenEvents
 from codegen_async.models import Phase, Vocabulary
-from codegen_async.polling import PollSchedule
+from codegen_async.polling import NumberedListing, PollSchedule
 from codegen_async.secret import Secret
 from codegen_async.settings import (
     Timeouts,
@@ -361,7 +361,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
 
     def _schedule(self) -> PollSchedule:
         pages = Rate(self._rate.limit, min(self._rate.period * _PAGES_PART, 1e9))  # longer there is none
-        return PollSchedule(get=self._rate, page=pages, share=self._share, numbered=True)
+        return PollSchedule(get=self._rate, page=pages, share=self._share, listing=NumberedListing(), shared=True)
 
     def _check_run(self, run: str | MiddeskRun) -> str | MiddeskRun:
         return run if isinstance(run, MiddeskRun) else check_segment("run", run)

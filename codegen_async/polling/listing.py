@@ -6,15 +6,18 @@ import bisect
 import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeGuard
 
 from codegen_async.models import RunId
+from codegen_async.polling.look import Look
+from codegen_async.polling.polls import ListPoll, PagePoll, Sighting, Tail
 from codegen_async.polling.ranks import PAGE, RankBook
 from codegen_async.polling.windows import Watch, Windows
 
 _MOST_MISSES = 3  # pages without it until a run is taken not to be in the list
 
 
-class Listing:
+class Listing(Look):
     """Know the ranks of watched runs, exactly or by estimate.
 
     Args:
@@ -101,13 +104,23 @@ class Listing:
 
     # What a page tells
 
+    def takes(self, poll: PagePoll) -> TypeGuard[ListPoll]:
+        """Whether it learns from a page: one under the present filter."""
+        return isinstance(poll, ListPoll) and poll.source == self.source
+
     def read(
-        self, skip: int, orders: Sequence[float | None], shown: Mapping[int, Watch], total: int | None, asked: float
+        self, poll: PagePoll, seen: Sequence[Sighting], shown: Mapping[int, Watch], tail: Tail, asked: float
     ) -> bool:
-        """Learn from a page under the present filter, and return whether its total can be true.
+        """Learn from a page that it takes, and return whether its total can be true.
 
         `shown` are its watched runs, by index.
         """
+        orders = [sighting.order for sighting in seen]
+        return self.takes(poll) and self._read(poll.skip, orders, shown, tail.total, asked)
+
+    def _read(
+        self, skip: int, orders: Sequence[float | None], shown: Mapping[int, Watch], total: int | None, asked: float
+    ) -> bool:
         unknown = self.unknown
         top = self._book.learn(skip, orders, total, asked)
         if top is None:
@@ -157,7 +170,11 @@ class Listing:
         """Whether a page has shown enough of what it should: anything, as estimates may be far off."""
         return found > 0 or not expected
 
-    def stands_beside(self, run: Watch, skip: int, length: int, total: int) -> bool:  # noqa: ARG002 - see `numbered`
+    def silent(self, poll: PagePoll, runs: Sequence[Watch], tail: Tail) -> Sequence[Watch]:  # noqa: ARG002 - see `looks`
+        """Return the runs that an answer leaves out because nothing of them has changed; none, of a page."""
+        return ()
+
+    def stands_beside(self, run: Watch, poll: PagePoll, length: int, total: int | None) -> bool:  # noqa: ARG002 - see `numbered`
         """Whether the page beside should show a run that a page has missed; never, if a page may begin anywhere."""
         return False
 
@@ -168,9 +185,9 @@ class Listing:
         """Whether to read page after page; never, as orders tell where to look."""
         return False
 
-    def search(self) -> tuple[int, int]:
-        """Return the `skip` and `limit` of a page that teaches where the list stands."""
-        return 0, PAGE
+    def search(self) -> PagePoll:
+        """Return a page that teaches where the list stands."""
+        return ListPoll(0, PAGE, self.source)
 
     def lonely(self, run: Watch, company: int) -> bool:
         """Whether no page is likely to show more than so many other runs together with this one."""
@@ -184,11 +201,12 @@ class Listing:
         """Return the runs of the page that shows this one and gathers the most staleness."""
         return self._windows.around(run, now, self._book.reach(now))
 
-    def fit(self, runs: Sequence[Watch], now: float) -> tuple[int, int]:
-        """Return the `skip` and `limit` of the smallest page that shows the runs, the oldest of which comes first."""
+    def fit(self, runs: Sequence[Watch], now: float) -> PagePoll:
+        """Return the smallest page that shows the runs, the oldest of which comes first."""
         low, high = runs[0].rank or 0, runs[-1].rank or 0
-        return self._book.fit(low, high, now, guessed=not all(run.exact for run in runs))
+        guessed = not all(run.exact for run in runs)
+        return ListPoll(*self._book.fit(low, high, now, guessed=guessed), self.source)
 
-    def at(self, rank: int, now: float) -> tuple[int, int]:
-        """Return the `skip` and `limit` of a page with a rank in its middle."""
-        return self._book.fit(rank, rank, now, guessed=True)
+    def at(self, rank: int, now: float) -> PagePoll:
+        """Return a page with a rank in its middle."""
+        return ListPoll(*self._book.fit(rank, rank, now, guessed=True), self.source)

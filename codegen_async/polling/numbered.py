@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from codegen_async.models import RunId
 from codegen_async.polling.listing import Listing
+from codegen_async.polling.polls import ListPoll, PagePoll
 from codegen_async.polling.ranks import PAGE
 from codegen_async.polling.windows import Watch
 
@@ -52,23 +53,25 @@ class NumberedListing(Listing):
             return False
         return self._searched * self._size < (self._book.total or 0)
 
-    def search(self) -> tuple[int, int]:
-        """Return the `skip` and `limit` of the next page to read through."""
+    def search(self) -> PagePoll:
+        """Return the next page to read through."""
         if self.unknown:
             return super().search()
         self._searched += 1
-        return (self._searched - 1) * self._size, self._size
+        return self._page(self._searched - 1)
 
-    def read(
+    def _page(self, number: int) -> PagePoll:
+        return ListPoll(number * self._size, self._size, self.source)
+
+    def _read(
         self, skip: int, orders: Sequence[float | None], shown: Mapping[int, Watch], total: int | None, asked: float
     ) -> bool:
-        """Learn from a page, and return whether it can be believed."""
         if total is None or not _falls(orders) or self._is_short(skip, len(orders), total):
             return False
         if skip == 0 and len(orders) < total:
             self._size = len(orders)
         self._search_on(skip, shown)
-        return super().read(skip, orders, shown, total, asked)
+        return super()._read(skip, orders, shown, total, asked)
 
     def _search_on(self, skip: int, shown: Mapping[int, Watch]) -> None:
         self._adrift.difference_update(run.run_id for run in shown.values())
@@ -88,12 +91,14 @@ class NumberedListing(Listing):
         """Whether a page has shown enough of what it should: half of it."""
         return 2 * found >= expected
 
-    def stands_beside(self, run: Watch, skip: int, length: int, total: int) -> bool:
+    def stands_beside(self, run: Watch, poll: PagePoll, length: int, total: int | None) -> bool:
         """Whether a page has missed a run as the list has grown, so that the page beside it should show the run.
 
         True once, until a page shows the run: what goes wrong again is not to be mended by more pages.
         """
-        if run.misses or run.rank is None or total - skip - length < run.rank <= total - skip:
+        if run.misses or run.rank is None or total is None or not self.takes(poll):
+            return False
+        if total - poll.skip - length < run.rank <= total - poll.skip:
             return False
         run.misses = 1
         return True
@@ -110,13 +115,13 @@ class NumberedListing(Listing):
         pages = (self.around(stretch[0], now), self.around(stretch[-1], now))
         return max(pages, key=lambda runs: sum(run.gain(now) for run in runs))
 
-    def fit(self, runs: Sequence[Watch], now: float) -> tuple[int, int]:
-        """Return the `skip` and `limit` of the page on which the runs stand."""
+    def fit(self, runs: Sequence[Watch], now: float) -> PagePoll:
+        """Return the page on which the runs stand."""
         return self.at(runs[0].rank or 0, now)
 
-    def at(self, rank: int, now: float) -> tuple[int, int]:
-        """Return the `skip` and `limit` of the page on which a rank stands."""
-        return self._number(rank, now) * self._size, self._size
+    def at(self, rank: int, now: float) -> PagePoll:
+        """Return the page on which a rank stands."""
+        return self._page(self._number(rank, now))
 
     def _number(self, rank: int, now: float) -> int:
         return max(0, self._end(now) - rank) // self._size

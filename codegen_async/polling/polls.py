@@ -30,7 +30,28 @@ class ListPoll(msgspec.Struct, frozen=True):
     source: str | None
 
 
-Poll = GetPoll | ListPoll
+class ManyPoll(msgspec.Struct, frozen=True):
+    """Ask for runs by their ids."""
+
+    run_ids: tuple[RunId, ...]
+
+
+class CursorPoll(msgspec.Struct, frozen=True):
+    """Ask for the page at a place that another page has told; None: the first."""
+
+    place: str | None
+
+
+class ChangedPoll(msgspec.Struct, frozen=True):
+    """Ask what has changed since the last walk to the end, or for the next page of a walk."""
+
+    place: str | None
+
+
+PagePoll = ListPoll | ManyPoll | CursorPoll | ChangedPoll
+"""A look that shows more than one run."""
+
+Poll = GetPoll | PagePoll
 
 
 class Sighting(msgspec.Struct, frozen=True):
@@ -48,3 +69,13 @@ class Sighting(msgspec.Struct, frozen=True):
     phase: str | None = None
     doubtful: bool = False
     partial: bool = False
+
+
+class Tail(msgspec.Struct, frozen=True):
+    """Say what a page tells besides its runs: how many there are in all, and where the next page is."""
+
+    total: int | None = None
+    following: str | None = None
+
+
+NOTHING = Tail()

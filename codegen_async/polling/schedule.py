@@ -11,9 +11,9 @@ from codegen_async.limits import Rate
 from codegen_async.models import RunId
 from codegen_async.polling.agenda import Agenda, Turn
 from codegen_async.polling.listing import Listing
-from codegen_async.polling.numbered import NumberedListing
+from codegen_async.polling.look import Look
 from codegen_async.polling.pacing import Pace
-from codegen_async.polling.polls import GetPoll, ListPoll, Poll, Sighting, Stream
+from codegen_async.polling.polls import NOTHING, GetPoll, PagePoll, Poll, Sighting, Stream, Tail
 from codegen_async.polling.trust import UNSEEN, Trust
 from codegen_async.polling.windows import Watch
 
@@ -50,16 +50,22 @@ class PollSchedule:
         get: the limit of the endpoint that shows one run.
         page: the limit of the list endpoint; None where a dialect has no usable list.
         share: the part of both limits that may be spent; the rest is left to other calls.
-        source: the filter to list under while no watched run is known to have another source.
-        numbered: the list has numbered pages and promises no order, and a page spends a turn of the gets as well, since
-            both endpoints have one limit. It is used as long as it helps. A `ListPoll` is for a whole page then.
+        listing: what one look can show besides a get, and where runs stand in it. Default: a list, newest first, that
+            may be asked for from any position.
+        shared: a page spends a turn of the gets as well, since both endpoints have one limit.
 
     Raises:
         ValueError: the share is not above 0, or above 1.
     """
 
     def __init__(
-        self, *, get: Rate, page: Rate | None, share: float = 0.8, source: str | None = None, numbered: bool = False
+        self,
+        *,
+        get: Rate,
+        page: Rate | None,
+        share: float = 0.8,
+        listing: Look | None = None,
+        shared: bool = False,
     ) -> None:
         if not 0 < share <= 1:
             raise ValueError(f"share: expected a part of 1, got {share!r}")
@@ -67,8 +73,8 @@ class PollSchedule:
         if page is not None:
             self._paces[Stream.LIST] = Pace(page, share, 0.5)
         self._runs: dict[RunId, Watch] = {}
-        self._numbered = numbered
-        self._listing = NumberedListing() if numbered else Listing(source)
+        self._shared = shared
+        self._listing: Look = Listing(None) if listing is None else listing
         self._agenda = Agenda(self._paces, self._paces[Stream.GET].gap, self._stream_of)
         self._hurried: OrderedDict[RunId, None] = OrderedDict()
         self._flights: dict[int, _Flight] = {}  # by the identity of the poll: equal ones may be under way
@@ -106,7 +112,7 @@ class PollSchedule:
             self._listing.created(run)
         self._listing.enter(run)
         self._runs[run.run_id] = run
-        run.confirmed = before
+        run.confirmed, run.known = before, seen
         self._trust.enter(run)
         run.grow_older(now + self._ahead)
         self._agenda.enter(run)
@@ -189,7 +195,7 @@ class PollSchedule:
     @property
     def _lists(self) -> bool:
         """Whether any page could be worth its while."""
-        if self._numbered and (self._hurried or len(self._runs) <= 1 + self._listing.company):
+        if self._shared and (self._hurried or len(self._runs) <= 1 + self._listing.company):
             return False  # the turn is better spent on a get
         if not (self._trust.holds or self._agenda.eager or len(self._runs) > 1):
             return False
@@ -230,7 +236,7 @@ class PollSchedule:
 
     def _spend(self, stream: Stream, now: float) -> None:
         self._paces[stream].spend(now)
-        if self._numbered and stream is Stream.LIST:
+        if self._shared and stream is Stream.LIST:
             self._paces[Stream.GET].spend(now)
 
     def _choose_run(self, now: float) -> tuple[Poll, Sequence[Watch]]:
@@ -250,12 +256,12 @@ class PollSchedule:
 
     def _choose_page(self, now: float) -> tuple[Poll, Sequence[Watch]]:
         if self._listing.unknown or self._listing.searching:
-            return ListPoll(*self._listing.search(), self._listing.source), ()
+            return self._listing.search(), ()
         if self._trust.witness is not None and self._hearing <= now:
-            return ListPoll(*self._listing.at(self._trust.witness.rank, now), self._listing.source), ()
+            return self._listing.at(self._trust.witness.rank, now), ()
         centre = self._centre(now)
         runs = self._listing.around(centre, now) if centre else self._listing.best(now)
-        return ListPoll(*self._listing.fit(runs, now), self._listing.source), runs
+        return self._listing.fit(runs, now), runs
 
     def _centre(self, now: float) -> Watch | None:
         """Return the run that the next page must show, or None if it is free to show the best."""
@@ -278,16 +284,23 @@ class PollSchedule:
 
     # What came of it
 
-    def observed(self, poll: Poll, seen: Sequence[Sighting], now: float, total: int | None = None) -> None:
-        """Take in an answer: for a page all its runs in their order, and its total.
+    def observed(
+        self,
+        poll: Poll,
+        seen: Sequence[Sighting],
+        now: float,
+        total: int | None = None,
+        following: str | None = None,
+    ) -> None:
+        """Take in an answer: for a page all its runs in their order, its total, and where the next one is.
 
         `poll` is the very object that `next` returned, or another one if somebody else asked. A get that answered that
         there is no such run has seen none.
         """
-        flight = self._land(poll)
+        flight, tail = self._land(poll), Tail(total, following)
         asked = now if flight is None else flight.asked
         told = [sighting for sighting in seen if not sighting.partial]
-        if isinstance(poll, ListPoll):
+        if not isinstance(poll, GetPoll) and self._listing.checked:
             told = self._believed(told, asked, now, ours=flight is not None)
         for sighting in told:
             self._see(sighting, asked)
@@ -296,25 +309,26 @@ class PollSchedule:
                 if run := self._runs.get(sighting.run_id):
                     self._trust.confirm(run, sighting.phase, now)
             self._paces[Stream.GET].praise()
-        elif Stream.LIST in self._paces and poll.source == self._listing.source:
-            self._read(poll, seen, total, flight, now)
+        elif Stream.LIST in self._paces and self._listing.takes(poll):
+            self._read(poll, seen, tail, flight, now)
         if flight is not None:
-            self._restore(flight, {sighting.run_id for sighting in told}, len(seen), total)
+            self._restore(flight, {sighting.run_id for sighting in told}, len(seen), tail)
         for sighting in told:
             if sighting.doubtful and (run := self._runs.get(sighting.run_id)):
                 self._hurry(run, now)
 
-    def _read(
-        self, poll: ListPoll, seen: Sequence[Sighting], total: int | None, flight: _Flight | None, now: float
-    ) -> None:
+    def _read(self, poll: PagePoll, seen: Sequence[Sighting], tail: Tail, flight: _Flight | None, now: float) -> None:
         shown = {i: run for i, item in enumerate(seen) if (run := self._runs.get(item.run_id))}
         asked = now if flight is None else flight.asked
-        believed = self._listing.read(poll.skip, [item.order for item in seen], shown, total, asked)
+        believed = self._listing.read(poll, seen, shown, tail, asked)
         if flight is None:
             return
+        silent = self._listing.silent(poll, flight.runs, tail)
+        for run in silent:
+            run.seen = max(run.seen, asked)
         plain = {item.run_id for item in seen if not (item.doubtful or item.partial) and item.run_id in self._runs}
         found = sum(run.run_id in plain for run in flight.runs)
-        if believed and self._trust.holds and self._listing.helped(found, len(flight.runs)):
+        if believed and self._trust.holds and self._listing.helped(found + len(silent), len(flight.runs)):
             self._paces[Stream.LIST].praise()
         else:
             self._paces[Stream.LIST].blame(now)
@@ -350,6 +364,8 @@ class PollSchedule:
         stream = Stream.GET if isinstance(poll, GetPoll) else Stream.LIST
         if stream in self._paces:
             self._paces[stream].blame(now)
+        if not isinstance(poll, GetPoll) and self._listing.takes(poll):
+            self._listing.missed(poll)
         for pace in self._paces.values() if wait else ():
             pace.pause(now + wait)
         if flight := self._land(poll):
@@ -360,7 +376,7 @@ class PollSchedule:
             self._search = None
         return self._flights.pop(id(poll), None)
 
-    def _restore(self, flight: _Flight, shown: Collection[RunId], length: int, total: int | None = None) -> None:
+    def _restore(self, flight: _Flight, shown: Collection[RunId], length: int, tail: Tail = NOTHING) -> None:
         """Take back that the runs which were not shown were asked for; a get will look for them.
 
         If that fails as well, they wait for their next turn: a run that is never shown must not crowd out the others.
@@ -368,10 +384,12 @@ class PollSchedule:
         for run in flight.runs:
             if run.run_id in shown or run.asked != flight.asked or self._runs.get(run.run_id) is not run:
                 continue
+            if run.seen >= flight.asked:  # it was not shown, as nothing of it has changed
+                continue
             if run.lost and isinstance(flight.poll, GetPoll):
                 run.lost = False
                 continue
-            run.lost = not self._stands_beside(run, flight.poll, length, total)
+            run.lost = not self._stands_beside(run, flight.poll, length, tail.total)
             run.asked = run.seen
             self._agenda.restored(run)
             self._listing.touch((run,))
@@ -380,16 +398,16 @@ class PollSchedule:
                 self._hurry(run, flight.asked)
 
     def _stands_beside(self, run: Watch, poll: Poll, length: int, total: int | None) -> bool:
-        if total is None or isinstance(poll, GetPoll):
+        if isinstance(poll, GetPoll):
             return False
-        return self._listing.stands_beside(run, poll.skip, length, total)
+        return self._listing.stands_beside(run, poll, length, total)
 
     def _see(self, sighting: Sighting, asked: float) -> None:
         run = self._runs.get(sighting.run_id)
         if run is None:
             return
         self._learn(run, sighting, asked)
-        run.lost = False
+        run.lost, run.known = False, True
         run.seen = max(run.seen, asked)
         if asked > run.asked:
             self._ask((run,), asked)

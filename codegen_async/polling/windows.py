@@ -40,6 +40,7 @@ class Watch(msgspec.Struct, eq=False, gc=False):
     tie: int = -1  # its place among those whose rank is estimated
     misses: int = 0  # pages that should have shown the run and did not
     lost: bool = False  # the last request for it brought nothing
+    known: bool = False  # it was seen since it is watched
     told: str | None = None  # its phase, by the last page since the last get
     confirmed: float = -math.inf  # when the last get for it was sent
     patience: float = 2 * _YOUNG

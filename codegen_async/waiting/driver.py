@@ -12,7 +12,7 @@ from typing import Generic, Protocol, TypeVar
 from codegen_async.errors import APIError, InvalidRequestError, NotFoundError
 from codegen_async.limits import Slot
 from codegen_async.models import RunLike
-from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Stream
+from codegen_async.polling import GetPoll, PagePoll, Poll, PollSchedule, Stream
 from codegen_async.waiting.lasting import Trouble
 from codegen_async.waiting.remote import Page, Remote
 
@@ -31,7 +31,7 @@ class Outcomes(Protocol[R]):
         """Take in a run."""
         ...
 
-    def listed(self, poll: ListPoll, page: Page[R]) -> None:
+    def listed(self, poll: PagePoll, page: Page[R]) -> None:
         """Take in a page."""
         ...
 

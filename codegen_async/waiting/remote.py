@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 
 from codegen_async.limits import Slot
 from codegen_async.models import RunId, RunLike
-from codegen_async.polling import ListPoll, Stream
+from codegen_async.polling import Stream
 
 R = TypeVar("R", bound=RunLike)
 
@@ -20,6 +20,7 @@ class Page(msgspec.Struct, Generic[R], frozen=True):
     Attributes:
         items: the runs, newest first. One without a status word tells where it stands, and not how it is.
         total: how many runs the list has in all; None if the page's positions mean nothing.
+        following: where the next page is, where pages tell.
         sure: whether the items are as complete as what a get shows. If not, nobody is told of an end or another change
             before a get has confirmed it.
         whole: reads the runs as snapshots for users, without those of which the page shows less than a get; called only
@@ -30,6 +31,7 @@ class Page(msgspec.Struct, Generic[R], frozen=True):
     total: int | None
     sure: bool = True
     whole: Callable[[], Iterable[R]] | None = None
+    following: str | None = None
 
     def read(self) -> Iterable[R]:
         """Return the snapshots for users."""
@@ -47,6 +49,6 @@ class Remote(Protocol[R]):
         """Read one run."""
         ...
 
-    async def page(self, poll: ListPoll, slot: Slot) -> Page[R]:
-        """Read one page of the list."""
+    async def page(self, poll: Any, slot: Slot) -> Page[R]:
+        """Look at many runs; the poll is of the kind of the look that the schedule was made with."""
         ...

@@ -20,7 +20,7 @@ from codegen_async.errors import (
 )
 from codegen_async.events import Reporter
 from codegen_async.models import Phase, RunId, RunLike
-from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Sighting
+from codegen_async.polling import GetPoll, PagePoll, Poll, PollSchedule, Sighting
 from codegen_async.waiting.barriers import Barriers
 from codegen_async.waiting.board import Board, id_of, order_of, sighting_of
 from codegen_async.waiting.driver import Driver
@@ -161,7 +161,7 @@ class Waiting(Generic[R]):
         self._board.tell(run, _now())
         self._driver.nudge()
 
-    def seen_page(self, poll: ListPoll, page: Page[R]) -> None:
+    def seen_page(self, poll: PagePoll, page: Page[R]) -> None:
         """Take in a list page that a call of the user's own brought."""
         self._board.met(run.id for run in page.items)
         for run in page.items:
@@ -330,7 +330,7 @@ class Waiting(Generic[R]):
         self._board.witness(run, _now())
         self._board.tell(run, _now())
 
-    def listed(self, poll: ListPoll, page: Page[R]) -> None:
+    def listed(self, poll: PagePoll, page: Page[R]) -> None:
         """Take in a page; see `Outcomes`."""
         self._barriers.answered()
         sure = page.sure and self._schedule.believes
@@ -352,7 +352,7 @@ class Waiting(Generic[R]):
             )
         }
         seen = [self._brief(row, doubtful, partial=row.id in twice) for row in page.items]
-        self._schedule.observed(poll, seen, _now(), page.total)
+        self._schedule.observed(poll, seen, _now(), page.total, page.following)
         for row in rows:
             if row.id in whole and row.id not in doubtful:
                 self._board.tell(whole[row.id], _now())

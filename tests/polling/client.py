@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from codegen_async.limits import Rate
-from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Stream
+from codegen_async.polling import GetPoll, Listing, ListPoll, Poll, PollSchedule, Stream
 from tests.polling.server import Answer, ModelRun, ModelServer, sighting
 
 RATE = Rate(60, 30.0)
@@ -113,5 +113,5 @@ class Driver:
 
 
 def driver(server: ModelServer, *, source: str | None = "API", pages: bool = True) -> Driver:
-    schedule = PollSchedule(get=RATE, page=RATE if pages else None, share=SHARE, source=source)
+    schedule = PollSchedule(get=RATE, page=RATE if pages else None, share=SHARE, listing=Listing(source))
     return Driver(server, schedule)

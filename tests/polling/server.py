@@ -44,6 +44,7 @@ class ModelServer:
     def answer(self, poll: Poll) -> Answer:
         if isinstance(poll, GetPoll):
             return self._show([run for run in self.runs if run.id == poll.run_id], None)
+        assert isinstance(poll, ListPoll)
         return self._page(poll)
 
     def _page(self, poll: ListPoll) -> Answer:

@@ -5,8 +5,7 @@ import math
 import pytest
 
 from codegen_async.limits import Rate
-from codegen_async.polling import GetPoll, ListPoll, PollSchedule, Sighting, Stream
-from codegen_async.polling.numbered import NumberedListing
+from codegen_async.polling import GetPoll, ListPoll, NumberedListing, PollSchedule, Sighting, Stream, Tail
 from codegen_async.polling.ranks import RankBook
 
 RATE = Rate(20, 1.0)
@@ -30,7 +29,7 @@ def all_of(count: int) -> list[Sighting]:
 
 def schedule_of(watched: list[Sighting]) -> PollSchedule:
     """Return a schedule that watches runs which were seen just now."""
-    schedule = PollSchedule(get=RATE, page=PAGES, share=1.0, numbered=True)
+    schedule = PollSchedule(get=RATE, page=PAGES, share=1.0, listing=NumberedListing(), shared=True)
     for one in watched:
         schedule.add(one, 0.0, latency=5.0, seen=True)
     return schedule
@@ -113,19 +112,18 @@ def test_a_run_that_is_on_neither_of_two_pages_is_asked_for_by_get() -> None:
 def test_a_page_that_cannot_be_what_it_should_be_is_not_believed(
     shown: list[Sighting], total: int | None, believed: bool
 ) -> None:
-    orders = [one.order for one in shown]
     listing = NumberedListing()
-    assert listing.read(0, orders, {}, total, 0.0) is believed
+    assert listing.read(ListPoll(0, 100, None), shown, {}, Tail(total), 0.0) is believed
     assert listing.unknown is not believed
 
 
 def test_a_short_page_in_the_middle_is_not_believed() -> None:
     listing = NumberedListing()
-    orders = [one.order for one in newest(250)]
-    assert listing.read(0, orders, {}, 250, 0.0)
-    assert not listing.read(100, orders[:99], {}, 250, 1.0)
-    assert not listing.read(200, orders[:49], {}, 250, 1.0)
-    assert listing.read(200, orders[:50], {}, 250, 1.0)
+    shown, total = newest(250), Tail(250)
+    assert listing.read(ListPoll(0, 100, None), shown, {}, total, 0.0)
+    assert not listing.read(ListPoll(100, 100, None), shown[:99], {}, total, 1.0)
+    assert not listing.read(ListPoll(200, 100, None), shown[:49], {}, total, 1.0)
+    assert listing.read(ListPoll(200, 100, None), shown[:50], {}, total, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +190,7 @@ def test_a_page_must_be_worth_more_than_gets(count: int, listed: bool) -> None:
 
 
 def test_runs_that_may_stand_anywhere_are_searched_for_page_by_page() -> None:
-    schedule = PollSchedule(get=RATE, page=PAGES, share=1.0, numbered=True)
+    schedule = PollSchedule(get=RATE, page=PAGES, share=1.0, listing=NumberedListing(), shared=True)
     for number in range(1, 401):
         schedule.add(Sighting(f"r{number}"), 0.0)
     skips: list[int] = []
@@ -206,7 +204,7 @@ def test_runs_that_may_stand_anywhere_are_searched_for_page_by_page() -> None:
 
 
 def test_a_search_that_finds_nothing_is_given_up() -> None:
-    schedule = PollSchedule(get=RATE, page=PAGES, share=1.0, numbered=True)
+    schedule = PollSchedule(get=RATE, page=PAGES, share=1.0, listing=NumberedListing(), shared=True)
     for number in range(1, 401):
         schedule.add(Sighting(f"other{number}"), 0.0)
     skips: list[int] = []

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codegen_async.limits import Rate
-from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Sighting
+from codegen_async.polling import GetPoll, ListPoll, NumberedListing, Poll, PollSchedule, Sighting
 from codegen_async.polling.trust import FRESH, LAG, PART, Trust
 from codegen_async.polling.windows import Watch
 from tests.polling.client import GAP, RATE, SHARE, Driver, driver
@@ -200,7 +200,7 @@ def lying(telling: Lie, runs: int, *, numbered: bool = False, latency: float = L
     client = driver(server)
     if numbered:
         pages = Rate(RATE.limit, 2 * RATE.period)
-        client.schedule = PollSchedule(get=RATE, page=pages, share=SHARE, numbered=True)
+        client.schedule = PollSchedule(get=RATE, page=pages, share=SHARE, listing=NumberedListing(), shared=True)
     for _ in range(runs):
         client.watch(server.create(0.0), latency=latency, seen=True)
     return client

@@ -13,7 +13,7 @@ from codegen_async import limits
 from codegen_async.errors import ConnectionFailedError, NotFoundError, StatusError
 from codegen_async.limits import Rate
 from codegen_async.models import Phase, RunId
-from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Stream
+from codegen_async.polling import GetPoll, Listing, ListPoll, NumberedListing, Poll, PollSchedule, Stream
 from codegen_async.waiting import Page, Waiting
 
 RATE = Rate(60, 30.0)
@@ -161,8 +161,8 @@ async def waiting_on(
     numbered: bool = False,
 ) -> AsyncGenerator[Waiting[Run]]:
     """Yield the waits of a client; when they are closed, no task and no slot may be left."""
-    source = None if numbered else "API"
-    schedule = PollSchedule(get=get, page=page, share=share, source=source, numbered=numbered)
+    look = NumberedListing() if numbered else Listing("API")
+    schedule = PollSchedule(get=get, page=page, share=share, listing=look, shared=numbered)
     waiting = Waiting(remote, schedule, latency=latency, end_of=lambda run: run.life)
     mine = asyncio.all_tasks()
     try:

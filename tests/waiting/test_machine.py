@@ -18,7 +18,7 @@ from codegen_async.errors import (
     WaitTimeoutError,
 )
 from codegen_async.models import Phase
-from codegen_async.polling import ListPoll, PollSchedule
+from codegen_async.polling import Listing, ListPoll, PollSchedule
 from codegen_async.testing import VirtualLoop
 from codegen_async.waiting import Waiting
 from tests.waiting.fakes import RATE, Remote, Run, answer, down
@@ -58,7 +58,7 @@ class Waits(RuleBasedStateMachine):
         super().__init__()
         self.loop = VirtualLoop()
         self.remote = self.run(self.make_remote())
-        self.schedule = PollSchedule(get=RATE, page=RATE, source="API")
+        self.schedule = PollSchedule(get=RATE, page=RATE, listing=Listing("API"))
         self.waiting = Waiting(self.remote, self.schedule, latency=5.0)
         self.truth: dict[int, Run] = {}
         """Every snapshot the server ever had, by its identity."""
