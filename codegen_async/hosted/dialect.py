@@ -67,10 +67,25 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
         )
 
 
+class Shown(msgspec.Struct, Generic[R], frozen=True, kw_only=True):
+    """Hold what a look at several runs has shown.
+
+    Attributes:
+        runs: the runs; None stands for one that is not there.
+        following: where the next page is, in the words of the dialect; None if this is the last.
+        sure: whether the runs are as complete as what `get` shows. If not, an end is confirmed by a get. Default: no.
+    """
+
+    runs: Sequence[R | None]
+    following: str | None = None
+    sure: bool = False
+
+
 class Dialect(ABC, Generic[R]):
     """Describe an API of hosted runs.
 
-    Only `get` and `create` are required. The others return None where an API has nothing of the kind.
+    Only `get` and `create` are required. The others return None where an API has nothing of the kind. Of the looks at
+    several runs (`many`, `changed`, `page`), the first that there is serves the waits; gets alone do as well, later.
 
     Attributes:
         name: what logs and journals call the API.
@@ -80,6 +95,7 @@ class Dialect(ABC, Generic[R]):
         phases: what the status words stand for, in any case of letters. A status of two parts (`running/finished`) is
             looked up whole, then by its first part; a word that is not there reads as running, and is logged.
         headers: headers of every call, such as a version.
+        many_at_most: how many runs `many` may name.
         unseen_for: seconds for which the API may deny a run that it has just created. Default 60.
         settles: seconds for which a status word must stand until it is believed, for words that pass between others.
     """
@@ -90,6 +106,7 @@ class Dialect(ABC, Generic[R]):
     rates: Mapping[str, Rate]
     phases: Mapping[str, Phase]
     headers: Mapping[str, str] = {}
+    many_at_most: int = 0
     unseen_for: float = 60.0
     settles: Mapping[str, float] = {}
 
@@ -119,6 +136,27 @@ class Dialect(ABC, Generic[R]):
         Args:
             key: the key.
             since: seconds since the create was first sent: how old the run can be. None where nobody knows.
+        """
+        return None
+
+    def many(self, run_ids: Sequence[str]) -> Call[Shown[R]] | None:  # noqa: ARG002 - the same
+        """Read runs by their ids, at most `many_at_most`."""
+        return None
+
+    def changed(self, since: float, place: str | None) -> Call[Shown[R]] | None:  # noqa: ARG002 - the same
+        """Read which runs have changed since a moment.
+
+        Args:
+            since: Unix seconds, by the server's own clock (its `Date` header).
+            place: where to go on, from `Shown.following`; None to begin.
+        """
+        return None
+
+    def page(self, place: str | None) -> Call[Shown[R]] | None:  # noqa: ARG002 - the same
+        """Read a page of the list; nothing is presumed of its order, and `newest first` helps most.
+
+        Args:
+            place: from `Shown.following`, be it a cursor or a number; None for the first page.
         """
         return None
 

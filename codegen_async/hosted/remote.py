@@ -1,15 +1,38 @@
-"""Polls of any API, for `waiting`."""
+"""Polls of any API, for `waiting`: which looks a dialect offers, and how they are made."""
 
 from __future__ import annotations
 
-from typing import Generic, NoReturn, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
+import msgspec
+
+from codegen_async.errors import DecodeError
 from codegen_async.hosted.calls import Calls
-from codegen_async.limits import Priority, Slot
+from codegen_async.hosted.dialect import Call, Dialect, Shown
+from codegen_async.http.answers import Response
+from codegen_async.http.retry import parse_date
+from codegen_async.limits import Priority, Rate, Slot
 from codegen_async.models import RunId, RunLike
-from codegen_async.polling import ListPoll, Stream
+from codegen_async.polling import (
+    ChangedPoll,
+    ChangedSince,
+    CursorListing,
+    CursorPoll,
+    Look,
+    ManyById,
+    ManyPoll,
+    PollSchedule,
+    Stream,
+)
+from codegen_async.waiting import Page
 
+T = TypeVar("T")
 R = TypeVar("R", bound=RunLike)
+
+_OVERLAP = 2.0  # seconds by which walks through what has changed overlap: servers round, and their machines differ
+_PART = 2  # where pages spend the limit of gets, every second turn may be one; a get confirms what pages hint at
+_ANY = "0"  # any id: which limit a call spends does not depend on it
 
 
 class DialectRemote(Generic[R]):
@@ -17,20 +40,78 @@ class DialectRemote(Generic[R]):
 
     def __init__(self, calls: Calls[R]) -> None:
         self._calls = calls
-        self._limit = get_limit(calls)
+        self._dialect = calls.dialect
+        _, pages = _look_of(self._dialect)
+        get = self._dialect.get(_ANY)
+        self._limits = {Stream.GET: get.limit, Stream.LIST: (pages or get).limit}
+        self._since: float | None = None  # up to when, by the server's clock, all changes were shown
+        self._walk_from: float | None = None  # the same, once the walk that is on has come to its end
 
-    def slot(self, stream: Stream) -> Slot:  # noqa: ARG002 - runs are looked at one by one
-        """Return a slot for a poll."""
-        return self._calls.slot(self._limit, Priority.BACKGROUND)
+    def slot(self, stream: Stream) -> Slot:
+        """Return a slot for a poll of that stream."""
+        return self._calls.slot(self._limits[stream], Priority.BACKGROUND)
 
     async def get(self, run_id: RunId, slot: Slot) -> R:
         """Read one run, and once it seems to have ended, all of it."""
-        run = await self._calls.run(self._calls.dialect.get(str(run_id)), slot=slot)
+        call = (
+            _clocked(self._dialect.get(str(run_id)), self._began)
+            if self._since is None
+            else self._dialect.get(str(run_id))
+        )
+        run = await self._calls.run(call, slot=slot)
         return await whole(self._calls, run, Priority.BACKGROUND)
 
-    async def page(self, poll: ListPoll, slot: Slot) -> NoReturn:
-        """Read nothing: the schedule asks for no pages."""
-        raise NotImplementedError
+    async def page(self, poll: ChangedPoll | ManyPoll | CursorPoll, slot: Slot) -> Page[R]:
+        """Look at many runs in the way of the dialect."""
+        if isinstance(poll, ChangedPoll):
+            shown = await self._changes(poll.place, slot)
+        elif isinstance(poll, ManyPoll):
+            call = _offered(self._dialect.many([str(run_id) for run_id in poll.run_ids]))
+            shown = await self._calls.carry(call, slot=slot)
+        else:
+            shown = await self._calls.carry(_offered(self._dialect.page(poll.place)), slot=slot)
+        runs = [self._calls.known(run) for run in shown.runs if run is not None]
+        sure = shown.sure and all(self._dialect.full(run) is None for run in runs if run.phase.is_terminal)
+        return Page(runs, None, sure=sure, following=shown.following)
+
+    async def _changes(self, place: str | None, slot: Slot) -> Shown[R]:
+        """Read the next page of a walk, and know from its end on up to when all changes were shown."""
+        call = _offered(self._dialect.changed(self._since or 0.0, place))
+        if self._since is None:  # no get has told the time
+            raise DecodeError("the server tells no time (`Date`) to ask by", method=call.method, path=call.path)
+        moments: list[float] = []
+        shown = await self._calls.carry(_clocked(call, moments.append), slot=slot)
+        if place is None:
+            self._walk_from = next(iter(moments), None)
+        if shown.following is None and self._walk_from is not None:
+            self._since = max(self._since, self._walk_from - _OVERLAP)
+        return shown
+
+    def _began(self, moment: float) -> None:
+        if self._since is None:
+            self._since = moment - _OVERLAP
+
+
+def schedule_of(calls: Calls[Any], rates: Mapping[str, Rate], share: float) -> PollSchedule:
+    """Return a schedule for the looks that a dialect offers."""
+    dialect = calls.dialect
+    look, call = _look_of(dialect)
+    get = dialect.get(_ANY).limit
+    if look is None or call is None:
+        return PollSchedule(get=rates[get], page=None, share=share)
+    shared = call.limit == get
+    part = _PART if shared and look.checked else 1
+    page = Rate(rates[call.limit].limit, rates[call.limit].period * part)
+    return PollSchedule(get=rates[get], page=page, share=share, listing=look, shared=shared)
+
+
+def _look_of(dialect: Dialect[Any]) -> tuple[Look | None, Call[Any] | None]:
+    if dialect.many_at_most > 1 and (many := dialect.many([_ANY])) is not None:
+        return ManyById(dialect.many_at_most), many
+    if (changed := dialect.changed(0.0, None)) is not None:
+        return ChangedSince(), changed
+    page = dialect.page(None)
+    return (None, None) if page is None else (CursorListing(), page)
 
 
 async def whole(calls: Calls[R], run: R, priority: Priority) -> R:
@@ -39,6 +120,19 @@ async def whole(calls: Calls[R], run: R, priority: Priority) -> R:
     return run if more is None else await calls.run(more, priority=priority)
 
 
-def get_limit(calls: Calls[R]) -> str:
-    """Return whose rates the reading of a run spends."""
-    return calls.dialect.get("0").limit
+def _clocked(call: Call[T], tell: Callable[[float], None]) -> Call[T]:
+    """Return the same call, which tells when it was answered by the server's clock."""
+
+    def read(answer: Response) -> T:
+        moment = parse_date(answer.headers.get("date", ""))
+        if moment is not None:
+            tell(moment)
+        return call.read(answer)
+
+    return msgspec.structs.replace(call, read=read)
+
+
+def _offered(call: Call[T] | None) -> Call[T]:
+    if call is None:
+        raise NotImplementedError("the dialect had this call when the client was opened")
+    return call

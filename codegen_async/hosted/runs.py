@@ -15,7 +15,7 @@ from codegen_async.hosted.calls import Calls, meaning_of
 from codegen_async.hosted.client import RunClient, replaced
 from codegen_async.hosted.creating import Creating, OnUnknown
 from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
-from codegen_async.hosted.remote import DialectRemote, get_limit, whole
+from codegen_async.hosted.remote import DialectRemote, schedule_of, whole
 from codegen_async.hosted.run import check_success
 from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import Limits, Priority, Rate
@@ -327,7 +327,7 @@ class HostedRuns(RunClient[R, str]):
         return DialectRemote(self._calls)
 
     def _schedule(self) -> PollSchedule:
-        return PollSchedule(get=self._rates[get_limit(self._calls)], page=None, share=self._share)
+        return schedule_of(self._calls, self._rates, self._share)
 
     def _check_run(self, run: str | R) -> str | R:
         return check_text("run", run) if isinstance(run, str) else run

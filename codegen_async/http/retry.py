@@ -53,13 +53,14 @@ def parse_retry_after(value: str | None, date: str | None = None) -> float | Non
     text = value.strip(" \t")
     if _SECONDS.fullmatch(text):  # float() alone would accept "nan", "inf" and "1_000"
         return min(float(text), LONGEST_RETRY_AFTER)
-    then, now = _parse_date(text), _parse_date(date or "")
+    then, now = parse_date(text), parse_date(date or "")
     if then is None or now is None:
         return None
     return min(max(0.0, then - now), LONGEST_RETRY_AFTER)
 
 
-def _parse_date(text: str) -> float | None:
+def parse_date(text: str) -> float | None:
+    """Return the seconds since 1970 of an HTTP date, or None if it is none."""
     from email.utils import parsedate_to_datetime  # noqa: PLC0415 - slow to import and rarely needed
 
     try:

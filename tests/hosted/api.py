@@ -2,17 +2,24 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from typing import Any
 from urllib.parse import unquote
 
-from codegen_async.hosted.dialect import Call, Dialect
+from codegen_async.hosted.dialect import Call, Dialect, Shown
 from codegen_async.hosted.run import Cost, HostedRun
 from codegen_async.http.answers import NoAnswerError, Refusal, Request, Response, Twice
 from codegen_async.limits import Rate, Slot
 from codegen_async.models import Phase
 
-DONE = 20.0  # seconds that a run takes
+DONE = 20.0  # seconds that a run takes, if it is not said
+EPOCH = 1_700_000_000
+
+
+def moment(time: float) -> datetime:
+    return datetime.fromtimestamp(EPOCH + time, UTC)
 
 
 def now() -> float:
@@ -24,23 +31,33 @@ class Api:
 
     Args:
         keyed: whether it knows the header `Idempotency-Key`.
+        page_size: runs on a page.
         lag: seconds until a new run is shown.
     """
 
-    def __init__(self, *, keyed: bool = False, lag: float = 0.0) -> None:
+    def __init__(self, *, keyed: bool = False, lag: float = 0.0, page_size: int = 25) -> None:
         self.runs: dict[str, dict[str, Any]] = {}
         self.keyed = keyed
         self.lag = lag
+        self._size = page_size
         self.faults: list[str] = []
         """What happens to the next creates: `before` or `after` loses it before or after it is carried out."""
         self.requests: list[Request] = []
+        self.reads: list[float] = []
+        """When each GET arrived."""
+        self.timeless = False
+        """Whether the answers lack a date."""
         self.refusal: tuple[int, dict[str, Any]] | None = None
-        self.script: Callable[[dict[str, Any]], str] = lambda run: "done/ok" if now() - run["at"] >= DONE else "working"
+        self.script: Callable[[dict[str, Any]], str] = lambda run: (
+            "done/ok" if now() - run["at"] >= run["life"] else "working"
+        )
         self._keys: dict[str, str] = {}
 
     async def send(self, request: Request, take_slot: Callable[[], Slot]) -> Response:
         async with take_slot() as slot:
             self.requests.append(request)
+            if request.method == "GET":
+                self.reads.append(now())
             slot.sent()
             fault = self.faults.pop(0) if self.faults and request.method == "POST" and request.path == "/runs" else ""
             if fault == "before":
@@ -49,7 +66,8 @@ class Api:
             if fault == "after":
                 raise NoAnswerError("the connection broke", sent=True)
             slot.answered()
-            return Response(status=status, body=json.dumps(body).encode())
+            date = {} if self.timeless else {"date": format_datetime(moment(now()), usegmt=True)}
+            return Response(status=status, headers=date, body=json.dumps(body).encode())
 
     def renew(self) -> None:
         pass
@@ -57,13 +75,20 @@ class Api:
     async def aclose(self) -> None:
         pass
 
-    def _answer(self, request: Request) -> tuple[int, Any]:  # noqa: PLR0911 - a table
+    def _answer(self, request: Request) -> tuple[int, Any]:  # noqa: PLR0911, C901 - a table
         if self.refusal is not None and request.method != "GET":
             return self.refusal
         parts = [unquote(part) for part in request.path.strip("/").split("/")]
         match request.method, parts:
             case "POST", ["runs"]:
                 return self._create(json.loads(request.body or b""), dict(request.headers))
+            case "GET", ["page"]:
+                return self._page(dict(request.query).get("cursor"))
+            case "GET", ["some"]:
+                names = [value for name, value in request.query if name == "ids"]
+                return 200, {"runs": [self._shown(self.runs[name]) if name in self.runs else None for name in names]}
+            case "GET", ["changes"]:
+                return self._changes(dict(request.query))
             case "GET", ["runs"]:
                 tag = dict(request.query).get("tag")
                 return 200, {"runs": [self._shown(run) for run in self._visible() if run["tag"] == tag]}
@@ -80,6 +105,28 @@ class Api:
             case _:
                 return 405, {"detail": "method not allowed"}
 
+    def _page(self, cursor: str | None) -> tuple[int, Any]:
+        """Show a page of the runs, newest first, from behind the one that a cursor names."""
+        names = list(reversed(self.runs))
+        if cursor is not None and cursor.removeprefix("after:") not in names:
+            return 400, {"detail": "unknown cursor"}
+        start = 0 if cursor is None else names.index(cursor.removeprefix("after:")) + 1
+        shown = names[start : start + self._size]
+        more = start + self._size < len(names)
+        return 200, {"runs": [self._shown(self.runs[n]) for n in shown], "next": f"after:{shown[-1]}" if more else None}
+
+    def _changes(self, query: Mapping[str, str]) -> tuple[int, Any]:
+        since, start = float(query["since"]) - EPOCH, int(query.get("cursor", 0))
+        changed = [run for run in self.runs.values() if self._changed(run) >= since]
+        shown = changed[start : start + self._size]
+        following = str(start + self._size) if start + self._size < len(changed) else None
+        return 200, {"runs": [self._shown(run) for run in shown], "next": following}
+
+    def _changed(self, run: dict[str, Any]) -> float:
+        """Return when a run changed last: when it was made, or came to its end."""
+        end = float(run["at"] + run["life"])
+        return end if now() >= end else float(run["at"])
+
     def _visible(self) -> list[dict[str, Any]]:
         return [run for run in self.runs.values() if now() - run["created"] >= self.lag]
 
@@ -90,7 +137,8 @@ class Api:
         name = fields.get("name") or f"run/{len(self.runs)}"
         if name in self.runs:
             return 409, {"error": {"code": "name_taken", "message": "there is one of this name"}}
-        run = {"id": name, "tag": fields.get("tag"), "at": now(), "created": now(), "cancelled": False}
+        life = fields.get("life", DONE)
+        run = {"id": name, "tag": fields.get("tag"), "at": now(), "created": now(), "life": life, "cancelled": False}
         self.runs[name] = run
         if key is not None:
             self._keys[key] = name
@@ -104,7 +152,11 @@ class Api:
 
     def _shown(self, run: dict[str, Any]) -> dict[str, Any]:
         status = "stopped" if run["cancelled"] else self.script(run)
-        return {"id": run["id"], "status": status, "created": 1_700_000_000 + run["created"], "cost": "0.25"}
+        return {"id": run["id"], "status": status, "created": EPOCH + run["created"], "cost": "0.25"}
+
+
+def _usual(run: dict[str, Any]) -> str:
+    return "done/ok" if now() - run["at"] >= run["life"] else "working"
 
 
 class Plain(Dialect[HostedRun]):
@@ -181,6 +233,40 @@ class Keyed(Plain):
             read=one,
             twice=Twice.SAME,
         )
+
+
+class Paged(Plain):
+    """Runs are listed, newest first, by cursors."""
+
+    rates: Mapping[str, Rate] = {"create": Rate(1000, 1.0), "read": Rate(60, 30.0)}
+    sure = False
+
+    def page(self, place: str | None) -> Call[Shown[HostedRun]]:
+        return Call(limit="read", path="/page", query={"cursor": place}, read=self.shown)
+
+    def shown(self, answer: Response) -> Shown[HostedRun]:
+        fields = json.loads(answer.body)
+        runs = [None if run is None else read_run(run) for run in fields["runs"]]
+        return Shown(runs=runs, following=fields.get("next"), sure=self.sure)
+
+
+class ByIds(Paged):
+    """Runs are read by many ids."""
+
+    many_at_most = 25
+    sure = True
+
+    def many(self, run_ids: Sequence[str]) -> Call[Shown[HostedRun]]:
+        return Call(limit="read", path="/some", query={"ids": run_ids}, read=self.shown)
+
+
+class Changing(Paged):
+    """Runs are told when they change."""
+
+    sure = True
+
+    def changed(self, since: float, place: str | None) -> Call[Shown[HostedRun]]:
+        return Call(limit="read", path="/changes", query={"since": since, "cursor": place}, read=self.shown)
 
 
 class Settling(Plain):
