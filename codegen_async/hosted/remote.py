@@ -101,7 +101,7 @@ def schedule_of(calls: Calls[Any], rates: Mapping[str, Rate], share: float) -> P
         return PollSchedule(get=rates[get], page=None, share=share)
     shared = call.limit == get
     part = _PART if shared and look.checked else 1
-    page = Rate(rates[call.limit].limit, rates[call.limit].period * part)
+    page = Rate(rates[call.limit].limit, min(rates[call.limit].period * part, 1e9))  # longer there is none
     return PollSchedule(get=rates[get], page=page, share=share, listing=look, shared=shared)
 
 

@@ -32,7 +32,7 @@ def refusing(fault: Fault, *ids: int, lists: bool = False) -> Callable[[Poll], E
     """Refuse some runs, and perhaps the list."""
 
     def refuse(poll: Poll) -> Exception | None:
-        refused = lists if isinstance(poll, ListPoll) else poll.run_id in ids
+        refused = poll.run_id in ids if isinstance(poll, GetPoll) else lists
         return fault(poll) if refused else None
 
     return refuse
