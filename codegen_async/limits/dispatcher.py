@@ -197,8 +197,12 @@ class Dispatcher:
         line.meter.cool(now, answered)
         if self.ceiling is not None:
             self.ceiling.cool(now, answered)
-        if self._waiting and (self.ceiling is not None or now + line.meter.cycle < self._wakes_at):
+        # Not before the timer, if it comes earlier than this slot: the answer may be a 429, which will shut the gate.
+        if self._waiting and now + self._shortest_cycle(line) < self._wakes_at:
             self.serve()
+
+    def _shortest_cycle(self, line: Line) -> float:
+        return line.meter.cycle if self.ceiling is None else min(line.meter.cycle, self.ceiling.cycle)
 
     def return_unused(self, line: Line) -> None:
         """Give a slot back of which nothing was sent: it is free at once."""

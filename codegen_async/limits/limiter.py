@@ -258,7 +258,8 @@ class WindowSlot:
 
     def rejected(self, retry_after: float | None) -> bool:
         """Note that the answer was a 429; see `Slot`."""
-        self.answered()
         if self.taken_at is None:
             return False
-        return self._limiter._dispatcher.rejected(self._limiter._line, self.taken_at, retry_after)
+        excused = self._limiter._dispatcher.rejected(self._limiter._line, self.taken_at, retry_after)
+        self.answered()  # only now, as it may serve the next one
+        return excused

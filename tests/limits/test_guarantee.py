@@ -296,7 +296,7 @@ def test_without_margin_a_slow_clock_at_the_server_rejects() -> None:
         return Client(limiter, Server(SlidingLog(60, 30.0), drift=-100 * PPM), random.Random(1), fast_link)
 
     assert rejections_of_600(client(WindowLimiter(RATE))) == 0
-    assert rejections_of_600(client(WindowLimiter(RATE, margin=0.0))) > 10
+    assert rejections_of_600(client(WindowLimiter(RATE, margin=0.0))) > 0  # after the first, all are held and paced
 
 
 def test_without_lateness_lost_answers_are_followed_by_rejections() -> None:
