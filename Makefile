@@ -45,7 +45,7 @@ demo: .venv/made  ## a batch of 40 simulated runs over real HTTP, on the command
 test: .venv/made  ## the tests, under 8 minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
-test-all: test  ## the slow proofs as well: kill loops, 10,000 prompts, 100,000 requests and waits; 14 minutes in all
+test-all: test  ## the slow proofs as well: kills, power cuts, bad disks, 10,000 prompts, 100,000 requests and waits; some 20 minutes in all
 	$(BIN)/python -m pytest -n $(JOBS) -m slow -rP
 
 test-uvloop: .venv/made  ## the tests that need no virtual clock, on uvloop; half a minute

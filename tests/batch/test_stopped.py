@@ -90,7 +90,7 @@ def freeze_until_done(folder: Path, seed: int) -> Frozen:
     """Freeze a batch again and again for longer than a window, kill it frozen now and then, until it is done."""
     folder.mkdir()
     rng = random.Random(seed)
-    prompts = [f"lane {seed}, prompt {n}" for n in range(24)]
+    prompts = [f"lane {seed}, prompt {n}" for n in range(14)]
     freezes = kills = 0
     with serving(seed, LATE) as server:
         while True:
@@ -115,8 +115,8 @@ def ends_not(process: BaseProcess, seconds: float) -> bool:
 
 
 def test_freezes_of_longer_than_a_window_lose_and_double_nothing(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(6) as lanes:
-        ends = list(lanes.map(lambda seed: freeze_until_done(tmp_path / str(seed), seed), range(6)))
+    with ThreadPoolExecutor(8) as lanes:
+        ends = list(lanes.map(lambda seed: freeze_until_done(tmp_path / str(seed), seed), range(8)))
     freezes, kills = sum(end.freezes for end in ends), sum(end.kills for end in ends)
     missing, doubled = map(sum, zip(*(end.faults for end in ends), strict=True))
     worst = max(end.report["worst"]["create"][0] for end in ends)
