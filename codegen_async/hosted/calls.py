@@ -40,6 +40,8 @@ class Calls(Generic[R]):
         self.dialect = dialect
         self._words = words
         self._settling = _Settling(dialect.settles)
+        self.on_end: Callable[[RunId], None] = _nobody
+        """Called with each run that is seen to have ended, every time."""
 
     def slot(self, limit: str, priority: Priority) -> Slot:
         """Return a slot for a call that spends that limit."""
@@ -91,7 +93,10 @@ class Calls(Generic[R]):
         """Return a run with the phase that its word stands for; it is running while that word may pass."""
         if self._settling.may_pass(run):
             return in_phase(run, Phase.RUNNING)
-        return in_phase(run, self._words.phase(run.status)) if isinstance(run, HostedRun) else self._words.teach(run)
+        known = in_phase(run, self._words.phase(run.status)) if isinstance(run, HostedRun) else self._words.teach(run)
+        if known.phase.is_terminal:
+            self.on_end(known.id)
+        return known
 
 
 def meaning_of(dialect: Dialect[Any]) -> Callable[[Response], Refusal | None]:
@@ -104,6 +109,10 @@ def meaning_of(dialect: Dialect[Any]) -> Callable[[Response], Refusal | None]:
             return None
 
     return meaning
+
+
+def _nobody(_: RunId) -> None:
+    pass
 
 
 class _Word(NamedTuple):

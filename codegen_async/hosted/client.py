@@ -32,6 +32,7 @@ from codegen_async.waiting import Grace, Remote, Waiting
 
 R = TypeVar("R", bound=RunLike)
 Id = TypeVar("Id", bound=RunId)
+L = TypeVar("L", Rate, Rate | Sequence[Rate])
 
 _TO_SEND = 5.0  # seconds between a slot and the first byte, beyond what it may take to connect
 
@@ -410,14 +411,19 @@ def _opened(memory: Path) -> Memory:
         raise ConfigurationError(f"memory: {clean(str(memory))}: {clean(reason_of(exc))}") from None
 
 
-def replaced(rates: Mapping[str, Rate], by: Mapping[str, Rate] | None) -> dict[str, Rate]:
+def rates_of(several: Rate | Sequence[Rate]) -> Sequence[Rate]:
+    """Return all rates of one name."""
+    return (several,) if isinstance(several, Rate) else several
+
+
+def replaced(rates: Mapping[str, L], by: Mapping[str, L] | None) -> dict[str, L]:
     """Return the limits of the vendor's pages with those that a user replaces.
 
     Raises:
         ConfigurationError: there is no such endpoint, or this is no rate.
     """
     for endpoint, rate in (by or {}).items():
-        if not isinstance(rate, Rate):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
+        if not all(isinstance(each, Rate) for each in (rate if isinstance(rate, list | tuple) else (rate,))):
             raise ConfigurationError(f"rates: expected a Rate for {shown(endpoint)}, got {shown(rate)}")
     if unknown := set(by or {}) - set(rates):
         raise ConfigurationError(f"rates: expected endpoints of {sorted(rates)}, got {sorted(unknown)}")

@@ -24,6 +24,7 @@ from codegen_async.errors import (
     PASSING,
     AlreadyExistsError,
     APIError,
+    CapacityError,
     CreateOutcomeUnknownError,
     OutcomeUnknownError,
     own_copy,
@@ -32,7 +33,8 @@ from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.dialect import Call
 from codegen_async.http.answers import Twice
 from codegen_async.http.retry import Backoff
-from codegen_async.models import RunLike
+from codegen_async.limits import Concurrency, Permit
+from codegen_async.models import RunId, RunLike
 from codegen_async.recent import Recent
 
 R = TypeVar("R", bound=RunLike)
@@ -63,16 +65,45 @@ class _Question(NamedTuple):
     unknown: OutcomeUnknownError
 
 
+class Places:
+    """Keep the places of runs that go on, each until its run is seen to have ended.
+
+    Args:
+        concurrency: how many there are.
+    """
+
+    def __init__(self, concurrency: Concurrency) -> None:
+        self._concurrency = concurrency
+        self._permits: dict[RunId, Permit] = {}
+
+    async def take(self) -> Permit:
+        """Wait until one more run may be started, and return its place."""
+        return await self._concurrency.take()
+
+    def keep(self, run_id: RunId, permit: Permit) -> None:
+        """Keep the place of a run; the same run again needs no second one."""
+        self.free(run_id)
+        self._permits[run_id] = permit
+
+    def free(self, run_id: RunId) -> None:
+        """Give the place of a run back, if it has one."""
+        if permit := self._permits.pop(run_id, None):
+            permit.release()
+
+
 class Creating(Generic[R]):
     """Create runs of one dialect.
 
     Args:
         calls: carries the calls.
         settle: seconds until a create that nobody has seen is taken not to have happened.
+        places: of runs that go on.
     """
 
-    def __init__(self, calls: Calls[R], *, settle: float) -> None:
+    def __init__(self, calls: Calls[R], *, settle: float, places: Places) -> None:
         self._calls = calls
+        self._places = places
+        calls.on_end = places.free
         self._dialect = calls.dialect
         self._settle = settle
         self._backoff = Backoff()
@@ -108,7 +139,7 @@ class Creating(Generic[R]):
         while True:
             sends += 1
             try:
-                run = await self._calls.carry(call, on_sent=sent.set, patience=patience)
+                run = await self._send(call, sent, patience)
             except AlreadyExistsError as error:
                 if call.twice is not Twice.REFUSED:
                     raise
@@ -128,6 +159,32 @@ class Creating(Generic[R]):
             again = call.twice not in (Twice.REFUSED, Twice.SAME) and on_unknown == "retry" and sends < _SENDS
             if not (again and proven) or unknown.likely_done:
                 raise self._unsettled(key, unknown)
+
+    async def _send(self, call: Call[R], sent: asyncio.Event, patience: float | None) -> R:
+        """Send a create when there is room for one more run; wait where the server says that there is none.
+
+        Raises:
+            CapacityError: there was none for as long as the caller's patience.
+        """
+        until = None if patience is None else _now() + patience
+        refusal = CapacityError("as many runs go on as may", method=call.method, path=call.path)
+        while True:
+            try:
+                async with asyncio.timeout_at(until):
+                    permit = await self._places.take()
+            except TimeoutError:
+                raise refusal from None
+            try:
+                run = await self._calls.carry(call, on_sent=sent.set, patience=patience)
+            except CapacityError as error:
+                permit.full()
+                refusal = error
+            except BaseException:
+                permit.release()
+                raise
+            else:
+                self._places.keep(run.id, permit)
+                return run
 
     async def glance(self, key: str, fields: Mapping[str, Any]) -> R | None:
         """Return the run that a key of the caller's has already, where only a search can tell before it is sent.

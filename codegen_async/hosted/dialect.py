@@ -91,7 +91,10 @@ class Dialect(ABC, Generic[R]):
         name: what logs and journals call the API.
         base_url: where it is, without a slash at the end.
         token_variable: the environment variable that holds the token.
-        rates: the limits that the API's pages state, by names that the calls use.
+        rates: the limits that the API's pages state, by names that the calls use: a rate, several that hold at once, or
+            none (`()`) where no rate is stated: then it is learned from the headers of answers and from refusals.
+        concurrency: how many runs may go on at once, where the pages state it. Default: it is learned from refusals
+            (`Refusal.FULL`).
         phases: what the status words stand for, in any case of letters. A status of two parts (`running/finished`) is
             looked up whole, then by its first part; a word that is not there reads as running, and is logged.
         headers: headers of every call, such as a version.
@@ -103,9 +106,10 @@ class Dialect(ABC, Generic[R]):
     name: str
     base_url: str
     token_variable: str
-    rates: Mapping[str, Rate]
+    rates: Mapping[str, Rate | Sequence[Rate]]
     phases: Mapping[str, Phase]
     headers: Mapping[str, str] = {}
+    concurrency: int | None = None
     many_at_most: int = 0
     unseen_for: float = 60.0
     settles: Mapping[str, float] = {}
@@ -196,14 +200,23 @@ def check_dialect_class(dialect: Dialect[Any]) -> None:
         value: object = getattr(dialect, name, None)
         if not isinstance(value, str) or not value:
             raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected a text, got {shown(value)}")
-    for name, kind in (("rates", Rate), ("phases", Phase)):
+    for name, fits in (("rates", _are_rates), ("phases", _is_phase)):
         entries: object = getattr(dialect, name, None)
         if not isinstance(entries, Mapping):
             raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected a mapping, got {shown(entries)}")
         for key, entry in cast("Mapping[object, object]", entries).items():
-            if not isinstance(key, str) or not isinstance(entry, kind):
-                expected = f"a {kind.__name__} for {shown(key)}"
+            if not isinstance(key, str) or not fits(entry):
+                expected = f"a {'Rate' if name == 'rates' else 'Phase'} for {shown(key)}"
                 raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected {expected}, got {shown(entry)}")
+
+
+def _are_rates(entry: object) -> bool:
+    several = cast("Sequence[object]", entry) if isinstance(entry, list | tuple) else (entry,)
+    return all(isinstance(rate, Rate) for rate in several)
+
+
+def _is_phase(entry: object) -> bool:
+    return isinstance(entry, Phase)
 
 
 def phase_table(dialect: Dialect[Any]) -> PhaseTable:

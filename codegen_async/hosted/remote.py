@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -12,7 +12,7 @@ from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.dialect import Call, Dialect, Shown
 from codegen_async.http.answers import Response
 from codegen_async.http.retry import parse_date
-from codegen_async.limits import Priority, Rate, Slot
+from codegen_async.limits import ASSUMED, Priority, Rate, Slot
 from codegen_async.models import RunId, RunLike
 from codegen_async.polling import (
     ChangedPoll,
@@ -92,17 +92,23 @@ class DialectRemote(Generic[R]):
             self._since = moment - _OVERLAP
 
 
-def schedule_of(calls: Calls[Any], rates: Mapping[str, Rate], share: float) -> PollSchedule:
+def schedule_of(calls: Calls[Any], rates: Mapping[str, Sequence[Rate]], share: float) -> PollSchedule:
     """Return a schedule for the looks that a dialect offers."""
     dialect = calls.dialect
     look, call = _look_of(dialect)
     get = dialect.get(_ANY).limit
     if look is None or call is None:
-        return PollSchedule(get=rates[get], page=None, share=share)
+        return PollSchedule(get=_pace_of(rates[get]), page=None, share=share)
     shared = call.limit == get
     part = _PART if shared and look.checked else 1
-    page = Rate(rates[call.limit].limit, min(rates[call.limit].period * part, 1e9))  # longer there is none
-    return PollSchedule(get=rates[get], page=page, share=share, listing=look, shared=shared)
+    pace = _pace_of(rates[call.limit])
+    page = Rate(pace.limit, min(pace.period * part, 1e9))  # longer there is none
+    return PollSchedule(get=_pace_of(rates[get]), page=page, share=share, listing=look, shared=shared)
+
+
+def _pace_of(rates: Sequence[Rate]) -> Rate:
+    """Return the rate that allows the fewest in the long run: at that pace, polls keep to all of them."""
+    return min(rates, key=lambda rate: rate.limit / rate.period, default=ASSUMED)
 
 
 def _look_of(dialect: Dialect[Any]) -> tuple[Look | None, Call[Any] | None]:

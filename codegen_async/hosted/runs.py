@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from codegen_async.arguments import check_key, check_patience, check_seconds_given, check_text, check_wait
 from codegen_async.errors import InvalidArgumentError, NotOfferedError, OutcomeUnknownError, RunEndedError
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.hosted.calls import Calls, meaning_of
-from codegen_async.hosted.client import RunClient, replaced
-from codegen_async.hosted.creating import Creating, OnUnknown
+from codegen_async.hosted.client import RunClient, rates_of, replaced
+from codegen_async.hosted.creating import Creating, OnUnknown, Places
 from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
 from codegen_async.hosted.remote import DialectRemote, schedule_of, whole
 from codegen_async.hosted.run import check_success
 from codegen_async.http.transport import Sender, Transport
-from codegen_async.limits import Limits, Priority, Rate
+from codegen_async.limits import Concurrency, ConcurrencyState, Limits, Priority, Rate
 from codegen_async.models import Phase, RunLike, Vocabulary
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
@@ -50,7 +50,7 @@ class HostedRuns(RunClient[R, str]):
         latency: seconds within which every run that is waited for is looked at again. Default 5; 0 spends all of
             `share`.
         share: part of the limits that waiting may spend; the rest is left to your own calls. Default 0.8.
-        rates: limits that differ from those of the dialect, by their names there.
+        rates: limits that differ from those of the dialect, by their names there: a rate, or several that hold at once.
         timeouts: bounds of a single attempt.
         max_body: bytes an answer may have, after decompression. Default 32 MiB.
         proxy: an HTTP proxy to reach the server through, such as `http://user:password@proxy.example:3128`. Default:
@@ -78,7 +78,7 @@ class HostedRuns(RunClient[R, str]):
         base_url: str | None = None,
         latency: float = 5.0,
         share: float = 0.8,
-        rates: Mapping[str, Rate] | None = None,
+        rates: Mapping[str, Rate | Sequence[Rate]] | None = None,
         timeouts: Timeouts | None = None,
         max_body: int = 32 * 2**20,
         proxy: str | None = None,
@@ -100,13 +100,18 @@ class HostedRuns(RunClient[R, str]):
         """How the API is spoken to."""
         base_url = check_base_url(base_url or dialect.base_url, paths_begin="")
         speed = speed_of(base_url)
-        self._rates = {name: rate.sped_up(speed) for name, rate in replaced(dialect.rates, rates).items()}
+        self._rates = {
+            name: tuple(each.sped_up(speed) for each in rates_of(several))
+            for name, several in replaced(dialect.rates, rates).items()
+        }
         self._settle = check_seconds("settle", settle) / speed
+        self._concurrency = Concurrency(dialect.concurrency)
+        self._places = Places(self._concurrency)
         self._words = Vocabulary(phase_table(dialect), check_phases(phases))
         super().__init__(
             secret,
             base_url=base_url,
-            limits=Limits(self._rates),
+            limits=Limits(self._rates, concurrency=self._concurrency),
             latency=latency,
             share=share,
             timeouts=timeouts,
@@ -122,6 +127,11 @@ class HostedRuns(RunClient[R, str]):
 
     def __repr__(self) -> str:
         return f"HostedRuns({type(self.dialect).__name__}, base_url={self.base_url!r})"
+
+    @property
+    def concurrency(self) -> ConcurrencyState:
+        """How many runs may go on at once, as far as is known, and how many do."""
+        return self._concurrency.state
 
     # -- one run
 
@@ -144,13 +154,14 @@ class HostedRuns(RunClient[R, str]):
                 may want a form of its own, such as a UUID. Default: a new random one.
             on_unknown: `raise` (default) or `retry`: whether to send the same key again where it was proven that there
                 is no run.
-            patience: seconds that the create may wait for its slot. Default: as long as it takes.
+            patience: seconds that the create may wait for its slot, and for room where as many runs go on as may. A run
+                makes room when this client sees that it has ended. Default: as long as it takes.
             fields: what the dialect's `create` takes.
 
         Raises:
             InvalidArgumentError: an argument cannot be right; nothing was sent.
             LimiterBusyError: a slot is further away than `patience`; nothing was done.
-            CapacityError: as many runs are under way as the plan allows; there is no run.
+            CapacityError: as many runs go on as the plan allows, for longer than `patience`; there is no run.
             QuotaExceededError: the plan is used up; there is no run.
             CreateOutcomeUnknownError: it was sent, and nobody knows whether there is a run; has the key.
             APIError: any other failure; there is no run.
@@ -323,7 +334,7 @@ class HostedRuns(RunClient[R, str]):
 
     def _remote(self, transport: Transport) -> DialectRemote[R]:
         self._calls = Calls(transport, self.dialect, self._words)
-        self._creating = Creating(self._calls, settle=self._settle)
+        self._creating = Creating(self._calls, settle=self._settle, places=self._places)
         return DialectRemote(self._calls)
 
     def _schedule(self) -> PollSchedule:

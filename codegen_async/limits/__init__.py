@@ -20,9 +20,10 @@ from codegen_async.limits.budget import RATE_HEADERS, Budget, read_budget
 from codegen_async.limits.concurrency import Concurrency, ConcurrencyState, Permit
 from codegen_async.limits.endpoints import Limits
 from codegen_async.limits.limiter import WindowLimiter
-from codegen_async.limits.rates import LimiterState, Priority, Rate, Slot, StaleSlotError, WindowState
+from codegen_async.limits.rates import ASSUMED, LimiterState, Priority, Rate, Slot, StaleSlotError, WindowState
 
 __all__ = [
+    "ASSUMED",
     "RATE_HEADERS",
     "Budget",
     "Concurrency",

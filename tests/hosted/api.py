@@ -165,7 +165,7 @@ class Plain(Dialect[HostedRun]):
     name = "plain"
     base_url = "http://127.0.0.1:9/v1"
     token_variable = "PLAIN_TOKEN"
-    rates: Mapping[str, Rate] = {"create": Rate(10, 10.0), "read": Rate(30, 10.0)}
+    rates: Mapping[str, Rate | Sequence[Rate]] = {"create": Rate(10, 10.0), "read": Rate(30, 10.0)}
     phases: Mapping[str, Phase] = {
         "WORKING": Phase.RUNNING,
         "asking": Phase.BLOCKED,
@@ -238,7 +238,7 @@ class Keyed(Plain):
 class Paged(Plain):
     """Runs are listed, newest first, by cursors."""
 
-    rates: Mapping[str, Rate] = {"create": Rate(1000, 1.0), "read": Rate(60, 30.0)}
+    rates: Mapping[str, Rate | Sequence[Rate]] = {"create": Rate(1000, 1.0), "read": Rate(60, 30.0)}
     sure = False
 
     def page(self, place: str | None) -> Call[Shown[HostedRun]]:

@@ -1,6 +1,7 @@
 """A client of an API that the package has never heard of."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from codegen_async.hosted.runs import HostedRuns
 from codegen_async.http.answers import Refusal, Response
 from codegen_async.limits import Rate
 from codegen_async.models import Phase
+from codegen_async.testing.rates import worst_window
 from tests.hosted.api import Api, Keyed, Named, Plain, Settling, Tagged, now
 from tests.support.canary import CANARY
 
@@ -288,7 +290,7 @@ async def test_a_full_server_is_told_apart_from_a_rate_limit() -> None:
     api.refusal = 429, {"error": {"code": "full", "message": "too many runs"}}
     async with client(api) as runs:
         with pytest.raises(CapacityError, match="too many runs"):
-            await runs.create_run(task="a")
+            await runs.create_run(task="a", patience=1.0)
         assert runs.limits["create"].held_for == 0
 
 
@@ -329,3 +331,72 @@ async def test_keys_that_cannot_be_sent_are_refused(key: str) -> None:
         with pytest.raises(InvalidArgumentError, match="idempotency_key"):
             await runs.create_run(idempotency_key=key)
     assert not api.requests
+
+
+class Crowded(Api):
+    """Lets only so many runs go on at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most = most
+        self.refused = 0
+        self.fullest = 0
+
+    def _create(self, fields: dict[str, Any], headers: Mapping[str, str]) -> tuple[int, Any]:
+        going_on = sum(not self.script(run).startswith("done") for run in self.runs.values())
+        if going_on >= self.most:
+            self.refused += 1
+            return 429, {"error": {"code": "full", "message": "too many runs"}}
+        self.fullest = max(self.fullest, going_on + 1)
+        return super()._create(fields, headers)
+
+
+@pytest.mark.parametrize("stated", [None, 3])
+async def test_no_more_runs_go_on_at_once_than_may(stated: int | None) -> None:
+    class Narrow(Plain):
+        concurrency = stated
+
+    api = Crowded(3)
+    async with client(api, Narrow()) as runs:
+
+        async def one() -> HostedRun:
+            return await runs.wait_for_run(await runs.create_run(task="a"))
+
+        final = await asyncio.gather(*(one() for _ in range(20)))
+        assert {run.phase for run in final} == {Phase.SUCCEEDED}
+        assert runs.concurrency.source == ("learned" if stated is None else "stated")
+        assert runs.concurrency.running == 0
+    assert len(api.runs) == 20
+    assert api.fullest == 3
+    assert (api.refused > 0) is (stated is None)
+    assert api.refused <= 20  # those who came before it was known, and one a minute
+
+
+async def test_room_that_nobody_makes_is_waited_for_no_longer_than_patience() -> None:
+    api = Crowded(1)
+    api.script = lambda _: "working"
+    async with client(api) as runs:
+        await runs.create_run(task="a")
+        began = now()
+        with pytest.raises(CapacityError):
+            await runs.create_run(task="b", patience=30.0)
+        assert now() - began < 31
+        assert runs.concurrency.running == 1
+    assert len(api.runs) == 1
+
+
+@pytest.mark.parametrize("rates", [(Rate(5, 1.0), Rate(20, 60.0)), ()])
+async def test_several_rates_hold_at_once_and_none_is_assumed(rates: tuple[Rate, ...]) -> None:
+    class Several(Plain):
+        pass
+
+    Several.rates = dict.fromkeys(("create", "read"), rates)
+    api = Api()
+    async with client(api, Several()) as runs:
+        made = [await runs.create_run(task=str(n)) for n in range(25)]
+        await runs.wait_for_runs(made)
+        assert runs.limits["create"].source == ("stated" if rates else "assumed")
+    assert worst_window(api.reads, 60.0) <= 60
+    if rates:
+        assert worst_window(api.reads, 60.0) <= 20
+        assert worst_window(api.reads, 1.0) <= 5
