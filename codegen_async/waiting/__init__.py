@@ -5,9 +5,10 @@ driver      when polls are sent, and how many at once
 board       who waits for which run, and what they are told
 watched     what is known of a run somebody waits for
 listeners   what hears of runs: one for each wait
-memory      what was seen of runs, for those who need no newer look
+ends        what was seen of runs, for those who need no newer look
 lasting     what must last before it counts
 barriers    what stands between a client and all of its runs
+resumed     which ends are old ones, after a resume
 remote      what is asked of a dialect
 
 The rules:
