@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from codegen_async.errors import (
@@ -56,7 +56,7 @@ class _Made(NamedTuple):
     at: float
 
 
-class _Question(NamedTuple):
+class Doubt(NamedTuple):
     """A create whose outcome is unknown."""
 
     key: str
@@ -117,13 +117,29 @@ class Creating(Generic[R]):
         *,
         on_unknown: OnUnknown = "raise",
         patience: float | None = None,
+        on_doubt: Callable[[Doubt], None] | None = None,
     ) -> R:
-        """Create a run once, and return it; see `HostedRuns.create_run`."""
+        """Create a run once, and return it; see `HostedRuns.create_run`.
+
+        Args:
+            key: its key.
+            fields: what the dialect's `create` takes.
+            on_unknown: whether to send it again where it is proven that there is no run.
+            patience: seconds that it may wait for a slot, and for room.
+            on_doubt: called where it ends so that nobody knows whether there is a run.
+        """
         sent = asyncio.Event()
+        first, number = _now(), next(self._numbers)
+        doubt = Doubt(key, number, first, _never_heard_of(self._dialect.create(key, fields)))
+        tell = on_doubt or _nobody
         try:
-            return await self._create(key, fields, on_unknown, sent, patience)
+            return await self._create(doubt, fields, on_unknown, sent, patience)
+        except CreateOutcomeUnknownError as unknown:
+            tell(doubt._replace(unknown=unknown))
+            raise
         except asyncio.CancelledError as cancelled:
             if sent.is_set():
+                tell(doubt)
                 cancelled.add_note(f"a run may have been created; find_run_by_key({key!r}) tells")
                 _log.warning(
                     "%s: a create was cancelled; its run, if there is one, has the key %r", self._dialect.name, key
@@ -131,10 +147,15 @@ class Creating(Generic[R]):
             raise
 
     async def _create(
-        self, key: str, fields: Mapping[str, Any], on_unknown: OnUnknown, sent: asyncio.Event, patience: float | None
+        self,
+        doubt: Doubt,
+        fields: Mapping[str, Any],
+        on_unknown: OnUnknown,
+        sent: asyncio.Event,
+        patience: float | None,
     ) -> R:
+        key = doubt.key
         call = self._dialect.create(key, fields)
-        first, number = _now(), next(self._numbers)
         sends = 0
         while True:
             sends += 1
@@ -143,17 +164,17 @@ class Creating(Generic[R]):
             except AlreadyExistsError as error:
                 if call.twice is not Twice.REFUSED:
                     raise
-                return await self._named(_Question(key, number, first, _unknown_of(error)))
+                return await self._named(doubt._replace(unknown=_unknown_of(error)))
             except (OutcomeUnknownError, *PASSING) as error:
                 unknown = self._unknown(call, error, sent=sent.is_set())
                 patience = None  # from now on, to say that nothing was sent would be wrong
             else:
-                self._made[key] = _Made(key, number, first)
+                self._made[key] = _Made(key, doubt.number, doubt.sent)
                 return self._calls.known(run)
             if call.twice is Twice.REFUSED and sends < _SENDS:
                 await asyncio.sleep(self._backoff.delay(sends))
                 continue
-            found, proven = await self._settled(_Question(key, number, first, unknown))
+            found, proven = await self._settled(doubt._replace(unknown=unknown))
             if found is not None:
                 return found
             again = call.twice not in (Twice.REFUSED, Twice.SAME) and on_unknown == "retry" and sends < _SENDS
@@ -186,14 +207,28 @@ class Creating(Generic[R]):
                 self._places.keep(run.id, permit)
                 return run
 
+    def is_safe(self, key: str, fields: Mapping[str, Any]) -> bool:
+        """Whether the API makes it safe to send a key again, whatever became of it before."""
+        return self._dialect.create(key, fields).twice in (Twice.SAME, Twice.REFUSED)
+
+    async def settle(self, doubt: Doubt) -> R | None:
+        """Look for the run of a create that was given up; return it, or None where it is proven that there is none.
+
+        Raises:
+            CreateOutcomeUnknownError: neither.
+        """
+        found, proven = await self._settled(doubt)
+        if found is None and (not proven or doubt.unknown.likely_done):
+            raise self._unsettled(doubt.key, doubt.unknown)
+        return found
+
     async def glance(self, key: str, fields: Mapping[str, Any]) -> R | None:
         """Return the run that a key of the caller's has already, where only a search can tell before it is sent.
 
         Raises:
             APIError: it could not be looked for; nothing was sent.
         """
-        twice = self._dialect.create(key, fields).twice
-        return None if twice in (Twice.SAME, Twice.REFUSED) else await self.find(key, None)
+        return None if self.is_safe(key, fields) else await self.find(key, None)
 
     async def find(self, key: str, since: float | None) -> R | None:
         """Return the run that was created under a key, if the API shows it.
@@ -225,14 +260,14 @@ class Creating(Generic[R]):
     def _unsettled(self, key: str, unknown: OutcomeUnknownError) -> CreateOutcomeUnknownError:
         return CreateOutcomeUnknownError.of(unknown, key, searched=self._dialect.find(key, None) is not None)
 
-    async def _named(self, question: _Question) -> R:
+    async def _named(self, question: Doubt) -> R:
         """Return the run of a name that is taken: it may show a while after the server refuses its name."""
         found, _ = await self._settled(question)
         if found is None:
             raise self._unsettled(question.key, question.unknown)
         return found
 
-    async def _settled(self, question: _Question) -> tuple[R | None, bool]:
+    async def _settled(self, question: Doubt) -> tuple[R | None, bool]:
         """Look for a run over the settle time; return it, or None and whether it is proven that there is none."""
         if self._dialect.find(question.key, None) is None:
             return None, False
@@ -247,7 +282,7 @@ class Creating(Generic[R]):
                     return None, await self._is_control_shown(question)
         return None, False
 
-    async def _is_control_shown(self, question: _Question) -> bool:
+    async def _is_control_shown(self, question: Doubt) -> bool:
         """Whether a search shows runs that were created just before and after, so that it would show this one."""
         before = [made for made in self._made.values() if made.number < question.number]
         after = [made for made in self._made.values() if made.number > question.number]
@@ -257,6 +292,14 @@ class Creating(Generic[R]):
             if await self.find(control.key, _now() - control.at) is None:
                 return False
         return await self.find(question.key, _now() - question.sent) is None
+
+
+def _never_heard_of(call: Call[Any]) -> OutcomeUnknownError:
+    return OutcomeUnknownError("the create was cancelled", method=call.method, path=call.path)
+
+
+def _nobody(_: Doubt) -> None:
+    pass
 
 
 def _unknown_of(refused: AlreadyExistsError) -> OutcomeUnknownError:

@@ -15,6 +15,7 @@ from codegen_async.hosted.calls import Calls, meaning_of
 from codegen_async.hosted.client import RunClient, rates_of, replaced
 from codegen_async.hosted.creating import Creating, OnUnknown, Places
 from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
+from codegen_async.hosted.keyed import KeyedCreates, Keys
 from codegen_async.hosted.remote import DialectRemote, schedule_of, whole
 from codegen_async.hosted.run import check_success
 from codegen_async.http.transport import Sender, Transport
@@ -69,6 +70,7 @@ class HostedRuns(RunClient[R, str]):
 
     _calls: Calls[R]  # made when the client is opened
     _creating: Creating[R]
+    _keyed: KeyedCreates[R]
 
     def __init__(
         self,
@@ -107,6 +109,7 @@ class HostedRuns(RunClient[R, str]):
         self._settle = check_seconds("settle", settle) / speed
         self._concurrency = Concurrency(dialect.concurrency)
         self._places = Places(self._concurrency)
+        self._keys: Keys[R] = Keys()
         self._words = Vocabulary(phase_table(dialect), check_phases(phases))
         super().__init__(
             secret,
@@ -171,9 +174,11 @@ class HostedRuns(RunClient[R, str]):
             raise InvalidArgumentError("on_unknown", on_unknown, "'raise' or 'retry'")
         seconds = check_patience(patience)
         link = self._linked()
-        known = None if idempotency_key is None else await self._creating.glance(key, fields)
-        run = known or await self._creating.create(key, fields, on_unknown=on_unknown, patience=seconds)
-        if known is None:
+        if idempotency_key is None:
+            new, run = True, await self._creating.create(key, fields, on_unknown=on_unknown, patience=seconds)
+        else:
+            run, new = await self._keyed.create(key, fields, on_unknown=on_unknown, patience=seconds)
+        if new:
             self.reporter.tell(PhaseChanged(run, None))
         link.waiting.seen(run)
         return run
@@ -335,6 +340,7 @@ class HostedRuns(RunClient[R, str]):
     def _remote(self, transport: Transport) -> DialectRemote[R]:
         self._calls = Calls(transport, self.dialect, self._words)
         self._creating = Creating(self._calls, settle=self._settle, places=self._places)
+        self._keyed = KeyedCreates(self._calls, self._creating, self._keys)
         return DialectRemote(self._calls)
 
     def _schedule(self) -> PollSchedule:

@@ -400,3 +400,44 @@ async def test_several_rates_hold_at_once_and_none_is_assumed(rates: tuple[Rate,
     if rates:
         assert worst_window(api.reads, 60.0) <= 20
         assert worst_window(api.reads, 1.0) <= 5
+
+
+@pytest.mark.parametrize("dialect", [Named(), Keyed(), Tagged()], ids=lambda dialect: type(dialect).__name__)
+@pytest.mark.parametrize("faults", [[], ["after"]])
+async def test_callers_of_one_key_at_once_get_one_run(dialect: Dialect[HostedRun], faults: list[str]) -> None:
+    api = Api(keyed=isinstance(dialect, Keyed), lag=5.0)
+    api.faults = faults
+    async with client(api, dialect) as runs:
+        made = await asyncio.gather(*(runs.create_run(idempotency_key="k") for _ in range(5)))
+    assert len({run.id for run in made}) == 1
+    assert len(api.runs) == 1
+
+
+@pytest.mark.parametrize("left", ["given up", "cancelled"])
+async def test_a_key_of_which_nobody_knows_is_not_sent_again_before_it_is_proven(left: str) -> None:
+    api = Api(lag=500.0)
+    async with client(api, Tagged()) as runs:
+        api.faults = ["after"]
+        first = asyncio.create_task(runs.create_run(idempotency_key="k"))
+        await asyncio.sleep(1.0)
+        if left == "cancelled":
+            first.cancel()
+        with pytest.raises((CreateOutcomeUnknownError, asyncio.CancelledError)):
+            await first
+        with pytest.raises(CreateOutcomeUnknownError):
+            await runs.create_run(idempotency_key="k", on_unknown="retry")
+        assert len(api.runs) == 1
+        await asyncio.sleep(500.0)
+        assert (await runs.create_run(idempotency_key="k")).id == "run/0"
+    assert len(api.runs) == 1
+
+
+async def test_keys_are_known_when_the_client_is_opened_again() -> None:
+    api = Api(lag=100.0)
+    runs = client(api, Tagged())
+    async with runs:
+        first = await runs.create_run(idempotency_key="k")
+        await asyncio.sleep(100.0)
+    async with runs:
+        assert (await runs.create_run(idempotency_key="k")).id == first.id
+    assert len(api.runs) == 1
