@@ -24,7 +24,6 @@ if TYPE_CHECKING:
         User,
     )
     from codegen_async.codegen.client import CodegenClient
-    from codegen_async.codegen.creating import OnUnknown
     from codegen_async.codegen.models import (
         AgentRun,
         AgentRunLog,
@@ -72,6 +71,7 @@ if TYPE_CHECKING:
     from codegen_async.hosted.dialect import Call, Dialect
     from codegen_async.hosted.run import Cost, HostedRun
     from codegen_async.hosted.runs import HostedRuns
+    from codegen_async.hosted.settling import OnUnknown
     from codegen_async.http.answers import Refusal, Response, Twice
     from codegen_async.limits import (
         Budget,
@@ -212,7 +212,7 @@ _HOMES = (
     "limits",
     "codegen.models",
     "codegen.account_models",
-    "codegen.creating",
+    "hosted.settling",
     "codegen.webhooks",
     "codegen.prompts",
     "codegen.client",

@@ -11,7 +11,7 @@ from typing import Any
 
 from codegen_async.arguments import check_id, check_key, check_patience, check_text, check_wait
 from codegen_async.codegen.account import AccountCalls, only_organization
-from codegen_async.codegen.creating import Creating, OnUnknown
+from codegen_async.codegen.creating import Creating
 from codegen_async.codegen.decoding import Decoding, is_own
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.keyed import Doubts, KeyedCreates
@@ -26,6 +26,7 @@ from codegen_async.codegen.webhooks import RunWebhook, check_webhooks
 from codegen_async.errors import ConfigurationError, InvalidArgumentError, OutcomeUnknownError
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.hosted.client import replaced
+from codegen_async.hosted.settling import OnUnknown, check_on_unknown
 from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import Limits, Rate
 from codegen_async.models import Phase, Vocabulary
@@ -208,8 +209,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         """
         key = None if idempotency_key is None else check_key(idempotency_key)
         seconds = check_patience(patience)
-        if on_unknown not in ("raise", "retry"):
-            raise InvalidArgumentError("on_unknown", on_unknown, "'raise' or 'retry'")
+        check_on_unknown(on_unknown)
         creating = self.creating
         fields = await creating.prepare(
             prompt,

@@ -12,13 +12,11 @@ What remains: a server that commits a create later than all looks can still make
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import logging
 import os
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from codegen_async.arguments import LARGEST_PAGE, check_id, check_json_object, check_text
 from codegen_async.codegen.decoding import Decoding
@@ -43,17 +41,16 @@ from codegen_async.errors import (
     InvalidArgumentError,
     OutcomeUnknownError,
 )
+from codegen_async.hosted.settling import OnUnknown, noting_cancellation, pauses, settle
 from codegen_async.http.transport import ForeignAnswerError, Transport
 from codegen_async.limits import Priority, Slot
 from codegen_async.recent import Recent
 
-OnUnknown = Literal["raise", "retry"]
 Doubt = Callable[[Question, OutcomeUnknownError], None]
 
 DIGEST = "idempotency_digest"
 """The metadata key that is reserved for what tells whether creates under a key of the caller's have one content."""
 
-_LOOKS = (1 / 30, 1 / 4, 1 / 2)  # of the settle time; one more, which decides, comes at its end
 _SENDS = 3
 _OURS = 1000  # runs that are remembered as ours, and keys of creates
 _SEEN = 5000  # runs of which it is remembered when they were first seen
@@ -139,18 +136,16 @@ class Creating:
         """
         sent = asyncio.Event()
         floor = self.floor
+        doubt = on_doubt or _nobody
         try:
-            return await self._create(fields, key, floor=floor, on_unknown=on_unknown, sent=sent, patience=patience)
+            with noting_cancellation("codegen", key, sent.is_set):
+                return await self._create(fields, key, floor=floor, on_unknown=on_unknown, sent=sent, patience=patience)
         except CreateOutcomeUnknownError as unknown:
-            if on_doubt is not None:
-                on_doubt(self.question(key, floor), unknown)
+            doubt(self.question(key, floor), unknown)
             raise
-        except asyncio.CancelledError as cancelled:
+        except asyncio.CancelledError:
             if sent.is_set():
-                cancelled.add_note(f"a run may have been created; find_run_by_key({key!r}) tells")
-                _log.warning("codegen: a create was cancelled; its run, if there is one, has the key %r", key)
-                if on_doubt is not None:
-                    on_doubt(self.question(key, floor), self._unknown("the create was cancelled"))
+                doubt(self.question(key, floor), self._unknown("the create was cancelled"))
             raise
 
     async def _create(
@@ -224,15 +219,12 @@ class Creating:
         Raises:
             APIError: the last look, which decides, failed.
         """
-        started = asyncio.get_running_loop().time()
-        for share in _LOOKS:
-            await asyncio.sleep(started + share * self._settle - asyncio.get_running_loop().time())
-            with contextlib.suppress(APIError):
-                found, proven = await self.decide(question, PAGES_TO_DECIDE if over else 1)
-                if found is not None or (over and proven):
-                    return found, True
-        await asyncio.sleep(started + self._settle - asyncio.get_running_loop().time())
-        return await self.decide(question)
+
+        async def look() -> tuple[AgentRun | None, bool] | None:
+            found, proven = await self.decide(question, PAGES_TO_DECIDE if over else 1)
+            return (found, True) if found is not None or (over and proven) else None
+
+        return await settle(look, self._settle, lambda: self.decide(question))
 
     async def decide(self, question: Question, pages: int = PAGES_TO_DECIDE) -> tuple[AgentRun | None, bool]:
         """Look for a run once; return it, or None and whether it is proven that there is none.
@@ -294,7 +286,7 @@ class Creating:
     @property
     def pauses(self) -> Sequence[float]:
         """Seconds between looks: from the first, made at once, to the last, made at the end of the settle time."""
-        return [(end - begin) * self._settle for begin, end in itertools.pairwise((0.0, *_LOOKS, 1.0))]
+        return pauses(self._settle)
 
     async def all_since(self, floor: int) -> Sight:
         """Return what is seen of all runs down to a floor; shared with nobody, as it may be long.
@@ -369,6 +361,10 @@ class Creating:
             return self._decoding.page(body), body
 
         return await self._transport.call(self._requests.page(skip, size), decode)
+
+
+def _nobody(_question: Question, _unknown: OutcomeUnknownError) -> None:
+    """Hear of no doubt."""
 
 
 def _bears(run: AgentRun | None, key: str) -> bool:

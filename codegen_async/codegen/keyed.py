@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from codegen_async.arguments import LARGEST_PAGE
-from codegen_async.codegen.creating import DIGEST, Creating, OnUnknown
+from codegen_async.codegen.creating import DIGEST, Creating
 from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.searching import Question, Sight, key_of
 from codegen_async.errors import (
@@ -27,6 +27,7 @@ from codegen_async.errors import (
     OutcomeUnknownError,
     own_copy,
 )
+from codegen_async.hosted.settling import OnUnknown
 from codegen_async.recent import Recent
 
 _KEYS = 10_000  # that are remembered

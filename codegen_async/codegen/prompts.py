@@ -14,7 +14,7 @@ import msgspec
 
 from codegen_async.arguments import LARGEST_ID, check_int, check_wait
 from codegen_async.codegen.calls import CodegenCalls
-from codegen_async.codegen.creating import OnUnknown, check_fields
+from codegen_async.codegen.creating import check_fields
 from codegen_async.codegen.images import check_images
 from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.webhooks import RunWebhook, check_webhooks
@@ -29,6 +29,7 @@ from codegen_async.errors import (
     RunError,
     own_copy,
 )
+from codegen_async.hosted.settling import OnUnknown
 from codegen_async.models import Phase
 
 # What refuses one create would refuse the next: the token, the plan, or that there is no repository.

@@ -9,6 +9,9 @@ What a create of which no answer came leads to follows from `Call.twice`:
   sent again only if the caller wants that, and the last look proves that there is none: it missed the run, but showed
   one that was created before it and one that was created after it.
 - ANOTHER, and no keys are shown: nobody knows, and a person decides.
+
+Where an API shows no key of ours, and does show what its runs belong to, such a parent is made for the run alone
+(`Dialect.parent`), and its id is the key.
 """
 
 from __future__ import annotations
@@ -16,9 +19,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import logging
+import uuid
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
 
 from codegen_async.errors import (
     PASSING,
@@ -31,6 +36,7 @@ from codegen_async.errors import (
 )
 from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.dialect import Call
+from codegen_async.hosted.settling import OnUnknown, noting_cancellation, settle
 from codegen_async.http.answers import Twice
 from codegen_async.http.retry import Backoff
 from codegen_async.limits import Concurrency, Permit
@@ -39,12 +45,8 @@ from codegen_async.recent import Recent
 
 R = TypeVar("R", bound=RunLike)
 
-_log = logging.getLogger("codegen_async")
-
-OnUnknown = Literal["raise", "retry"]
-
-_LOOKS = (1 / 30, 1 / 4, 1 / 2)  # of the settle time; one more, which decides, comes at its end
 _SENDS = 4
+_FURTHER = 20  # calls that one look may take
 _MADE = 1000  # creates that are remembered, as controls of later searches
 
 
@@ -112,7 +114,7 @@ class Creating(Generic[R]):
 
     async def create(
         self,
-        key: str,
+        key: str | None,
         fields: Mapping[str, Any],
         *,
         on_unknown: OnUnknown = "raise",
@@ -122,29 +124,34 @@ class Creating(Generic[R]):
         """Create a run once, and return it; see `HostedRuns.create_run`.
 
         Args:
-            key: its key.
+            key: its key, under which nothing was created before. None: a new one.
             fields: what the dialect's `create` takes.
             on_unknown: whether to send it again where it is proven that there is no run.
-            patience: seconds that it may wait for a slot, and for room.
+            patience: seconds that each request may wait for its slot, and for room, until one was sent.
             on_doubt: called where it ends so that nobody knows whether there is a run.
         """
+        if key is None:
+            key = await self._new_key(fields, patience)
         sent = asyncio.Event()
         first, number = _now(), next(self._numbers)
         doubt = Doubt(key, number, first, _never_heard_of(self._dialect.create(key, fields)))
         tell = on_doubt or _nobody
         try:
-            return await self._create(doubt, fields, on_unknown, sent, patience)
+            with noting_cancellation(self._dialect.name, key, sent.is_set):
+                return await self._create(doubt, fields, on_unknown, sent, patience)
         except CreateOutcomeUnknownError as unknown:
             tell(doubt._replace(unknown=unknown))
             raise
-        except asyncio.CancelledError as cancelled:
+        except asyncio.CancelledError:
             if sent.is_set():
                 tell(doubt)
-                cancelled.add_note(f"a run may have been created; find_run_by_key({key!r}) tells")
-                _log.warning(
-                    "%s: a create was cancelled; its run, if there is one, has the key %r", self._dialect.name, key
-                )
             raise
+
+    async def _new_key(self, fields: Mapping[str, Any], patience: float | None) -> str:
+        parent = self._dialect.parent(fields)
+        if parent is None:
+            return uuid.uuid4().hex
+        return await self._calls.carry(msgspec.structs.replace(parent, twice=Twice.SAME), patience=patience)
 
     async def _create(
         self,
@@ -237,10 +244,14 @@ class Creating(Generic[R]):
             APIError: it could not be looked for.
         """
         call = self._dialect.find(key, since)
-        if call is None:
-            return None
-        found = await self._calls.carry(call)
-        return None if found is None else self._calls.known(found)
+        for _ in range(_FURTHER):
+            if call is None:
+                break
+            found = await self._calls.carry(call)
+            if not isinstance(found, Call):
+                return None if found is None else self._calls.known(found)
+            call = found
+        return None
 
     def _unknown(self, call: Call[R], error: APIError, *, sent: bool) -> OutcomeUnknownError:
         """Return what an attempt that failed leaves unknown; raises the failure itself if that is nothing."""
@@ -271,15 +282,16 @@ class Creating(Generic[R]):
         """Look for a run over the settle time; return it, or None and whether it is proven that there is none."""
         if self._dialect.find(question.key, None) is None:
             return None, False
-        started = _now()
-        for share in (*_LOOKS, 1.0):
-            await asyncio.sleep(started + share * self._settle - _now())
-            with contextlib.suppress(APIError):
-                found = await self.find(question.key, _now() - question.sent)
-                if found is not None:
-                    return found, True
-                if share == 1.0:
-                    return None, await self._is_control_shown(question)
+
+        async def look() -> tuple[R | None, bool] | None:
+            found = await self.find(question.key, _now() - question.sent)
+            return None if found is None else (found, True)
+
+        async def decide() -> tuple[R | None, bool]:
+            return await look() or (None, await self._is_control_shown(question))
+
+        with contextlib.suppress(APIError):
+            return await settle(look, self._settle, decide)
         return None, False
 
     async def _is_control_shown(self, question: Doubt) -> bool:

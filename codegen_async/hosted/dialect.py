@@ -19,14 +19,14 @@ from codegen_async.limits import Rate
 from codegen_async.models import Phase, PhaseTable, RunLike
 from codegen_async.secret import bearer
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R", bound=RunLike)
 
 Value = str | float | bool | None
 """What a query may hold: true and false are written in lower case, and None is left out."""
 
 
-class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+class Call(msgspec.Struct, Generic[T_co], frozen=True, kw_only=True):
     """Describe one call of an API: what is sent, and how the answer is read.
 
     Attributes:
@@ -45,7 +45,7 @@ class Call(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
 
     limit: str
     path: str
-    read: Callable[[Response], T]
+    read: Callable[[Response], T_co]
     values: Mapping[str, str] = {}
     method: str = "GET"
     query: Mapping[str, Value | Sequence[Value]] = {}
@@ -132,10 +132,18 @@ class Dialect(ABC, Generic[R]):
             fields: what the caller gave.
         """
 
-    def find(self, key: str, since: float | None) -> Call[R | None] | None:  # noqa: ARG002 - an interface
+    def parent(self, fields: Mapping[str, Any]) -> Call[str] | None:  # noqa: ARG002 - an interface
+        """Make what a run is to belong to, such as a thread, where the API then tells its run by it; reads as its id.
+
+        That id is the key of the create that follows. It is made again where no answer comes: an empty one more does
+        no harm. None, the default, where an API has nothing of the kind: keys are random.
+        """
+        return None
+
+    def find(self, key: str, since: float | None) -> Call[R | Call[Any] | None] | None:  # noqa: ARG002 - the same
         """Look for the run that was created under a key; None where the API shows no keys.
 
-        It reads as the run that bears the key, or None if it is not shown.
+        It reads as the run that bears the key, as None if it is not shown, or as another such call, to look further.
 
         Args:
             key: the key.

@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from codegen_async.errors import NotFoundError
 from codegen_async.hosted.calls import Calls
-from codegen_async.hosted.creating import Creating, Doubt, OnUnknown
+from codegen_async.hosted.creating import Creating, Doubt
+from codegen_async.hosted.settling import OnUnknown
 from codegen_async.models import RunLike
 from codegen_async.recent import Recent
 

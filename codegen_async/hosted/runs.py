@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from codegen_async.arguments import check_key, check_patience, check_seconds_given, check_text, check_wait
-from codegen_async.errors import InvalidArgumentError, NotOfferedError, OutcomeUnknownError, RunEndedError
+from codegen_async.errors import NotOfferedError, OutcomeUnknownError, RunEndedError
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.hosted.calls import Calls, meaning_of
 from codegen_async.hosted.client import RunClient, rates_of, replaced
-from codegen_async.hosted.creating import Creating, OnUnknown, Places
+from codegen_async.hosted.creating import Creating, Places
 from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
 from codegen_async.hosted.keyed import KeyedCreates, Keys
 from codegen_async.hosted.remote import DialectRemote, schedule_of, whole
 from codegen_async.hosted.run import check_success
+from codegen_async.hosted.settling import OnUnknown, check_on_unknown
 from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import Concurrency, ConcurrencyState, Limits, Priority, Rate
 from codegen_async.models import Phase, RunLike, Vocabulary
@@ -154,7 +154,8 @@ class HostedRuns(RunClient[R, str]):
         Args:
             idempotency_key: what tells this create from all others, 1..128 visible ASCII characters. The same key again
                 brings back the first run where the API knows keys, refuses names that are taken, or shows keys. An API
-                may want a form of its own, such as a UUID. Default: a new random one.
+                may want a form of its own, such as a UUID. Default: a new random one, or the id of what is made first
+                for the run to belong to.
             on_unknown: `raise` (default) or `retry`: whether to send the same key again where it was proven that there
                 is no run.
             patience: seconds that the create may wait for its slot, and for room where as many runs go on as may. A run
@@ -169,15 +170,14 @@ class HostedRuns(RunClient[R, str]):
             CreateOutcomeUnknownError: it was sent, and nobody knows whether there is a run; has the key.
             APIError: any other failure; there is no run.
         """
-        key = uuid.uuid4().hex if idempotency_key is None else check_key(idempotency_key)
-        if on_unknown not in ("raise", "retry"):
-            raise InvalidArgumentError("on_unknown", on_unknown, "'raise' or 'retry'")
+        key = None if idempotency_key is None else check_key(idempotency_key)
+        unknown = check_on_unknown(on_unknown)
         seconds = check_patience(patience)
         link = self._linked()
-        if idempotency_key is None:
-            new, run = True, await self._creating.create(key, fields, on_unknown=on_unknown, patience=seconds)
+        if key is None:
+            new, run = True, await self._creating.create(None, fields, on_unknown=unknown, patience=seconds)
         else:
-            run, new = await self._keyed.create(key, fields, on_unknown=on_unknown, patience=seconds)
+            run, new = await self._keyed.create(key, fields, on_unknown=unknown, patience=seconds)
         if new:
             self.reporter.tell(PhaseChanged(run, None))
         link.waiting.seen(run)

@@ -170,9 +170,9 @@ def _of_run(dialect: Dialect[Any], call: Call[Any], answer: Response, *, optiona
     except (*UNREADABLE, AbsentError) as error:
         yield f"cannot be read: {error}"
         return
-    if run is None:
+    if run is None or isinstance(run, Call):  # which looks further
         if not optional:
-            yield "reads as None, where there is a run"
+            yield f"reads as {run!r}, where there is a run"
         return
     if not isinstance(run.id, str) or not run.id:
         yield f"id: expected a text, got {run.id!r}"

@@ -23,8 +23,8 @@ from codegen_async import (
     RedirectedError,
     StatusError,
 )
-from codegen_async.codegen.creating import OnUnknown
 from codegen_async.codegen.searching import IDEMPOTENCY_KEY, key_of
+from codegen_async.hosted.settling import OnUnknown
 from codegen_async.testing import CodegenServer, Fault
 from tests.support.chaos import Break, ChaosProxy
 from tests.support.sender import FakeSender, reply
