@@ -30,7 +30,8 @@ class Committer:
     Args:
         path: the database, for messages.
         connect, disconnect: open and close it, on the thread.
-        check: called in every transaction before all else; what it raises ends the transaction. Default: nothing.
+        check: called in every transaction before all else; what it raises ends the transaction, and what it returns is
+            called once that is committed. Default: nothing.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Committer:
         path: Path,
         connect: Callable[[], sqlite3.Connection],
         disconnect: Callable[[sqlite3.Connection], None],
-        check: Work[None] = lambda _: None,
+        check: Work[Callable[[], None]] = lambda _: lambda: None,
     ) -> None:
         self._path = path
         self._connect = connect
@@ -160,10 +161,11 @@ class Committer:
         connection = self._opened
         try:
             connection.execute("BEGIN IMMEDIATE")
-            self._check(connection)
+            committed = self._check(connection)
             results = [_carry_out(work, connection) for work in group]
             changed = [] if self._tell is None else changes.take(connection)
             connection.execute("COMMIT")
+            committed()
         except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait
             with contextlib.suppress(sqlite3.Error):  # SQLite may have done it by itself
                 connection.execute("ROLLBACK")

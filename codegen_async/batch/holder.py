@@ -23,9 +23,11 @@ from pathlib import Path
 
 import msgspec
 
+from codegen_async.batch.overwritten import Commits
 from codegen_async.batch.places import Place, as_text, from_text
 from codegen_async.batch.schema import open_to_read
 from codegen_async.errors import JournalError
+from codegen_async.hosted.sendings import Memory
 from codegen_async.posix import HAS_LOCKS
 
 _ANSWER_EVERY = 1.0  # seconds
@@ -151,10 +153,12 @@ class Turn:
 
     Args:
         path: the journal.
+        memory: what is behind its lock.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, memory: Memory) -> None:
         self._path = path
+        self._commits = Commits(path, memory)
         self._holder = Holder.here()
         self._text = as_text(self._holder)
         self._over = threading.Event()
@@ -165,8 +169,10 @@ class Turn:
         """What tells this turn from all others."""
         return self._holder.token
 
-    def take(self, connection: sqlite3.Connection, note: Callable[[], None]) -> Holder | None:
+    def take(self, connection: sqlite3.Connection, note: Callable[[bool], None]) -> Holder | None:
         """Note that this process drives the journal, in one transaction with what `note` writes.
+
+        `note` is told whether the journal is an older copy of itself.
 
         Where it is not known whether somebody drives it, that is found out before; it takes a few seconds at most.
 
@@ -185,7 +191,7 @@ class Turn:
                 raise JournalError(str(self._path), f"is being run by {holder}; one at a time")
             connection.execute("DELETE FROM meta WHERE name = 'knock'")
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('driver', ?)", (self._text,))
-            note()
+            note(self._commits.begin(connection))
         return holder
 
     def _knock(self, connection: sqlite3.Connection) -> Holder | None:
@@ -210,15 +216,16 @@ class Turn:
         _ours[self.token] = os.getpid(), Place.of(self._path)
         self._answering.start()
 
-    def check(self, connection: sqlite3.Connection) -> None:
-        """Make sure within a transaction that this process still drives the journal.
+    def check(self, connection: sqlite3.Connection) -> Callable[[], None]:
+        """Make sure within a transaction that this process still drives the journal; return what its commit calls.
 
         Raises:
-            JournalError: it was taken over.
+            JournalError: it was taken over, or overwritten.
         """
         row = connection.execute("SELECT value FROM meta WHERE name = 'driver'").fetchone()
         if row != (self._text,):
             raise JournalError(str(self._path), _TAKEN_OVER)
+        return self._commits.check(connection)
 
     def end(self, connection: sqlite3.Connection) -> None:
         """Leave the journal to the next one, unless it was taken over."""

@@ -28,7 +28,7 @@ _SECRET = "journals.secret"  # noqa: S105 - the name of its file
 _SECRET_LENGTH = 32
 
 
-def take(connection: sqlite3.Connection, path: Path, account: Account | None, *, adopt: bool) -> None:
+def take(connection: sqlite3.Connection, path: Path, account: Account | None, *, adopt: bool, older: bool) -> None:
     """Make sure that this user may drive a journal on this server, and note what was not known yet.
 
     Args:
@@ -36,6 +36,7 @@ def take(connection: sqlite3.Connection, path: Path, account: Account | None, *,
         path: the journal.
         account: where runs are created; None: nothing is sent, so it does not matter whose it is.
         adopt: whether its user says that the journal is his, and that the server is the same as before.
+        older: whether it is a copy from before, under the name of the one that was driven.
 
     Raises:
         JournalError: he may not; says why, and what to do.
@@ -54,6 +55,7 @@ def take(connection: sqlite3.Connection, path: Path, account: Account | None, *,
             raise JournalError(str(path), f"is a copy of {overtaken.path}, which is being run; wait until that is over")
         note_driven(str(meta["batch"]), here)
         notes["overtook"] = as_text(overtaken)
+    if overtaken is not None or older:
         notes["moved"] = UNPLACED if adopt else OVERTAKEN
     elif not last and "made" not in meta:  # before places were noted
         notes["moved"] = UNPLACED

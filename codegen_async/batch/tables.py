@@ -111,7 +111,7 @@ _CELLS: Mapping[str, Mapping[str, str]] = {
         "name": "typeof(name) = 'text'",
         "value": f"""CASE
             WHEN name = 'batch' THEN typeof(value) = 'text' AND length(value) BETWEEN 1 AND 64
-            WHEN name IN ('finished', 'handed_out', 'floor') OR name LIKE 'life %'
+            WHEN name IN ('finished', 'handed_out', 'floor', 'commits') OR name LIKE 'life %'
                 THEN typeof(value) = 'integer' AND value BETWEEN 0 AND {LARGEST_ID}
             WHEN name IN ('made', 'moved', 'echoed') THEN typeof(value) = 'integer' AND value BETWEEN 0 AND 9
             ELSE typeof(value) <> 'blob' AND length(value) <= 10000 END""",

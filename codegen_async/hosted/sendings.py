@@ -37,6 +37,7 @@ _SECTIONS = 32
 _ROOM = 1024  # requests a section remembers, each a time and a number, 8 bytes both
 _SECTION = 16 * _ROOM
 _SIZE = _HEAD + _SECTIONS * (16 + _SECTION)
+_NOTE = 32  # bytes behind all this, for its keeper
 _LARGEST = 2**63 - 1
 _TIME = Struct("d")
 _NUMBER = Struct("q")
@@ -97,6 +98,18 @@ class Memory:
     def sign(self, signature: str) -> None:
         """Write something on it that the next keeper finds."""
         self.write(0, _SIGNED + signature.encode().ljust(_SIGNATURE, b"\0"))
+
+    @property
+    def note(self) -> bytes:
+        """What its keeper knows; at most 32 bytes, empty if there is nothing."""
+        try:
+            return pread(self._file, _NOTE, _SIZE)
+        except OSError:  # `read` tells
+            return b""
+
+    @note.setter
+    def note(self, value: bytes) -> None:
+        self.write(_SIZE, value)
 
     def check(self) -> None:
         """See to what was cut off."""
