@@ -68,7 +68,7 @@ if TYPE_CHECKING:
         StatusError,
         WaitTimeoutError,
     )
-    from codegen_async.hosted.dialect import Call, Dialect
+    from codegen_async.hosted.dialect import Call, Dialect, Shown
     from codegen_async.hosted.run import Cost, HostedRun
     from codegen_async.hosted.runs import HostedRuns
     from codegen_async.hosted.settling import OnUnknown
@@ -185,6 +185,7 @@ __all__ = [
     "RunLike",
     "RunWebhook",
     "ServerError",
+    "Shown",
     "SourceType",
     "State",
     "StatusError",

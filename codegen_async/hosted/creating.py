@@ -5,9 +5,10 @@ What a create of which no answer came leads to follows from `Call.twice`:
 - SAME: the server knows the key. The transport sends it again, as it would a read.
 - REFUSED: the run's name was chosen by us. It is sent again, and where the server says that the name is taken, the run
   is there and is looked up.
-- ANOTHER, and the API shows keys (`Dialect.find`): the run is looked for, several times over the settle time. It is
-  sent again only if the caller wants that, and the last look proves that there is none: it missed the run, but showed
-  one that was created before it and one that was created after it.
+- ANOTHER, and the API shows keys (`Dialect.find`): the run is looked for, several times over the settle time, as it is
+  where the server says that it is there (`Refusal.EXISTS`). It is sent again only if the caller wants that, and the
+  last look proves that there is none: it missed the run, but showed one that was created before it and one that was
+  created after it.
 - ANOTHER, and no keys are shown: nobody knows, and a person decides.
 
 Where an API shows no key of ours, and does show what its runs belong to, such a parent is made for the run alone
@@ -31,6 +32,7 @@ from codegen_async.errors import (
     APIError,
     CapacityError,
     CreateOutcomeUnknownError,
+    NotFoundError,
     OutcomeUnknownError,
     own_copy,
 )
@@ -169,7 +171,7 @@ class Creating(Generic[R]):
             try:
                 run = await self._send(call, sent, patience)
             except AlreadyExistsError as error:
-                if call.twice is not Twice.REFUSED:
+                if self._dialect.find(key, None) is None:
                     raise
                 return await self._named(doubt._replace(unknown=_unknown_of(error)))
             except (OutcomeUnknownError, *PASSING) as error:
@@ -247,7 +249,10 @@ class Creating(Generic[R]):
         for _ in range(_FURTHER):
             if call is None:
                 break
-            found = await self._calls.carry(call)
+            try:
+                found = await self._calls.carry(call)
+            except NotFoundError:  # where a key is looked for by a path of its own
+                break
             if not isinstance(found, Call):
                 return None if found is None else self._calls.known(found)
             call = found

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-from codegen_async.errors import ConfigurationError, shown
+from codegen_async.errors import ConfigurationError, InvalidArgumentError, shown
 from codegen_async.hosted.wire import segment
 from codegen_async.http.answers import Refusal, Request, Response, Twice
 from codegen_async.limits import Rate
@@ -41,6 +41,8 @@ class Call(msgspec.Struct, Generic[T_co], frozen=True, kw_only=True):
         json: the body.
         headers: headers besides those of the dialect.
         twice: what comes of sending it again. Default: of a GET the same, of all others another.
+        refusals: what statuses from 400 to 499 mean to this call, where `Dialect.refused` says nothing else: the 404
+            to a cancel, say, that the run has ended. Of a gateway's page they mean nothing.
     """
 
     limit: str
@@ -52,6 +54,7 @@ class Call(msgspec.Struct, Generic[T_co], frozen=True, kw_only=True):
     json: Any = msgspec.UNSET
     headers: Mapping[str, str] = {}
     twice: Twice | None = None
+    refusals: Mapping[int, Refusal] = {}
 
     def request(self, headers: Mapping[str, str]) -> Request:
         """Return what goes over the wire; `headers` are those of the dialect."""
@@ -64,6 +67,7 @@ class Call(msgspec.Struct, Generic[T_co], frozen=True, kw_only=True):
             body=None if self.json is msgspec.UNSET else msgspec.json.encode(self.json),
             headers=tuple({**headers, **self.headers}.items()),
             twice=self.twice,
+            refusals=self.refusals,
         )
 
 
@@ -98,8 +102,11 @@ class Dialect(ABC, Generic[R]):
         phases: what the status words stand for, in any case of letters. A status of two parts (`running/finished`) is
             looked up whole, then by its first part; a word that is not there reads as running, and is logged.
         headers: headers of every call, such as a version.
+        id_parts: the names of what an id is made of, where that is more than one: of `agent` and `run`, say, written
+            `agent/run`. The paths of calls have them from `parts`.
         many_at_most: how many runs `many` may name.
-        unseen_for: seconds for which the API may deny a run that it has just created. Default 60.
+        unseen_for: seconds for which the API may deny a run that it has just created. Default 60. A create whose answer
+            was lost is looked for as long.
         settles: seconds for which a status word must stand until it is believed, for words that pass between others.
     """
 
@@ -109,6 +116,7 @@ class Dialect(ABC, Generic[R]):
     rates: Mapping[str, Rate | Sequence[Rate]]
     phases: Mapping[str, Phase]
     headers: Mapping[str, str] = {}
+    id_parts: Sequence[str] = ("id",)
     concurrency: int | None = None
     many_at_most: int = 0
     unseen_for: float = 60.0
@@ -117,6 +125,17 @@ class Dialect(ABC, Generic[R]):
     def auth(self, token: str) -> Mapping[str, str]:
         """Return the headers that carry the token. Default: it is a bearer token."""
         return bearer(token)
+
+    def parts(self, run_id: str) -> Mapping[str, str]:
+        """Return what an id is made of, by the names in `id_parts`: what `Call.values` takes.
+
+        Raises:
+            InvalidArgumentError: it is not made of that.
+        """
+        parts = run_id.split("/") if len(self.id_parts) > 1 else [run_id]
+        if len(parts) != len(self.id_parts) or any(part in ("", ".", "..") for part in parts):
+            raise InvalidArgumentError("run_id", run_id, f"an id of the form {'/'.join(self.id_parts)}")
+        return dict(zip(self.id_parts, parts, strict=True))
 
     @abstractmethod
     def get(self, run_id: str) -> Call[R | None]:
@@ -143,7 +162,8 @@ class Dialect(ABC, Generic[R]):
     def find(self, key: str, since: float | None) -> Call[R | Call[Any] | None] | None:  # noqa: ARG002 - the same
         """Look for the run that was created under a key; None where the API shows no keys.
 
-        It reads as the run that bears the key, as None if it is not shown, or as another such call, to look further.
+        It reads as the run that bears the key, as None if it is not shown (a 404 says the same), or as another such
+        call, to look further.
 
         Args:
             key: the key.
@@ -225,6 +245,11 @@ def _are_rates(entry: object) -> bool:
 
 def _is_phase(entry: object) -> bool:
     return isinstance(entry, Phase)
+
+
+def any_id(dialect: Dialect[Any]) -> str:
+    """Return an id of the dialect's form; it leads to no run, but which limit a call spends does not depend on it."""
+    return "/".join("0" for _ in dialect.id_parts)
 
 
 def phase_table(dialect: Dialect[Any]) -> PhaseTable:

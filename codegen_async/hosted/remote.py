@@ -9,7 +9,7 @@ import msgspec
 
 from codegen_async.errors import DecodeError
 from codegen_async.hosted.calls import Calls
-from codegen_async.hosted.dialect import Call, Dialect, Shown
+from codegen_async.hosted.dialect import Call, Dialect, Shown, any_id
 from codegen_async.http.answers import Response
 from codegen_async.http.retry import parse_date
 from codegen_async.limits import ASSUMED, Priority, Rate, Slot
@@ -32,7 +32,6 @@ R = TypeVar("R", bound=RunLike)
 
 _OVERLAP = 2.0  # seconds by which walks through what has changed overlap: servers round, and their machines differ
 _PART = 2  # where pages spend the limit of gets, every second turn may be one; a get confirms what pages hint at
-_ANY = "0"  # any id: which limit a call spends does not depend on it
 
 
 class DialectRemote(Generic[R]):
@@ -42,7 +41,7 @@ class DialectRemote(Generic[R]):
         self._calls = calls
         self._dialect = calls.dialect
         _, pages = _look_of(self._dialect)
-        get = self._dialect.get(_ANY)
+        get = self._dialect.get(any_id(self._dialect))
         self._limits = {Stream.GET: get.limit, Stream.LIST: (pages or get).limit}
         self._since: float | None = None  # up to when, by the server's clock, all changes were shown
         self._walk_from: float | None = None  # the same, once the walk that is on has come to its end
@@ -96,7 +95,7 @@ def schedule_of(calls: Calls[Any], rates: Mapping[str, Sequence[Rate]], share: f
     """Return a schedule for the looks that a dialect offers."""
     dialect = calls.dialect
     look, call = _look_of(dialect)
-    get = dialect.get(_ANY).limit
+    get = dialect.get(any_id(dialect)).limit
     if look is None or call is None:
         return PollSchedule(get=_pace_of(rates[get]), page=None, share=share)
     shared = call.limit == get
@@ -112,7 +111,7 @@ def _pace_of(rates: Sequence[Rate]) -> Rate:
 
 
 def _look_of(dialect: Dialect[Any]) -> tuple[Look | None, Call[Any] | None]:
-    if dialect.many_at_most > 1 and (many := dialect.many([_ANY])) is not None:
+    if dialect.many_at_most > 1 and (many := dialect.many([any_id(dialect)])) is not None:
         return ManyById(dialect.many_at_most), many
     if (changed := dialect.changed(0.0, None)) is not None:
         return ChangedSince(), changed

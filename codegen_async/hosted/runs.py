@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from codegen_async.arguments import check_key, check_patience, check_seconds_given, check_text, check_wait
-from codegen_async.errors import NotOfferedError, OutcomeUnknownError, RunEndedError
+from codegen_async.errors import InvalidArgumentError, NotOfferedError, OutcomeUnknownError, RunEndedError
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.hosted.calls import Calls, meaning_of
 from codegen_async.hosted.client import RunClient, rates_of, replaced
@@ -37,6 +37,8 @@ from codegen_async.waiting import Grace
 T = TypeVar("T")
 R = TypeVar("R", bound=RunLike)
 
+_SETTLE = 60.0
+
 
 class HostedRuns(RunClient[R, str]):
     """Start runs at an API that a dialect describes, look at them and wait for them, within its rate limits.
@@ -57,7 +59,7 @@ class HostedRuns(RunClient[R, str]):
         proxy: an HTTP proxy to reach the server through, such as `http://user:password@proxy.example:3128`. Default:
             none; none is taken from the environment.
         settle: seconds over which a create whose answer was lost is looked for. Default 60: longer than a gateway keeps
-            a request that it has given up on.
+            a request that it has given up on; or longer, where the dialect says that new runs are unseen for longer.
         phases: what status words stand for that the dialect does not know.
         observe: called with what the client does, after the fact and on its loop: see `codegen_async.events`.
         memory: a file in which it is remembered when requests were sent, so that a restart spends no second burst. One
@@ -84,7 +86,7 @@ class HostedRuns(RunClient[R, str]):
         timeouts: Timeouts | None = None,
         max_body: int = 32 * 2**20,
         proxy: str | None = None,
-        settle: float = 60.0,
+        settle: float | None = None,
         phases: Mapping[str, Phase | str] | None = None,
         observe: Observer | None = None,
         memory: str | os.PathLike[str] | None = None,
@@ -106,7 +108,7 @@ class HostedRuns(RunClient[R, str]):
             name: tuple(each.sped_up(speed) for each in rates_of(several))
             for name, several in replaced(dialect.rates, rates).items()
         }
-        self._settle = check_seconds("settle", settle) / speed
+        self._settle = (max(_SETTLE, dialect.unseen_for) if settle is None else check_seconds("settle", settle)) / speed
         self._concurrency = Concurrency(dialect.concurrency)
         self._places = Places(self._concurrency)
         self._keys: Keys[R] = Keys()
@@ -214,7 +216,7 @@ class HostedRuns(RunClient[R, str]):
             NotFoundError: there is no such run.
             APIError: any other failure.
         """
-        name = check_text("run_id", run_id)
+        name = self._check_id(run_id)
         age = None if max_age is None else check_seconds_given("max_age", max_age)
         seconds = check_patience(patience)
         link = self._linked()
@@ -240,7 +242,7 @@ class HostedRuns(RunClient[R, str]):
             OutcomeUnknownError: it was sent, and whether it was carried out is unknown.
             APIError: any other failure.
         """
-        name = check_text("run_id", run_id)
+        name = self._check_id(run_id)
         link = self._linked()
         call = self._offered(self.dialect.cancel(name), "no way to cancel runs")
         with contextlib.suppress(RunEndedError):  # it is what was wanted
@@ -266,7 +268,7 @@ class HostedRuns(RunClient[R, str]):
             OutcomeUnknownError: it was sent, and whether the run goes on is unknown.
             APIError: any other failure; the run is as it was.
         """
-        name = check_text("run_id", run_id)
+        name = self._check_id(run_id)
         link = self._linked()
         call = self._offered(self.dialect.reply(name, check_text("text", text)), "no way to reply to runs")
         try:
@@ -328,7 +330,7 @@ class HostedRuns(RunClient[R, str]):
         Raises:
             InvalidArgumentError: the id cannot be one.
         """
-        self._linked().waiting.notify(check_text("run_id", run_id))
+        self._linked().waiting.notify(self._check_id(run_id))
 
     # -- for the base
 
@@ -347,4 +349,11 @@ class HostedRuns(RunClient[R, str]):
         return schedule_of(self._calls, self._rates, self._share)
 
     def _check_run(self, run: str | R) -> str | R:
-        return check_text("run", run) if isinstance(run, str) else run
+        return self._check_id(run, "run") if isinstance(run, str) else run
+
+    def _check_id(self, run_id: str, field: str = "run_id") -> str:
+        try:
+            self.dialect.parts(check_text(field, run_id))
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(field, run_id, error.expected) from None
+        return run_id

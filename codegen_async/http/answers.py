@@ -108,6 +108,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         body: JSON.
         headers: pairs besides those that all requests have.
         twice: what comes of sending it again. Default: of a GET the same, of all others another.
+        refusals: what statuses of refusals mean to this request, where the API itself sends them.
     """
 
     endpoint: str
@@ -118,6 +119,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes | None = None
     headers: tuple[tuple[str, str], ...] = ()
     twice: Twice | None = None
+    refusals: Mapping[int, Refusal] = {}
 
     @property
     def repeatable(self) -> bool:
@@ -170,6 +172,8 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return f"Response({self.status}, {len(self.body)} bytes)"  # as above; and a server may echo the token
 
+
+_NO_REFUSALS: Mapping[int, Refusal] = {}
 
 Refused = Callable[[Response], Refusal | None]
 """Tell what a refusal means; None where that is what its status says."""
@@ -260,7 +264,9 @@ def judge(request: Request, outcome: Response | NoAnswerError | Unreadable) -> V
     return _CLASSES.get(outcome.status // 100, otherwise)
 
 
-def attributed(response: Response, is_own: OwnForm, refused: Refused | None = None) -> Response:
+def attributed(
+    response: Response, is_own: OwnForm, refused: Refused | None = None, refusals: Mapping[int, Refusal] = _NO_REFUSALS
+) -> Response:
     """Return an answer with what its form tells: what it means, where it refuses, and of a 4xx whose it is."""
     if response.status // 100 < 4:  # noqa: PLR2004 - 4xx and above
         return response
@@ -268,7 +274,8 @@ def attributed(response: Response, is_own: OwnForm, refused: Refused | None = No
         return msgspec.structs.replace(response, refusal=refusal)
     if response.status // 100 > 4:  # noqa: PLR2004 - 5xx
         return response
-    return msgspec.structs.replace(response, own=is_own(response.status, _json_object(response.body)))
+    own = is_own(response.status, _json_object(response.body))
+    return msgspec.structs.replace(response, own=own, refusal=refusals.get(response.status) if own else None)
 
 
 def _json_object(body: bytes) -> dict[str, Any]:

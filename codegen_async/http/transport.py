@@ -272,7 +272,7 @@ class Transport:
 
     def _heed(self, request: Request, slots: _Slots, response: Response) -> Response:
         """Do what an answer asks of everybody, and return it with what its form tells."""
-        response = attributed(response, self._is_own, self._refused)
+        response = attributed(response, self._is_own, self._refused, request.refusals)
         held = slots.heed(response)
         if held:
             self._reporter.tell(Held(request.endpoint, held))

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 
-from codegen_async.errors import CodegenAsyncError
+from codegen_async.errors import CodegenAsyncError, InvalidArgumentError
 from codegen_async.hosted.calls import meaning_of, reader
-from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
+from codegen_async.hosted.dialect import Call, Dialect, Shown, check_dialect_class, phase_table
 from codegen_async.hosted.run import HostedRun, moment_of
 from codegen_async.http.answers import Refusal, Request, Response, Twice
 from codegen_async.http.transport import AbsentError
@@ -21,18 +21,19 @@ __all__ = ["check_dialect"]
 
 _TOKEN = "to-ken/1"  # noqa: S105 - opens nothing
 _KEYS = ("k" * 32, "other-key-0000000000000000000000")
-_PLAIN = "plain"
+_PART = "plain"
 _ODD = ("a/b", "..", "a b", "a?b=c", "a%2Fb", "a#b", "ü", "a\\b", "a{b}")
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _GARBAGE = (b"", b"null", b"[]", b"{}", b'"text"', b"<html>", b'{"error": null}', b"\xff", b'[{"id": 1}]')
 
 
 class _Kind(NamedTuple):
-    """A call of a dialect by its name, and whether it may read as None."""
+    """A call of a dialect by its name, whether it may read as None, and whether it shows several runs."""
 
     name: str
     make: Callable[[str], Call[Any] | None]
     optional: bool = True
+    several: bool = False
 
 
 def check_dialect(
@@ -50,24 +51,44 @@ def check_dialect(
 
     Args:
         dialect: the dialect.
-        answers: recorded answers by the name of the call (`get`, `create`, `find`, `full`, `reply`) or `refused`. Each
-            is the JSON of a 200, or an `Answer` with its status.
+        answers: recorded answers by the name of the call (`get`, `create`, `find`, `full`, `reply`, `many`, `changed`,
+            `page`) or `refused`. Each is the JSON of a 200, or an `Answer` with its status.
         fields: what a create takes. Default: nothing.
-        run: a run to make the call `full` from. Default: a `HostedRun` with the id `plain`.
+        run: a run to make the call `full` from. Default: a `HostedRun` whose id has the dialect's form, of `plain`.
 
     Raises:
         AssertionError: something is wrong; names all of it.
     """
-    example = HostedRun(id=_PLAIN, phase=Phase.SUCCEEDED) if run is None else run
-    kinds = _kinds(dialect, fields or {}, example)
-    problems = list(_of_itself(dialect))
-    if not problems:
-        problems += [problem for kind in kinds for problem in _of_calls(dialect, kind)]
-        problems += _of_keys(dialect, fields or {})
-        problems += _of_answers(dialect, kinds, answers)
-        problems += _of_refusals(dialect, answers.get("refused", ()))
+    problems = list(_of_itself(dialect)) or list(_of_the_rest(dialect, answers, fields or {}, run))
     if problems:
         raise AssertionError("\n".join([f"{type(dialect).__name__}:", *(f"- {problem}" for problem in problems)]))
+
+
+def _of_the_rest(
+    dialect: Dialect[Any], answers: Mapping[str, Sequence[object]], fields: Mapping[str, Any], run: Any
+) -> Iterator[str]:
+    example = HostedRun(id=_plain(dialect), phase=Phase.SUCCEEDED) if run is None else run
+    kinds = _kinds(dialect, fields, example)
+    unmade = [problem for kind in kinds for problem in _of_ids(dialect, kind)]
+    if unmade:
+        yield from unmade
+        return
+    for kind in kinds:
+        yield from _of_calls(dialect, kind)
+    yield from _of_keys(dialect, fields)
+    yield from _of_answers(dialect, kinds, answers)
+    yield from _of_refusals(dialect, answers.get("refused", ()))
+
+
+def _plain(dialect: Dialect[Any]) -> str:
+    return "/".join(_PART for _ in dialect.id_parts)
+
+
+def _odd(dialect: Dialect[Any]) -> Iterator[str]:
+    """Return ids in which one part is odd."""
+    for odd in _ODD:
+        for place in range(len(dialect.id_parts)):
+            yield "/".join(odd if place == number else _PART for number in range(len(dialect.id_parts)))
 
 
 def _kinds(dialect: Dialect[Any], fields: Mapping[str, Any], run: Any) -> list[_Kind]:
@@ -83,6 +104,15 @@ def _kinds(dialect: Dialect[Any], fields: Mapping[str, Any], run: Any) -> list[_
     def reply(run_id: str) -> Call[Any] | None:
         return dialect.reply(run_id, "go on")
 
+    def many(run_id: str) -> Call[Any] | None:
+        return dialect.many([run_id])
+
+    def changed(_: str) -> Call[Any] | None:
+        return dialect.changed(1_700_000_000.0, None)
+
+    def page(_: str) -> Call[Any] | None:
+        return dialect.page(None)
+
     return [
         _Kind("get", dialect.get),
         _Kind("create", create, optional=False),
@@ -90,6 +120,9 @@ def _kinds(dialect: Dialect[Any], fields: Mapping[str, Any], run: Any) -> list[_
         _Kind("full", full),
         _Kind("cancel", dialect.cancel),
         _Kind("reply", reply),
+        _Kind("many", many, several=True),
+        _Kind("changed", changed, several=True),
+        _Kind("page", page, several=True),
     ]
 
 
@@ -102,12 +135,25 @@ def _of_itself(dialect: Dialect[Any]) -> Iterator[str]:
         return
     if not any(_TOKEN in text or text for text in dialect.auth(_TOKEN).values()):
         yield "auth: expected headers that carry the token, got none"
+    if dialect.many([_plain(dialect)]) is not None and dialect.many_at_most < 2:  # noqa: PLR2004 - two are many
+        yield f"many_at_most: expected how many ids a call takes, got {dialect.many_at_most}"
     if not any(phase.is_terminal for phase in dialect.phases.values()):
         yield "phases: expected a word for an end, or no wait would end"
 
 
+def _of_ids(dialect: Dialect[Any], kind: _Kind) -> Iterator[str]:
+    for run_id in (_plain(dialect), *_odd(dialect)):
+        try:
+            kind.make(run_id)
+        except InvalidArgumentError:  # of `Dialect.parts`
+            continue
+        except Exception as error:  # noqa: BLE001 - it would end a program
+            yield f"{kind.name}: the id {run_id!r} makes it raise {type(error).__name__}: {error}; see `parts`"
+            return
+
+
 def _of_calls(dialect: Dialect[Any], kind: _Kind) -> Iterator[str]:
-    call = kind.make(_PLAIN)
+    call = kind.make(_plain(dialect))
     if call is None:
         return
     if call.limit not in dialect.rates:
@@ -116,7 +162,7 @@ def _of_calls(dialect: Dialect[Any], kind: _Kind) -> Iterator[str]:
         yield f"{kind.name}: expected one of {', '.join(_METHODS)}, got {call.method!r}"
     try:
         plain = call.request(dialect.headers)
-        again = cast("Call[Any]", kind.make(_PLAIN)).request(dialect.headers)
+        again = cast("Call[Any]", kind.make(_plain(dialect))).request(dialect.headers)
     except (KeyError, TypeError, ValueError, msgspec.MsgspecError) as error:
         yield f"{kind.name}: the call cannot be written: {type(error).__name__}: {error}"
         return
@@ -124,8 +170,11 @@ def _of_calls(dialect: Dialect[Any], kind: _Kind) -> Iterator[str]:
         yield f"{kind.name}: two calls with the same arguments differ; a dialect must be pure"
     if not plain.path.startswith("/"):
         yield f"{kind.name}: expected a path that begins with a slash, got {plain.path!r}"
-    for odd in _ODD:
-        led = cast("Call[Any]", kind.make(odd)).request(dialect.headers)
+    for odd in _odd(dialect):
+        try:
+            led = cast("Call[Any]", kind.make(odd)).request(dialect.headers)
+        except InvalidArgumentError:  # of `Dialect.parts`: it leads nowhere
+            continue
         if led.path.count("/") != plain.path.count("/") or set(led.path) & set("?# \\{") or not led.path.isascii():
             yield f"{kind.name}: the id {odd!r} leads elsewhere ({led.path}); put it in `values`, which are quoted"
             break
@@ -154,28 +203,40 @@ def _of_answers(
     if unknown:
         yield f"answers: expected names of calls, got {sorted(unknown)}"
     for kind in kinds:
-        call = kind.make(_PLAIN)
+        call = kind.make(_plain(dialect))
         if call is None:
             continue
         for number, answer in enumerate(answers.get(kind.name, ()), 1):
-            for problem in _of_run(dialect, call, _response(answer), optional=kind.optional):
+            for problem in _of_answer(dialect, call, _response(answer), kind):
                 yield f"{kind.name}, answer {number}: {problem}"
-        if kind.name in ("get", "create"):
+        if kind.name in ("get", "create") or kind.several:
             yield from _of_garbage(call, kind)
 
 
-def _of_run(dialect: Dialect[Any], call: Call[Any], answer: Response, *, optional: bool) -> Iterator[str]:
+def _of_answer(dialect: Dialect[Any], call: Call[Any], answer: Response, kind: _Kind) -> Iterator[str]:
     try:
-        run = reader(call.read)(answer)
+        read: object = reader(call.read)(answer)
     except (*UNREADABLE, AbsentError) as error:
         yield f"cannot be read: {error}"
         return
+    if not kind.several:
+        yield from _of_run(dialect, read, optional=kind.optional)
+    elif not _is_shown(read):
+        yield f"expected what is Shown, got {read!r}"
+    else:
+        for run in _runs(read):
+            yield from _of_run(dialect, run, optional=True)
+
+
+def _of_run(dialect: Dialect[Any], run: Any, *, optional: bool) -> Iterator[str]:
     if run is None or isinstance(run, Call):  # which looks further
         if not optional:
             yield f"reads as {run!r}, where there is a run"
         return
     if not isinstance(run.id, str) or not run.id:
         yield f"id: expected a text, got {run.id!r}"
+    elif len(dialect.id_parts) > 1 and run.id.count("/") != len(dialect.id_parts) - 1:
+        yield f"id: expected the form {'/'.join(dialect.id_parts)}, got {run.id!r}"
     if run.status is not None and not phase_table(dialect).knows(run.status):
         yield f"status: the word {run.status!r} is not in phases, and reads as running"
     created = getattr(run, "created", None)
@@ -189,17 +250,26 @@ def _of_run(dialect: Dialect[Any], call: Call[Any], answer: Response, *, optiona
         yield f"urls: expected http or https, got {odd[0]!r}"
 
 
+def _is_shown(read: object) -> bool:
+    return isinstance(read, Shown)
+
+
+def _runs(read: object) -> Sequence[Any]:
+    runs: Sequence[Any] = getattr(read, "runs", (read,))  # of what is Shown, or else a run itself
+    return runs
+
+
 def _of_garbage(call: Call[Any], kind: _Kind) -> Iterator[str]:
     for body in _GARBAGE:
         try:
-            run = reader(call.read)(Response(status=200, body=body))
+            read = reader(call.read)(Response(status=200, body=body))
         except (*UNREADABLE, AbsentError):
             continue
         except Exception as error:  # noqa: BLE001 - it would end a program
             yield f"{kind.name}: {body!r} makes it raise {type(error).__name__}: {error}"
         else:
-            if run is not None or not kind.optional:
-                yield f"{kind.name}: {body!r} reads as {run!r}; expected an error, or None from get"
+            if any(run is not None for run in _runs(read)) or not kind.optional:
+                yield f"{kind.name}: {body!r} reads as {read!r}; expected an error, or no run from get or a look"
 
 
 def _of_refusals(dialect: Dialect[Any], answers: Sequence[object]) -> Iterator[str]:

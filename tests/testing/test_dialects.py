@@ -1,12 +1,13 @@
 """The check of a dialect finds what is wrong with one, and nothing where nothing is."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
-from codegen_async.hosted.dialect import Call, Dialect
+from codegen_async.hosted.dialect import Call, Dialect, Shown
 from codegen_async.hosted.run import HostedRun
 from codegen_async.http.answers import Refusal, Response, Twice
 from codegen_async.limits import Rate
@@ -122,6 +123,60 @@ def test_a_link_that_is_none_is_told() -> None:
         return HostedRun(id="a", web_url="javascript:alert(1)")
 
     assert "expected http or https" in problems_of(changed(get=calling(Call(limit="all", path="/", read=read))))
+
+
+class Looking(Good):
+    """Runs of agents, in a list: both say which run it is."""
+
+    id_parts = ("agent", "run")
+    many_at_most = 10
+
+    def get(self, run_id: str) -> Call[HostedRun | None]:
+        return Call(limit="all", path="/agents/{agent}/runs/{run}", values=self.parts(run_id), read=of_agent)
+
+    def create(self, key: str, fields: Mapping[str, Any]) -> Call[HostedRun]:  # noqa: ARG002 - an interface
+        return Call(limit="all", method="POST", path="/agents", json=dict(fields), read=of_agent)
+
+    def many(self, run_ids: Sequence[str]) -> Call[Shown[HostedRun]]:
+        return Call(limit="all", path="/runs", query={"id": run_ids}, read=all_of_agents)
+
+    def page(self, place: str | None) -> Call[Shown[HostedRun]]:
+        return Call(limit="all", path="/runs", query={"cursor": place}, read=all_of_agents)
+
+
+def of_agent(answer: Response) -> HostedRun:
+    return structs.replace(one(answer), id=f"{answer.json()['agent']}/{answer.json()['id']}")
+
+
+def all_of_agents(answer: Response) -> Shown[HostedRun]:
+    runs = [row and of_agent(Response(status=200, body=json.dumps(row).encode())) for row in answer.json()]
+    return Shown(runs=runs)
+
+
+def test_looks_and_ids_of_parts_are_checked() -> None:
+    row = {**RUN, "agent": "b"}
+    check_dialect(Looking(), {"get": [row], "many": [[row, None]], "page": [[row], []]})
+    problems = problems_of(
+        Looking(), {"many": [[{**row, "agent": "b/c"}], [{**row, "status": "melting"}]], "page": [5]}
+    )
+    assert "many, answer 1: id: expected the form agent/run, got 'b/c/a'" in problems
+    assert "many, answer 2: status: the word 'melting' is not in phases" in problems
+    assert "page, answer 1: cannot be read: not as promised: TypeError" in problems
+
+
+def test_a_look_that_is_none_is_told() -> None:
+    assert "page, answer 1: expected what is Shown, got HostedRun" in problems_of(
+        changed(page=calling(ELSEWHERE)), {"page": [RUN]}
+    )
+    assert "many_at_most: expected how many ids a call takes, got 0" in problems_of(changed(many=calling(ELSEWHERE)))
+
+
+def test_an_id_that_is_taken_apart_by_hand_is_told() -> None:
+    def get(_: object, run_id: str) -> Call[HostedRun | None]:
+        agent, run = run_id.split("/")
+        return Call(limit="all", path="/agents/{agent}/runs/{run}", values={"agent": agent, "run": run}, read=of_agent)
+
+    assert "get: the id 'plain' makes it raise ValueError" in problems_of(changed(get=get))
 
 
 def test_names_of_no_call_are_told() -> None:
