@@ -24,11 +24,13 @@ class ReplicateServer(SimulatedServer):
         super().__init__(rates=rates)
         self.predictions: dict[str, dict[str, Any]] = {}
         self.credit = credit
+        self.pages = 0
 
     def routes(self) -> list[Route]:
-        """Return what its pages call create, get and cancel."""
+        """Return what its pages call create, list, get and cancel."""
         return [
             Route("POST", "/predictions", "create", self._create),
+            Route("GET", "/predictions", "others", self._list),
             Route("GET", "/predictions/{id}", "others", self._get),
             Route("POST", "/predictions/{id}/cancel", "others", self._cancel),
         ]
@@ -43,6 +45,16 @@ class ReplicateServer(SimulatedServer):
         prediction = {**fields, "id": name, "at": self.now(), "created_at": created_at, "canceled": False}
         self.predictions[name] = prediction
         return Answer(201, self._shown(prediction))
+
+    def _list(self, request: web.Request, _: bytes) -> dict[str, Any]:
+        """Return a page of 100, newest first; a cursor stands behind the prediction that it names."""
+        self.pages += 1
+        names = list(reversed(self.predictions))
+        start = names.index(request.query["cursor"]) + 1 if "cursor" in request.query else 0
+        shown = names[start : start + 100]
+        more = start + 100 < len(names)
+        following = f"{self.url}/predictions?cursor={shown[-1]}" if more else None
+        return {"previous": None, "next": following, "results": [self._shown(self.predictions[n]) for n in shown]}
 
     def _get(self, request: web.Request, _: bytes) -> dict[str, Any]:
         return self._shown(self._find(request))

@@ -31,6 +31,15 @@ async def test_predictions_are_made_and_waited_for(server: ReplicateServer) -> N
     assert server.violations == 0
 
 
+async def test_hundreds_of_predictions_are_found_on_pages_and_read_whole(server: ReplicateServer) -> None:
+    async with client(server) as runs:
+        made = await asyncio.gather(*(runs.create_run(version="v", input={}) for _ in range(250)))
+        final = await runs.wait_for_runs([run.id for run in made])
+    assert all(run.text == "Hello, world" for run in final)
+    assert server.pages >= 3
+    assert server.violations == 0
+
+
 async def test_a_prediction_is_cancelled(server: ReplicateServer) -> None:
     async with client(server) as runs:
         run = await runs.create_run(version="v", input={})

@@ -16,6 +16,7 @@ from codegen_async.testing import Answer, check_dialect
 from docs.examples.dialects.replicate import Replicate
 from tests.hosted.api import one
 
+PREDICTION = {"id": "p", "status": "starting", "created_at": "2026-01-02T03:04:05.123Z"}
 RUN = {"id": "a", "status": "working", "created": 1_700_000_000, "cost": "1"}
 
 
@@ -44,8 +45,15 @@ def test_a_dialect_without_a_fault_passes() -> None:
     check_dialect(
         Replicate(),
         {
-            "get": [{"id": "p", "status": "succeeded", "created_at": "2026-01-02T03:04:05.123Z", "output": ["a", "b"]}],
-            "create": [Answer(201, {"id": "p", "status": "starting", "created_at": "2026-01-02T03:04:05.123Z"})],
+            "get": [{**PREDICTION, "status": "succeeded", "output": ["a", "b"]}],
+            "create": [Answer(201, PREDICTION)],
+            "page": [
+                {"next": None, "previous": None, "results": []},
+                {
+                    "next": "https://api.replicate.com/v1/predictions?cursor=cD0y",
+                    "results": [{**PREDICTION, "error": ""}],
+                },
+            ],
             "refused": [Answer(402, {"detail": "insufficient credit"})],
         },
     )
