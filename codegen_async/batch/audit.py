@@ -118,9 +118,10 @@ async def _compare(
             if len(ids) > 1:
                 duplicates[fact.name] = ids
         ids = attempts[-1]
-        if fact.run_id is not None and fact.run_id not in ids:
-            hidden[fact.name] = _Hidden(idempotency_key(batch_id, fact.identity, fact.attempt), fact.run_id)
-        if ids and fact.run_id not in ids and fact.state not in (State.SENDING, State.UNKNOWN):
+        run_id = None if fact.run_id is None else int(fact.run_id)
+        if run_id is not None and run_id not in ids:
+            hidden[fact.name] = _Hidden(idempotency_key(batch_id, fact.identity, fact.attempt), run_id)
+        if ids and run_id not in ids and fact.state not in (State.SENDING, State.UNKNOWN):
             unrecorded[fact.name] = ids[0]
     report = AuditReport(
         items=items,

@@ -15,16 +15,17 @@ import anyio
 
 from codegen_async.arguments import LARGEST_ID, check_id, check_int, check_text
 from codegen_async.batch.aside import aside
-from codegen_async.batch.audit import AuditReport, audit
+from codegen_async.batch.audit import AuditReport
 from codegen_async.batch.bounds import Bounds, check_most
+from codegen_async.batch.codegen import CodegenMaker
 from codegen_async.batch.ending import until_done
 from codegen_async.batch.inputs import Prompts, read_prompts
 from codegen_async.batch.items import Added, Outcome, State, Task, check_name
 from codegen_async.batch.journal import Journal, driving
 from codegen_async.batch.outside import export_journal, journal_status
-from codegen_async.batch.places import Account
 from codegen_async.batch.runner import Runner
 from codegen_async.codegen.client import CodegenClient
+from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import ClientClosedError, InvalidArgumentError
 from codegen_async.events import ItemChanged
 
@@ -69,7 +70,7 @@ class Batch(anyio.AsyncContextManagerMixin):
         self._client = client
         self._clock = clock
         self._journal: Journal | None = None
-        self._runner: Runner | None = None
+        self._runner: Runner[AgentRun] | None = None
         self._driver: asyncio.Task[None] | None = None
         self._stopped = False
         self._paused = False
@@ -95,8 +96,8 @@ class Batch(anyio.AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         self._client.check_open()
-        account = Account.at(self._client.base_url, self._client.org_id)
-        async with driving(self.path, self._clock, account, adopt=self._adopt) as journal:
+        self._maker = CodegenMaker(self._client, self._repo_id)
+        async with driving(self.path, self._clock, self._maker.account, adopt=self._adopt) as journal:
             with self._client.remembering(journal.memory, self._clock):
                 self._journal = journal
                 self._saving = asyncio.Lock()  # of this loop
@@ -301,12 +302,11 @@ class Batch(anyio.AsyncContextManagerMixin):
             raise RuntimeError("this batch is being run already; to leave a run early, close it: contextlib.aclosing")
         self._max_active = max_active or self._max_active
         runner = Runner(
-            self._client,
+            self._maker,
             journal,
             self._save_added,
             bounds,
             max_active=self._max_active,
-            repo_id=self._repo_id,
             serving=serving,
         )
         if self._paused:
@@ -418,7 +418,7 @@ class Batch(anyio.AsyncContextManagerMixin):
             APIError: the runs could not be listed.
             JournalError: the journal cannot be read.
         """
-        return await audit(self._opened(), self._client.creating)
+        return await self._maker.audit(self._opened())
 
     async def export(self, path: str | os.PathLike[str], *, kind: str | None = None) -> int:
         """Write where each item stands to a file, and return how many they are; see `export_journal`."""

@@ -15,7 +15,7 @@ from codegen_async.codegen.creating import check_fields
 from codegen_async.codegen.images import check_images, locate_images
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import InvalidArgumentError
-from codegen_async.models import Phase
+from codegen_async.models import Phase, RunId
 
 _LONGEST_NAME = 200
 
@@ -101,7 +101,6 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 decode_task: Callable[[bytes | str], Task] = msgspec.json.Decoder(Task).decode
-decode_run: Callable[[bytes | str], AgentRun] = msgspec.json.Decoder(AgentRun).decode
 
 
 class Added(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,7 +142,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     floor: int | None
     likely_done: bool
-    run_id: int | None
+    run_id: RunId | None
 
 
 class Fact(NamedTuple):
@@ -153,7 +152,7 @@ class Fact(NamedTuple):
     identity: str
     state: State
     attempt: int
-    run_id: int | None
+    run_id: RunId | None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,28 +16,28 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from codegen_async.batch import steps
 from codegen_async.batch.commits import Committer
 from codegen_async.batch.holder import Turn, check_not_ours
 from codegen_async.batch.items import Added, Fact, Item, Outcome, State, Task, decode_task, idempotency_key
 from codegen_async.batch.lease import Lease, check_system
 from codegen_async.batch.ownership import note_driven, take
-from codegen_async.batch.places import Account, Place, from_text
+from codegen_async.batch.places import Account, Place, are_numbers, from_text
 from codegen_async.batch.readers import OUTCOME, PAGE, counts_of, outcome_of, sent_of
 from codegen_async.batch.schema import Identity, check_place, close_journal, explained, open_journal
-from codegen_async.codegen.models import AgentRun
-from codegen_async.codegen.searching import Ours
+from codegen_async.batch.snapshots import encode_run
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.hosted.sendings import Memory
+from codegen_async.models import RunId, RunLike
 
 _NEAR = 50  # runs on either side of one that is looked for, which tell whether it would have been found
 
 _IDENTITY = "coalesce(identity, name)"  # what the keys of its runs are made of
 _ITEM = f"seq, name, {_IDENTITY}, attempt, floor, likely_done, run_id"
-_OLDER = f"SELECT {_IDENTITY}, attempt, run_id FROM items WHERE run_id <= ? ORDER BY run_id DESC LIMIT ?"  # noqa: S608 - a constant
-_NEWER = f"SELECT {_IDENTITY}, attempt, run_id FROM items WHERE run_id > ? ORDER BY run_id LIMIT ?"  # noqa: S608 - a constant
+_NUMBER = "CAST(run_id AS INTEGER)"
+_NUMBERED = f"SELECT {_IDENTITY}, attempt, run_id FROM items WHERE {_NUMBER}"  # noqa: S608 - a constant
+_OLDER = f"{_NUMBERED} <= ? ORDER BY {_NUMBER} DESC LIMIT ?"
+_NEWER = f"{_NUMBERED} > ? ORDER BY {_NUMBER} LIMIT ?"
 
 
 class Journal:
@@ -61,6 +61,7 @@ class Journal:
         self.memory: Memory = memory
         """Of sendings, see `codegen_async.hosted.sendings`."""
         self._identity = identity
+        self._numbered = True  # whether the ids of its runs are numbers
         self._passed = 0  # outcomes up to this place are not handed out again in this life
 
     async def load(self) -> None:
@@ -68,6 +69,7 @@ class Journal:
         meta = dict(await self._rows("SELECT name, value FROM meta"))
         self.batch_id = meta["batch"]
         self.moved = int(meta.get("moved", 0))
+        self._numbered = are_numbers(meta)
 
     async def watch(self, tell: Callable[[str, str], None]) -> None:
         """Call `tell` with the name and the state of every item, and from now on of each that changes."""
@@ -144,7 +146,7 @@ class Journal:
         with explained(self.path):
             return None if row is None else (self._item(row[:-1]), decode_task(row[-1]))
 
-    async def created(self, seq: int, run_id: int) -> None:
+    async def created(self, seq: int, run_id: RunId) -> None:
         """Note the run of an item."""
         now = self._clock()
 
@@ -153,16 +155,15 @@ class Journal:
                 connection,
                 "UPDATE items SET state = 'created', run_id = ?, created_at = ?, finished = NULL, error = NULL"
                 " WHERE seq = ? AND state = 'sending'",
-                (run_id, now, seq),
+                (str(run_id), now, seq),
             )
 
         await self._committer.write(work)
 
-    async def neighbours(self, item: Item) -> dict[int, Ours]:
-        """Return the runs known to be ours that are near an item's, if it has one, by id."""
-        floor = item.floor or 0
+    async def near(self, floor: int) -> list[tuple[str, str]]:
+        """Return the keys and runs of items whose runs have numbers near this one, where runs have numbers."""
         rows = await self._rows(_OLDER, (floor, _NEAR)) + await self._rows(_NEWER, (floor, _NEAR))
-        return {run_id: Ours(idempotency_key(self.batch_id, *attempt)) for *attempt, run_id in rows}
+        return [(idempotency_key(self.batch_id, *attempt), run_id) for *attempt, run_id in rows]
 
     async def begin_at(self, floor: int) -> None:
         """Note the id of a run that existed before anything was sent."""
@@ -170,21 +171,21 @@ class Journal:
             lambda connection: connection.execute("INSERT OR IGNORE INTO meta VALUES ('floor', ?)", (floor,))
         )
 
-    async def runs_by_key(self) -> dict[str, int | None]:
+    async def runs_by_key(self) -> dict[str, RunId | None]:
         """Return the idempotency keys of all attempts, with their runs where they are the last ones."""
-        found: dict[str, int | None] = {}
+        found: dict[str, RunId | None] = {}
         async for fact in self.facts():
             earlier = (idempotency_key(self.batch_id, fact.identity, attempt) for attempt in range(1, fact.attempt))
             found |= dict.fromkeys(earlier)
             found[idempotency_key(self.batch_id, fact.identity, fact.attempt)] = fact.run_id
         return found
 
-    async def found(self, seq: int, attempt: int, run_id: int) -> None:
+    async def found(self, seq: int, attempt: int, run_id: RunId) -> None:
         """Note the run of an item that was sent from another file of this batch."""
         await self._write(
             "UPDATE items SET state = 'created', attempt = ?, run_id = ?, created_at = ?, error = NULL, finished = NULL"
             " WHERE seq = ? AND state IN ('planned', 'rejected', 'created')",
-            (attempt, run_id, self._clock(), seq),
+            (attempt, str(run_id), self._clock(), seq),
         )
 
     async def settled(self) -> None:
@@ -233,21 +234,23 @@ class Journal:
             seq,
         )
 
-    async def ended(self, seq: int, run: AgentRun | None, error: str | None = None) -> None:
+    async def ended(self, seq: int, run: RunLike | None, error: str | None = None) -> None:
         """Note the end of an item's run."""
         await self._finish(
             "UPDATE items SET state = 'ended', run = ?, error = ?, ended_at = ? WHERE seq = ? AND state = 'created'",
-            (_encoded(run), error, self._clock(), seq),
+            (encode_run(run), error, self._clock(), seq),
             seq,
         )
 
-    async def stuck(self, seq: int, run: AgentRun | None, error: str) -> None:
+    async def stuck(self, seq: int, run: RunLike | None, error: str) -> None:
         """Note that the run of an item does not go on by itself; the item stays created."""
         await self._finish(
-            "UPDATE items SET run = ?, error = ? WHERE seq = ? AND state = 'created'", (_encoded(run), error, seq), seq
+            "UPDATE items SET run = ?, error = ? WHERE seq = ? AND state = 'created'",
+            (encode_run(run), error, seq),
+            seq,
         )
 
-    async def retry(self, seq: int, run: AgentRun) -> None:
+    async def retry(self, seq: int, run: RunLike) -> None:
         """Plan another attempt for an item whose run has failed, after all other items."""
         now = self._clock()
 
@@ -255,7 +258,7 @@ class Journal:
             steps.move(
                 connection,
                 "UPDATE items SET run = ?, ended_at = ? WHERE seq = ? AND state = 'created'",
-                (_encoded(run), now, seq),
+                (encode_run(run), now, seq),
             )
             steps.attempt_again(connection, seq)
 
@@ -315,7 +318,7 @@ class Journal:
         )
         rows = await self._rows(query, (self._passed,))
         with explained(self.path):
-            return [(row[-1], outcome_of(row[:-1])) for row in rows]
+            return [(row[-1], outcome_of(row[:-1], numbered=self._numbered)) for row in rows]
 
     async def handed_out(self, place: int = 0, *, note: bool = True) -> None:
         """Hand out the outcomes up to this place no more in this life; if that is noted, in no other."""
@@ -332,7 +335,7 @@ class Journal:
         while rows := await self._rows(query, (last,)):
             for seq, name, identity, state, attempt, run_id in rows:
                 last = seq
-                yield Fact(name, identity, State(state), attempt, run_id)
+                yield Fact(name, identity, State(state), attempt, self._id_of(run_id))
 
     async def first_floor(self) -> int | None:
         """Return the id of a run that existed before anything was sent; None if nothing was sent, or there was none."""
@@ -344,7 +347,7 @@ class Journal:
         query = f"SELECT {OUTCOME} FROM items WHERE state = 'created' ORDER BY turn, seq LIMIT ?"  # noqa: S608 - a constant
         rows = await self._rows(query, (most,))
         with explained(self.path):
-            return [outcome_of(row) for row in rows]
+            return [outcome_of(row, numbered=self._numbered) for row in rows]
 
     async def counts(self) -> dict[State, int]:
         """Return how many items are in each state."""
@@ -372,6 +375,9 @@ class Journal:
 
         await self._committer.write(work)
 
+    def _id_of(self, run_id: str | None) -> RunId | None:
+        return int(run_id) if self._numbered and run_id is not None else run_id
+
     def _item(self, row: tuple[Any, ...]) -> Item:
         seq, name, identity, attempt, floor, likely_done, run_id = row
         return Item(
@@ -382,7 +388,7 @@ class Journal:
             attempt=attempt,
             floor=floor,
             likely_done=bool(likely_done),
-            run_id=run_id,
+            run_id=self._id_of(run_id),
         )
 
 
@@ -438,7 +444,3 @@ async def driving(
         yield journal
     finally:
         await committer.aclose()
-
-
-def _encoded(run: AgentRun | None) -> bytes | None:
-    return None if run is None else msgspec.json.encode(run)

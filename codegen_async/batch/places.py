@@ -66,6 +66,12 @@ def account_of(meta: Mapping[str, object]) -> Account | None:
     return from_text(meta.get("account"), Account)
 
 
+def are_numbers(meta: Mapping[str, object]) -> bool:
+    """Whether the ids of a journal's runs are numbers, as at Codegen; a journal that names no account is of there."""
+    account = account_of(meta)
+    return account is None or account.api == _API
+
+
 def as_text(value: msgspec.Struct) -> str:
     """Return what `from_text` reads."""
     return msgspec.json.encode(value).decode()

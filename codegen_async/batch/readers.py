@@ -9,9 +9,10 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from codegen_async.batch.items import Outcome, State, decode_run, decode_task
-from codegen_async.batch.places import Account, account_of
+from codegen_async.batch.items import Outcome, State, decode_task
+from codegen_async.batch.places import Account, account_of, are_numbers
 from codegen_async.batch.schema import explained, open_to_read
+from codegen_async.batch.snapshots import decode_run
 from codegen_async.batch.tables import SOURCE_OF_OLD
 
 PAGE = 200
@@ -63,10 +64,11 @@ def read_outcomes(path: Path) -> Generator[Outcome]:
     query = f"SELECT {OUTCOME} FROM items WHERE seq > ? ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - constants
     last = 0
     with contextlib.closing(open_to_read(path)) as connection, explained(path):
+        numbered = are_numbers(dict(connection.execute("SELECT name, value FROM meta")))
         while rows := connection.execute(query, (last,)).fetchall():  # no commit has to wait for who reads slowly
             for row in rows:
                 last = row[0]
-                yield outcome_of(row)
+                yield outcome_of(row, numbered=numbered)
 
 
 def read_account(path: Path) -> Account | None:
@@ -104,8 +106,8 @@ def sent_of(connection: sqlite3.Connection) -> Counter[bytes]:
     return Counter(decode_task(task).content() for (task,) in rows)
 
 
-def outcome_of(row: tuple[Any, ...]) -> Outcome:
-    """Return what the columns of `OUTCOME` say."""
+def outcome_of(row: tuple[Any, ...], *, numbered: bool) -> Outcome:
+    """Return what the columns of `OUTCOME` say; `numbered`: whether the ids of runs are numbers."""
     seq, name, state, attempt, run_id, run, error, created_at, ended_at, content = row
     task = decode_task(content)
     return Outcome(
@@ -113,7 +115,7 @@ def outcome_of(row: tuple[Any, ...]) -> Outcome:
         index=seq - 1,
         state=State(state),
         run=None if run is None else decode_run(run),
-        run_id=run_id,
+        run_id=int(run_id) if numbered and run_id is not None else run_id,
         error=error,
         attempts=attempt,
         seconds=None if created_at is None or ended_at is None else max(0.0, ended_at - created_at),

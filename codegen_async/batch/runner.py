@@ -12,25 +12,20 @@ The rules:
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Generic, TypeVar, cast
 
 import anyio
 import msgspec
 
 from codegen_async.batch.bounds import Bounds, Spending
-from codegen_async.batch.items import Item, State, Task, idempotency_key
+from codegen_async.batch.items import Item, State, Task
 from codegen_async.batch.journal import Journal
-from codegen_async.batch.places import OVERTAKEN
+from codegen_async.batch.making import OUTAGE, Maker, Search, outlast
 from codegen_async.batch.refusals import RunQuestions, paused
-from codegen_async.codegen.client import CodegenClient
-from codegen_async.codegen.models import AgentRun
-from codegen_async.codegen.searching import Question, Sight, key_of
 from codegen_async.errors import (
-    PASSING,
     REFUSALS,
     APIError,
     BatchPausedError,
@@ -38,7 +33,6 @@ from codegen_async.errors import (
     DecodeError,
     InvalidArgumentError,
     InvalidRequestError,
-    JournalError,
     NotFoundError,
     OutcomeUnknownError,
     QuotaExceededError,
@@ -48,70 +42,57 @@ from codegen_async.errors import (
     RunBlockedError,
     StatusError,
 )
-from codegen_async.http.retry import Backoff
 from codegen_async.limits import Slot, StaleSlotError
-from codegen_async.models import Phase
+from codegen_async.models import Phase, RunId, RunLike
 
-T = TypeVar("T")
+R = TypeVar("R", bound=RunLike)
 
 _log = logging.getLogger("codegen_async")
 
 _UNSENT = (ConnectionFailedError, RequestTimeoutError, RateLimitedError)
 _REFUSED = (*REFUSALS, RedirectedError)
 
-_TELLING = 32  # characters of a key that tell whose it is
-
 _ROUNDS = 3  # of looks, beyond the first, for one item; each needs a run that was created since
 
-_OUTAGE = Backoff(first=1.0, ceiling=30.0)
 
-
-class Runner:
+class Runner(Generic[R]):
     """Run a batch once; see `Batch.run`.
 
     Args:
-        client: an open client.
+        maker: makes the runs.
         journal: what is to be done.
         save_added: writes to the journal what was added meanwhile.
         bounds: where to stop creating.
         max_active: most items that may be under way at once, None for as many as the limit of creates allows.
-        repo_id: the repository of tasks that name none.
         serving: whether to wait for more when nothing is left to do.
     """
 
     def __init__(
         self,
-        client: CodegenClient,
+        maker: Maker[R],
         journal: Journal,
         save_added: Callable[[], Awaitable[None]],
         bounds: Bounds,
         *,
         max_active: int | None,
-        repo_id: int | None,
         serving: bool,
     ) -> None:
         self.news: asyncio.Event = asyncio.Event()
         """Set when there may be outcomes to hand out, and at the end."""
-        self._client = client
-        self._creating = client.creating
-        self._questions = RunQuestions(lambda: self._outlast(lambda: client.list_runs_page(limit=1)))
+        self._maker = maker
+        self._questions = RunQuestions(lambda: outlast(maker.prove))
         self._journal = journal
         self._save_added = save_added
         self._bounds = bounds
         self._spending = Spending(bounds)
-        self._repo_id = repo_id
         self._serving = serving
         self.max_active = max_active
-        # A server that loses every answer must not make half the batch ambiguous.
-        self._max_lookups = client.limits["create"].rate.limit
         self._active = 0  # items under way
         self._lookups = 0  # of these, being looked for
         # Of these, not found, until a run is created that was sent after this moment: it shows whether they would be.
         self._undecided: dict[asyncio.Future[bool], int] = {}
         self._changed = asyncio.Event()  # one of these numbers has
         self._taken_up = False
-        self._keyed_from: float | None = None  # the oldest run that is seen to bear a key, once that was asked
-        self._sent: dict[str, int] = {}  # runs of the batch that were created from another file, by key
         self._stopping = False
         self._paused = False
         self._patience = anyio.CancelScope()
@@ -170,12 +151,12 @@ class Runner:
 
     async def _take_up(self) -> None:
         """Go on with what an earlier process has begun."""
-        await self._outlast(self._creating.learn_floor)
+        await outlast(self._maker.begin)
         # Being a write, it also comes after all that an earlier run has left to be written.
         await self._journal.look_again()
-        await self._journal.begin_at(self._creating.floor or 0)
+        await self._journal.begin_at(self._maker.floor)
         if self._journal.moved:
-            await self._outlast(self._catch_up)
+            await outlast(lambda: self._maker.catch_up(self._journal))
         self._spending.runs = await self._journal.runs_made()
         self._taken_up = True
         async for item in self._journal.items(State.SENDING, State.CREATED):
@@ -183,28 +164,6 @@ class Runner:
                 self._start(self._reconcile(item, "its sending was interrupted"))
             else:
                 self._start(self._follow(item, item.run_id))
-
-    async def _catch_up(self) -> None:
-        """Find what was sent for this batch from another file: the one that this is a copy of, or a copy of it."""
-        await asyncio.sleep(sum(self._creating.pauses))  # what was sent just before may not be shown yet
-        sight = await self._creating.newest(await self._journal.first_floor() or 0)
-        known = await self._journal.runs_by_key()
-        if self._journal.moved == OVERTAKEN and not _proves(sight, known):
-            await self._journal.give_back()
-            raise JournalError(
-                str(self._journal.path),
-                "is a copy, and nothing proves that the list would show what was sent since; go on with the original, "
-                "or, if nothing was sent from it, adopt this: --adopt, Batch(adopt=True)",
-            )
-        self._sent = {key: run.id for key, run in sight.keyed.items() if key.startswith(f"{self._journal.batch_id}-")}
-        async for item in self._journal.items(State.PLANNED, State.REJECTED):
-            for attempt in range(item.attempt, item.attempt + len(self._sent)):
-                run_id = self._sent.get(idempotency_key(self._journal.batch_id, item.identity, attempt))
-                if run_id is None:
-                    break
-                await self._journal.found(item.seq, attempt, run_id)
-        if self._sent.keys() <= known.keys():  # else one may be that of an item that is added later
-            await self._journal.settled()
 
     # -- creating
 
@@ -227,7 +186,7 @@ class Runner:
 
     def _has_room(self) -> bool:
         most = math.inf if self.max_active is None else self.max_active
-        return self._active - len(self._undecided) < most and self._lookups < self._max_lookups
+        return self._active - len(self._undecided) < most and self._lookups < self._maker.most_lookups
 
     def _may_create(self) -> bool:
         if self._paused or self._stopping:
@@ -239,7 +198,7 @@ class Runner:
         return True
 
     async def _launch(self) -> None:
-        slot = self._creating.slot()
+        slot = self._maker.slot()
         with anyio.CancelScope() as patience:
             self._patience = patience
             await asyncio.sleep(max(0.0, self._resume_at - _now()))
@@ -248,7 +207,7 @@ class Runner:
             slot.close()
             return
         try:
-            claimed = await self._journal.claim(self._creating.floor or 0)
+            claimed = await self._journal.claim(self._maker.floor)
         except BaseException:
             slot.close()
             raise
@@ -259,14 +218,13 @@ class Runner:
             self._start(self._send(*claimed, slot)).add_done_callback(lambda _: slot.close())
 
     async def _send(self, item: Item, task: Task, slot: Slot) -> None:
-        if (run_id := self._sent.get(item.key)) is not None:
+        if (run_id := await outlast(lambda: self._maker.sent_elsewhere(item.key))) is not None:
             await self._journal.created(item.seq, run_id)
             await self._follow(item, run_id)
             return
         _log.debug("batch: sending %s", item.name)
         try:
-            fields = await self._creating.prepare(**task.arguments(self._repo_id))
-            run = await self._creating.attempt(fields, item.key, slot, renew=False)
+            run = await self._maker.send(task, item.key, slot)
         except OutcomeUnknownError as unknown:
             item = msgspec.structs.replace(item, likely_done=item.likely_done or unknown.likely_done)
             await self._reconcile(item, unknown.reason)
@@ -302,42 +260,39 @@ class Runner:
         if _now() < self._resume_at or isinstance(error, RateLimitedError):
             return  # the same outage, or one that the limiter sees to
         self._failures += 1
-        self._resume_at = _now() + _OUTAGE.delay(self._failures)
+        self._resume_at = _now() + OUTAGE.delay(self._failures)
         _log.warning("batch: the server cannot be reached, creating goes on later: %s", error.reason)
 
     # -- what may have been created
 
     async def _reconcile(self, item: Item, reason: str) -> None:
         """Find out whether an item has a run."""
-        question = self._creating.question(item.key, item.floor, await self._journal.neighbours(item))
-        found, proven = await self._settle(question)
-        told, rounds = question.over, _ROUNDS
+        search = await self._maker.search(item, self._journal)
+        found, proven = await self._settle(search)
+        told, rounds = search.over, _ROUNDS
         while not (found is not None or proven or item.likely_done) and rounds:
             rounds = rounds - 1 if await self._is_shown_since(told) else 0
-            told = self._creating.begun
-            found, proven = await (self._settle(question, over=True) if rounds else self._decide(question))
+            told = self._maker.begun
+            found, proven = await (self._settle(search, over=True) if rounds else outlast(search.decide))
         if found is not None:
             await self._created(item, found)
         elif proven and not item.likely_done:
-            self._creating.forget(item.key)
+            search.forget()
             await self._put_back(item, last=True)
         else:
             await self._give_up(item, reason)
 
-    async def _decide(self, question: Question) -> tuple[AgentRun | None, bool]:
-        return await self._outlast(lambda: self._creating.decide(question))
-
-    async def _settle(self, question: Question, *, over: bool = False) -> tuple[AgentRun | None, bool]:
+    async def _settle(self, search: Search[R], *, over: bool = False) -> tuple[R | None, bool]:
         self._lookups += 1
         try:
-            return await self._outlast(lambda: self._creating.settle(question, over=over))
+            return await outlast(lambda: search.settle(over=over))
         finally:
             self._lookups -= 1
             self._changed.set()
 
     async def _is_shown_since(self, moment: int) -> bool:
         """Wait for a run that was sent after this moment, so that the list can show it; False if none can come."""
-        if self._creating.begun > moment:
+        if self._maker.begun > moment:
             return True
         told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._undecided[told] = moment
@@ -363,23 +318,22 @@ class Runner:
 
     # -- what was created
 
-    async def _created(self, item: Item, run: AgentRun) -> None:
+    async def _created(self, item: Item, run: R) -> None:
         _log.debug("batch: %s has run %s", item.name, run.id)
         await self._journal.created(item.seq, run.id)
-        self._tell_undecided(self._creating.begun)
+        self._tell_undecided(self._maker.begun)
         await self._follow(item, run)
 
-    async def _follow(self, item: Item, run: AgentRun | int) -> None:
-        run_id = run if isinstance(run, int) else run.id
+    async def _follow(self, item: Item, run: R | RunId) -> None:
+        run_id = run if isinstance(run, int | str) else run.id
         try:
-            final = await self._questions.ask(lambda: self._client.wait_for_run(run))
+            final = await self._questions.ask(lambda: self._maker.wait(run))
             ended = await self._ended(item, final)
         except NotFoundError:
             error = f"run {run_id} is not found; the next run of the batch looks for it again, retry(key) makes another"
             await self._journal.stuck(item.seq, None, error)
         except RunBlockedError as blocked:
-            snapshot = blocked.run if isinstance(blocked.run, AgentRun) else None
-            await self._stuck(item, snapshot, str(blocked))
+            await self._stuck(item, cast("R | None", blocked.run), str(blocked))
         except (DecodeError, InvalidRequestError, *REFUSALS) as unseen:
             await self._journal.stuck(item.seq, None, str(unseen))
         else:
@@ -388,11 +342,11 @@ class Runner:
         _log.debug("batch: %s has ended", item.name)
         self.news.set()
 
-    async def _stuck(self, item: Item, run: AgentRun | None, error: str) -> None:
+    async def _stuck(self, item: Item, run: R | None, error: str) -> None:
         strange = None if run is None else await self._strange(item, run)
         await self._journal.stuck(item.seq, run if strange is None else None, strange or error)
 
-    async def _ended(self, item: Item, run: AgentRun) -> bool:
+    async def _ended(self, item: Item, run: R) -> bool:
         """Note the end of a run; return whether the item has an outcome."""
         if strange := await self._strange(item, run):
             await self._journal.stuck(item.seq, None, strange)
@@ -405,24 +359,8 @@ class Runner:
         await self._journal.ended(item.seq, run)
         return True
 
-    async def _strange(self, item: Item, run: AgentRun) -> str | None:
-        """Return what is wrong if a run is not that of its item but a stranger's of the same id."""
-        if key_of(run) is None and await self._shows_key_of(item, run.id):
-            # A list may show less.
-            run = await self._questions.ask(lambda: self._outlast(lambda: self._creating.fetch(run.id)))
-            if key_of(run) is None:
-                return f"run {run.id} bears no key: it is not the one of this prompt"
-        key = key_of(run)
-        if key is None or item.key.startswith(key[:_TELLING]):  # some servers cut them short
-            return None
-        return f"run {run.id} bears another key: it is not the one of this prompt"
-
-    async def _shows_key_of(self, item: Item, run_id: int) -> bool:
-        """Whether the server gives back the keys of runs as old as this one."""
-        if self._keyed_from is None:
-            sight = await self._outlast(lambda: self._creating.newest(item.floor or 0))
-            self._keyed_from = min((run.id for run in sight.keyed.values()), default=math.inf)
-        return self._keyed_from <= run_id
+    async def _strange(self, item: Item, run: R) -> str | None:
+        return await self._questions.ask(lambda: outlast(lambda: self._maker.strange(item, run)))
 
     # -- tasks
 
@@ -435,25 +373,6 @@ class Runner:
     def _left(self, _: object) -> None:
         self._active -= 1
         self._changed.set()
-
-    async def _outlast(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a call that changes nothing until no outage spoils it."""
-        for attempt in itertools.count(1):
-            try:
-                return await call()
-            except PASSING as error:
-                level = logging.WARNING if attempt == 1 else logging.DEBUG
-                _log.log(level, "batch: the server cannot be asked, trying again: %s", error.reason)
-            await asyncio.sleep(_OUTAGE.delay(attempt))
-        raise AssertionError("unreachable")
-
-
-def _proves(sight: Sight, known: Mapping[str, int | None]) -> bool:
-    """Whether a walk through the list has shown the runs of all keys that are to be found."""
-    seen = {run_id: key for key, run_id in known.items() if run_id is not None and run_id in sight.runs}
-    shown = all(key_of(sight.runs[run_id]) == key for run_id, key in seen.items())
-    newest = max((run_id for run_id in known.values() if run_id is not None), default=None)
-    return shown and sight.whole and bool(sight.keyed) and (newest is None or newest in seen)
 
 
 def _now() -> float:

@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 from hashlib import sha256
 from typing import Any
 
-from codegen_async.batch.items import TAKEN, TAKEN_AND_SENT, Added, State, Task, decode_run, decode_task
+from codegen_async.batch.items import TAKEN, TAKEN_AND_SENT, Added, State, Task, decode_task
+from codegen_async.batch.snapshots import decode_run
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.models import Phase
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from codegen_async.arguments import LARGEST_ID
 from codegen_async.batch.items import State
+from codegen_async.batch.places import are_numbers
 from codegen_async.batch.steps import digest_of
 from codegen_async.errors import JournalError
 
@@ -21,6 +22,9 @@ _STRANGE = "it may have been prepared by somebody else; delete it, or go on with
 
 SOURCE_OF_OLD = "rtrim(rtrim(substr(name, 2), '0123456789'), ':')"
 """The file that an item comes from, where only its name tells: before there was a column for it."""
+
+_ATTEMPT_COLUMNS = "seq, attempt, run_id, created_at, ended_at, run, error"
+_ITEM_COLUMNS = f"{_ATTEMPT_COLUMNS}, name, task, state, turn, floor, likely_done, finished, digest, source, identity"
 
 MIGRATIONS = (
     (
@@ -74,6 +78,55 @@ MIGRATIONS = (
         "ALTER TABLE items ADD COLUMN identity TEXT",
         "CREATE UNIQUE INDEX items_by_identity ON items (coalesce(identity, name))",
     ),
+    (
+        # Runs are named by text: only at Codegen is that a number.
+        "CREATE TABLE former AS SELECT * FROM items",
+        "DROP TABLE items",
+        """
+        CREATE TABLE items (
+            seq INTEGER PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,       -- the caller's key, or what stands for it
+            task BLOB NOT NULL,              -- what to create, as JSON
+            state TEXT NOT NULL DEFAULT 'planned'
+                CHECK (state IN ('planned', 'sending', 'created', 'ended', 'rejected', 'unknown')),
+            turn INTEGER NOT NULL DEFAULT 0, -- planned items are sent by turn, then in order
+            attempt INTEGER NOT NULL DEFAULT 1,
+            floor INTEGER,                   -- a run id that existed before the attempt was first sent
+            likely_done INTEGER NOT NULL DEFAULT 0,
+            run_id TEXT,
+            created_at REAL,
+            ended_at REAL,
+            run BLOB,                        -- the last snapshot, as JSON
+            error TEXT,
+            finished INTEGER,                -- place in the order in which outcomes are handed out
+            digest BLOB,                     -- tells prompts without keys apart
+            source TEXT,                     -- the file that it came from
+            identity TEXT                    -- what the keys of its runs are made of, where that is not the name
+        )
+        """,
+        f"INSERT INTO items ({_ITEM_COLUMNS}) SELECT {_ITEM_COLUMNS} FROM former",  # noqa: S608 - constants
+        "DROP TABLE former",
+        "CREATE INDEX items_by_state ON items (state, turn, seq)",
+        "CREATE UNIQUE INDEX items_by_finished ON items (finished) WHERE finished IS NOT NULL",
+        "CREATE INDEX items_by_digest ON items (digest)",
+        "CREATE UNIQUE INDEX items_by_identity ON items (coalesce(identity, name))",
+        "CREATE TABLE former AS SELECT * FROM attempts",
+        "DROP TABLE attempts",
+        """
+        CREATE TABLE attempts (              -- those before the present one of an item
+            seq INTEGER NOT NULL,
+            attempt INTEGER NOT NULL,
+            run_id TEXT,
+            created_at REAL,
+            ended_at REAL,
+            run BLOB,
+            error TEXT,
+            PRIMARY KEY (seq, attempt)
+        ) WITHOUT ROWID
+        """,
+        f"INSERT INTO attempts ({_ATTEMPT_COLUMNS}) SELECT {_ATTEMPT_COLUMNS} FROM former",  # noqa: S608 - constants
+        "DROP TABLE former",
+    ),
 )
 """The statements that lead from each version of the schema to the next. Only ever append."""
 
@@ -97,8 +150,11 @@ _ITEMS = {
     "source": "typeof(source) IN ('null', 'text')",
     "identity": "identity IS NULL OR (typeof(identity) = 'text' AND length(identity) BETWEEN 1 AND 10000)",
 }
+_NUMBER = f"""run_id IS NULL OR (typeof(run_id) IN ('integer', 'text')
+    AND CAST(run_id AS INTEGER) BETWEEN 1 AND {LARGEST_ID} AND run_id || '' = CAST(run_id AS INTEGER) || '')"""
+"""Where the runs are those of Codegen; also before they were text."""
 _RUNS = {
-    "run_id": f"run_id IS NULL OR (typeof(run_id) = 'integer' AND run_id BETWEEN 1 AND {LARGEST_ID})",
+    "run_id": "run_id IS NULL OR (typeof(run_id) = 'text' AND length(run_id) BETWEEN 1 AND 10000)",
     "created_at": f"created_at IS NULL OR (typeof(created_at) = 'real' AND created_at BETWEEN 0 AND {_LATEST})",
     "ended_at": f"ended_at IS NULL OR (typeof(ended_at) = 'real' AND ended_at BETWEEN 0 AND {_LATEST})",
     "run": "typeof(run) IN ('null', 'blob')",
@@ -143,9 +199,12 @@ def check_cells(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         JournalError: one does not; says where.
     """
+    numbered = are_numbers(dict(connection.execute("SELECT name, value FROM meta")))
     for table, cells in _CELLS.items():
         columns = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
         rules = {name: rule for name, rule in cells.items() if name in columns}
+        if numbered and "run_id" in rules:
+            rules["run_id"] = _NUMBER
         if _breaks(connection, table, *rules.values()):
             wrong = next(name for name, rule in rules.items() if _breaks(connection, table, rule))
             _refuse_cell(path, f"a {wrong} in {table} that cannot be one")

@@ -371,7 +371,9 @@ async def test_a_journal_of_an_earlier_version_is_brought_up_to_date(codegen_ser
             "#0": State.PLANNED,
         }
         await plan(journal, "new")
-    assert await asyncio.to_thread(query, old, "PRAGMA user_version") == [(3,)]
+    assert await asyncio.to_thread(query, old, "PRAGMA user_version") == [(4,)]
+    kinds = await asyncio.to_thread(query, old, "SELECT DISTINCT typeof(run_id) FROM items WHERE run_id IS NOT NULL")
+    assert kinds == [("text",)]
     sources = await asyncio.to_thread(query, old, "SELECT source FROM items WHERE source IS NOT NULL")
     assert sources == [("prompts.jsonl",)] * 3
     async with opened(codegen_server, old) as batch:  # it was private, so it is this user's

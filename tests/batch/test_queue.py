@@ -52,7 +52,7 @@ async def test_what_failed_is_tried_again_with_a_key_of_its_own_and_the_old_run_
     keys = [(run.metadata or {})[IDEMPOTENCY_KEY] for run in codegen_server.world.runs.values()]
     assert len(set(keys)) == 3
     kept = await asyncio.to_thread(query, path, "SELECT attempt, run_id, run IS NOT NULL FROM attempts")
-    assert kept == [(1, first.run_id, 1)]
+    assert kept == [(1, str(first.run_id), 1)]
 
 
 async def test_what_is_tried_again_survives_the_process(codegen_server: CodegenServer, path: Path) -> None:
