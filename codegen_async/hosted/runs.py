@@ -306,7 +306,8 @@ class HostedRuns(RunClient[R, str]):
             latency: seconds within which the run is looked at again. Default: the client's.
             raise_on_failure: raise if the run failed or was cancelled. Default: that is a result, look at `run.phase`.
             on_blocked: called with the snapshot when the run needs a person; it should see to that (for example by
-                `reply`), and then waiting goes on. Without it such a run raises.
+                `reply`), and then waiting goes on: for the run that it returns, where a reply makes another one, else
+                for the same. Without it such a run raises.
 
         Raises:
             WaitTimeoutError: the time is over; has the last snapshot. The run goes on, and can be waited for again.

@@ -96,7 +96,10 @@ class Waiting(Generic[R]):
                 raise RunBlockedError(f"run {snapshot.id} needs a person", run_id=snapshot.id, run=snapshot)
             if budget is not None:
                 budget -= _now() - started  # a person's time does not count
-            await on_blocked(snapshot)
+            answered = await on_blocked(snapshot)
+            if isinstance(answered, type(snapshot)) and answered.id != snapshot.id:
+                run = answered  # another run goes on in place of this one
+                continue
             self.reopened(snapshot.id, snapshot)
             run = snapshot.id
 
