@@ -47,8 +47,11 @@ from codegen_async.models import RunId, RunLike
 
 E = TypeVar("E", bound=BaseException)
 
-# C0 but for newline and tab, DEL, C1, marks that turn the direction of text: all can fake what a terminal shows.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# C0 but for newline and tab, DEL, C1, marks that turn the direction of text or hide in it: all can fake what a terminal
+# shows.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
 # What some terminal, log or program ends a line at.
 _LINE_END = re.compile("\r\n|[\n\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
 _BESIDE = 4096  # characters that are looked at beyond what is shown, as an encoded token is longer than what hides it

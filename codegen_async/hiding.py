@@ -1,7 +1,7 @@
 """Take the tokens in use out of text from elsewhere: a server may say back what it was sent, as it is or encoded.
 
-A token counts as shown in any case of letters, in JSON's, URLs' and HTML's escapes or several of them within one
-another, in base64 and in hex, and also in pieces: a third of it is too much.
+A token counts as shown in any case and width of letters, in the escapes of JSON, URLs, HTML, programs and mails or
+several of them within one another, in base64 and in hex, and also in pieces: a third of it is too much.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import html
 import re
 import string
 import threading
+import unicodedata
 import weakref
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,12 @@ _SHORTEST = 8
 
 _LEAST = 6  # characters of a token that is looked for everywhere: a shorter one is made up, and a word of our own
 _DEEPEST = 4  # encodings within one another
-_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\x([0-9a-fA-F]{2})|%([0-9a-fA-F]{2})|\\(/)")
+_ESCAPE = re.compile(
+    r"\\u([0-9a-fA-F]{4})|\\u\{0*([0-9a-fA-F]{2})\}|\\U000000([0-9a-fA-F]{2})|\\x([0-9a-fA-F]{2})|[%=]([0-9a-fA-F]{2})"
+    r"|\\([0-7]{3})|\\(/)"
+)
+_MARKS = "%\\="  # what escapes begin with
+_UNSEEN = ("Cc", "Cf", "Mn", "Me")  # categories of Unicode
 _FOLD = {ord(letter): ord(letter.lower()) for letter in string.ascii_uppercase}  # keeps the length of any text
 
 _lock = threading.Lock()
@@ -118,9 +124,10 @@ def _reach(text: str, place: int, other: str, at: int, step: int) -> int:
 
 
 def _decoded(text: str) -> str:
-    """Return a text without the escapes of JSON, URLs and HTML."""
+    """Return a text without the escapes of JSON, URLs, HTML, programs and mails, its letters in their usual form."""
     for _ in range(_DEEPEST):
-        plain = _ESCAPE.sub(_unescaped, text) if "\\" in text or "%" in text else text
+        plain = text if text.isascii() else _ascii(text)
+        plain = _ESCAPE.sub(_unescaped, plain) if any(mark in plain for mark in _MARKS) else plain
         plain = html.unescape(plain) if "&" in plain else plain
         if plain == text:
             break
@@ -128,10 +135,16 @@ def _decoded(text: str) -> str:
     return text
 
 
+def _ascii(text: str) -> str:
+    """Return a text in the usual form of its letters, without what is not seen between them."""
+    return "".join(sign for sign in unicodedata.normalize("NFKD", text) if unicodedata.category(sign) not in _UNSEEN)
+
+
 def _unescaped(match: re.Match[str]) -> str:
-    if match[4]:
-        return match[4]
-    code = int(match[1] or match[2] or match[3], 16)
+    *in_hex, octal, slash = match.groups()
+    if slash:
+        return slash
+    code = int(octal, 8) if octal else int("".join(filter(None, in_hex)), 16)
     return chr(code) if " " <= chr(code) <= "~" else match[0]  # no other is in a token
 
 

@@ -55,6 +55,13 @@ FORMS = {
     "base64 of more": in_base64("ab", " and more"),
     "base64 for URLs": in_base64("abc").replace("+", "-").replace("/", "_"),
     "hex": TOKEN.encode().hex(),
+    "eight digits": "".join(f"\\U{ord(letter):08x}" for letter in TOKEN),
+    "braces": "".join(f"\\u{{{ord(letter):x}}}" for letter in TOKEN),
+    "octal": "".join(f"\\{ord(letter):03o}" for letter in TOKEN),
+    "a mail": "".join(f"={ord(letter):02X}" for letter in TOKEN),
+    "wide letters": "".join(chr(ord(letter) + 0xFEE0) for letter in TOKEN),
+    "letters with nothing between them": "\u200b".join(TOKEN),
+    "letters with marks": "\u0301".join(TOKEN),
 }
 
 
@@ -105,7 +112,9 @@ def test_nothing_ends_a_line_of_a_message(end: str) -> None:
     assert clean_lines(f"one{end}two").splitlines() in (["one", "two"], ["one?two"], ["one?", "two"])
 
 
-@pytest.mark.parametrize("mark", ["\x1b", "\x9b", "\u202e", "\u2066", "\u061c", "\u200f", "\ud800", "\0", "\b"])
+@pytest.mark.parametrize(
+    "mark", ["\x1b", "\x9b", "\u202e", "\u2066", "\u061c", "\u200f", "\ud800", "\0", "\b", "\ufff9", "\U000e0041"]
+)
 def test_nothing_in_a_message_fools_a_terminal(mark: str) -> None:
     assert clean(f"one{mark}two") == clean_lines(f"one{mark}two") == "one?two"
 

@@ -147,7 +147,7 @@ def _cell(value: object) -> object:
 def _is_formula(text: str) -> bool:
     """Whether a spreadsheet may take a text for a formula: they skip what is not seen, and fold wide forms of signs."""
     first = next((sign for sign in text if unicodedata.category(sign)[0] not in "CMZ" and sign not in _UNSEEN), "")
-    return text.startswith(("\t", "\r")) or unicodedata.normalize("NFKC", first)[:1] in _FORMULA_STARTS
+    return text.startswith(("\t", "\r", "\n")) or unicodedata.normalize("NFKC", first)[:1] in _FORMULA_STARTS
 
 
 def _write_json_lines(rows: Iterable[Mapping[str, Any]], file: Writable) -> int:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # What `errors.clean` takes out and JSON does not escape by itself.
-_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb]")
 WHOLE = 2**31
 """More characters than any text has."""
 

@@ -153,7 +153,7 @@ def test_a_cell_that_begins_like_no_formula_stays_as_it_is(tmp_path: Path, text:
         assert next(csv.DictReader(file))["error"] == text
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
 def test_no_cell_begins_like_a_formula(tmp_path: Path, start: str) -> None:
     path = tmp_path / "out.csv"
     export([Outcome(key="a", index=0, state=State.UNKNOWN, error=f"{start}1")], path)
