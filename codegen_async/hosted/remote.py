@@ -31,7 +31,6 @@ T = TypeVar("T")
 R = TypeVar("R", bound=RunLike)
 
 _OVERLAP = 2.0  # seconds by which walks through what has changed overlap: servers round, and their machines differ
-_PART = 2  # where pages spend the limit of gets, every second turn may be one; a get confirms what pages hint at
 
 
 class DialectRemote(Generic[R]):
@@ -91,18 +90,14 @@ class DialectRemote(Generic[R]):
             self._since = moment - _OVERLAP
 
 
-def schedule_of(calls: Calls[Any], rates: Mapping[str, Sequence[Rate]], share: float) -> PollSchedule:
+def schedule_of(dialect: Dialect[Any], rates: Mapping[str, Sequence[Rate]], share: float) -> PollSchedule:
     """Return a schedule for the looks that a dialect offers."""
-    dialect = calls.dialect
     look, call = _look_of(dialect)
     get = dialect.get(any_id(dialect)).limit
     if look is None or call is None:
         return PollSchedule(get=_pace_of(rates[get]), page=None, share=share)
-    shared = call.limit == get
-    part = _PART if shared and look.checked else 1
-    pace = _pace_of(rates[call.limit])
-    page = Rate(pace.limit, min(pace.period * part, 1e9))  # longer there is none
-    return PollSchedule(get=_pace_of(rates[get]), page=page, share=share, listing=look, shared=shared)
+    pages = _pace_of(rates[call.limit])
+    return PollSchedule(get=_pace_of(rates[get]), page=pages, share=share, listing=look, shared=call.limit == get)
 
 
 def _pace_of(rates: Sequence[Rate]) -> Rate:

@@ -347,7 +347,7 @@ class HostedRuns(RunClient[R, str]):
         return DialectRemote(self._calls)
 
     def _schedule(self) -> PollSchedule:
-        return schedule_of(self._calls, self._rates, self._share)
+        return schedule_of(self.dialect, self._rates, self._share)
 
     def _check_run(self, run: str | R) -> str | R:
         return self._check_id(run, "run") if isinstance(run, str) else run

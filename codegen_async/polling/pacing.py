@@ -30,6 +30,11 @@ class Pace:
         self._strikes = 0
 
     @property
+    def cell(self) -> float:
+        """When the first cell begins that is not used."""
+        return self._next
+
+    @property
     def ready(self) -> float:
         """When the next request may go."""
         return max(self._next, self.paused_until)

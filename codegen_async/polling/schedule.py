@@ -14,7 +14,7 @@ from codegen_async.polling.listing import Listing
 from codegen_async.polling.look import Look
 from codegen_async.polling.pacing import Pace
 from codegen_async.polling.polls import NOTHING, GetPoll, PagePoll, Poll, Sighting, Stream, Tail
-from codegen_async.polling.trust import UNSEEN, Trust
+from codegen_async.polling.trust import SPARED, UNSEEN, Trust
 from codegen_async.polling.windows import Watch
 
 _FEW = 2  # runs a page shows besides
@@ -52,7 +52,8 @@ class PollSchedule:
         share: the part of both limits that may be spent; the rest is left to other calls.
         listing: what one look can show besides a get, and where runs stand in it. Default: a list, newest first, that
             may be asked for from any position.
-        shared: a page spends a turn of the gets as well, since both endpoints have one limit.
+        shared: a page spends a turn of the gets as well, since both endpoints have one limit. If `page` is that limit,
+            each turn goes to what gains most by it; if it is a lower one, so many turns are for pages.
 
     Raises:
         ValueError: the share is not above 0, or above 1.
@@ -74,12 +75,13 @@ class PollSchedule:
             self._paces[Stream.LIST] = Pace(page, share, 0.5)
         self._runs: dict[RunId, Watch] = {}
         self._shared = shared
+        self._contended = shared and page == get  # pages have no part of the turns for themselves
         self._listing: Look = Listing(None) if listing is None else listing
         self._agenda = Agenda(self._paces, self._paces[Stream.GET].gap, self._stream_of)
         self._hurried: OrderedDict[RunId, None] = OrderedDict()
         self._flights: dict[int, _Flight] = {}  # by the identity of the poll: equal ones may be under way
         self._search: Poll | None = None  # the page under way that is to teach where the list stands, or how it does
-        self._trust = Trust()
+        self._trust = Trust(SPARED if self._contended else 0.0)
         self._ahead = -math.inf  # how far the server's clock is ahead of ours
 
     def __len__(self) -> int:
@@ -161,8 +163,28 @@ class PollSchedule:
 
     def next_due(self, stream: Stream, now: float) -> float:
         """Return when the stream should next take a slot; it may be past, and is infinite if there is nothing to do."""
-        pace = self._paces.get(stream)
-        return math.inf if pace is None else max(pace.ready, self._need(stream, now))
+        if stream not in self._paces:
+            return math.inf
+        if not self._contended:
+            return self._due(stream, now)
+        due, turn = self._due(stream, now), self._paces[Stream.GET]
+        other = Stream.LIST if stream is Stream.GET else Stream.GET
+        if max(due, turn.cell) > now or self._due(other, now) > now:
+            return max(due, turn.cell)
+        return due if self._prefers_page(now) is (stream is Stream.LIST) else now + turn.gap
+
+    def _due(self, stream: Stream, now: float) -> float:
+        return max(self._paces[stream].ready, self._need(stream, now))
+
+    def _prefers_page(self, now: float) -> bool:
+        """Whether a page gains more than a get, where both are due."""
+        if self._listing.unknown or self._listing.searching or self._hearing <= now:
+            return True  # it is not for what it shows of the runs
+        turn = self._agenda.next(Stream.GET, now)
+        if self._is_check_due(turn, now) or (turn.run and turn.due <= now < turn.late):
+            return False
+        gain = sum(run.gain(now) for run in self._best(now))
+        return gain >= self._agenda.stalest(now).gain(now)
 
     def _need(self, stream: Stream, now: float) -> float:
         if stream is Stream.LIST and not self._lists:
@@ -259,9 +281,13 @@ class PollSchedule:
             return self._listing.search(), ()
         if self._trust.witness is not None and self._hearing <= now:
             return self._listing.at(self._trust.witness.rank, now), ()
-        centre = self._centre(now)
-        runs = self._listing.around(centre, now) if centre else self._listing.best(now)
+        runs = self._best(now)
         return self._listing.fit(runs, now), runs
+
+    def _best(self, now: float) -> Sequence[Watch]:
+        """Return the runs that the next page is to show."""
+        centre = self._centre(now)
+        return self._listing.around(centre, now) if centre else self._listing.best(now)
 
     def _centre(self, now: float) -> Watch | None:
         """Return the run that the next page must show, or None if it is free to show the best."""
@@ -384,23 +410,19 @@ class PollSchedule:
         for run in flight.runs:
             if run.run_id in shown or run.asked != flight.asked or self._runs.get(run.run_id) is not run:
                 continue
-            if run.seen >= flight.asked:  # it was not shown, as nothing of it has changed
+            if run.seen >= flight.asked:  # nothing of it has changed
                 continue
             if run.lost and isinstance(flight.poll, GetPoll):
                 run.lost = False
                 continue
-            run.lost = not self._stands_beside(run, flight.poll, length, tail.total)
+            poll = flight.poll
+            run.lost = isinstance(poll, GetPoll) or not self._listing.stands_beside(run, poll, length, tail.total)
             run.asked = run.seen
             self._agenda.restored(run)
             self._listing.touch((run,))
             self._agenda.expedite(run, run.seen + run.latency)
             if run.run_id in flight.hurried:
                 self._hurry(run, flight.asked)
-
-    def _stands_beside(self, run: Watch, poll: Poll, length: int, total: int | None) -> bool:
-        if isinstance(poll, GetPoll):
-            return False
-        return self._listing.stands_beside(run, poll, length, total)
 
     def _see(self, sighting: Sighting, asked: float) -> None:
         run = self._runs.get(sighting.run_id)

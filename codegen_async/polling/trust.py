@@ -24,6 +24,9 @@ from codegen_async.polling.windows import Watch
 PART = 12
 """Pages for one check: at a latency of 5 s, a page in 5 s and a check in a minute."""
 
+SPARED = 20.0
+"""Seconds between checks that take turns from pages, where both spend the same limit."""
+
 LAG = 10.0
 """Seconds by which a list may be later than a get."""
 
@@ -57,14 +60,20 @@ class Witness(msgspec.Struct):
 
 
 class Trust:
-    """Decide which run a get should check, and whether the list is believed."""
+    """Decide which run a get should check, and whether the list is believed.
 
-    def __init__(self) -> None:
+    Args:
+        apart: seconds between checks that must pass, however many pages are read.
+    """
+
+    def __init__(self, apart: float = 0.0) -> None:
+        self._apart = apart
         self.witness: Witness | None = None
         self.checking: bool = False
         """Whether the last get was a check."""
         self._longest = Queue("confirmed", "check", itertools.count())
         self._pages = 0  # since the last check
+        self._checked = -math.inf  # when that was
         self._until = -math.inf  # the end of the last sentence
         self._sentence = _SENTENCE
         self._convicted = False
@@ -91,13 +100,13 @@ class Trust:
 
     def is_due(self, now: float) -> bool:
         """Whether the pages since the last check call for one."""
-        return self._pages >= PART and self.candidate(now) is not None
+        return self._pages >= PART and now - self._checked >= self._apart and self.candidate(now) is not None
 
     def asked(self, run: Watch, now: float) -> None:
         """Note that a get is sent."""
         self.checking = run is self.candidate(now)
         if self.checking:
-            self._pages = 0
+            self._pages, self._checked = 0, now
         run.confirmed = now
 
     # Evidence
