@@ -327,7 +327,7 @@ class World:
         """Take in that the owner reads an answer given at `served`; tell whether it shows an end he waits for."""
         if run.number not in self.watched:
             return False
-        self._weigh(run, served)
+        self.weigh(run, served)
         if run.ended > served:
             return False
         del self.watched[run.number]
@@ -336,7 +336,8 @@ class World:
             heapq.heappush(self._vacancies, self.now)
         return True
 
-    def _weigh(self, run: Run, served: float) -> None:
+    def weigh(self, run: Run, served: float) -> None:
+        """Take in that an answer given at `served` tells how a run is."""
         gap, run.shown = served - run.shown, served
         if gap > 0 and self.exact:
             ends = gap * self._law.hazard(served - gap / 2 - run.created)
@@ -347,7 +348,7 @@ class World:
 # The lower bound
 
 
-class _Share(NamedTuple):
+class Share(NamedTuple):
     """The runs of one window, the likeliest to end first, and sums of their hazards from each one on."""
 
     hazards: list[float]
@@ -368,7 +369,7 @@ class _Share(NamedTuple):
         return math.sqrt(self.rest[low] / (2 * left)) if left > 0 else 0.0
 
 
-def _bracket(function: Callable[[float], float], target: float, low: float, high: float) -> tuple[float, float]:
+def bracket(function: Callable[[float], float], target: float, low: float, high: float) -> tuple[float, float]:
     """Find where a falling function crosses a value, on a logarithmic scale."""
     while high / low > 1 + 1e-6:
         middle = math.sqrt(low * high)
@@ -410,11 +411,11 @@ def _split_bound(ordered: Sequence[tuple[int, float]], gets: float, pages: float
     for begin, end in itertools.pairwise([*starts, len(ordered)]):
         hazards = sorted((max(h, 1e-12) for _, h in ordered[begin:end]), reverse=True)
         rest = list(itertools.accumulate(reversed(hazards), initial=0.0))[::-1]
-        shares.append(_Share(hazards, rest))
+        shares.append(Share(hazards, rest))
 
     def page_rates(get_price: float) -> list[float]:
         high = get_price * max(len(share.hazards) for share in shares)
-        low, high = _bracket(lambda p: sum(s.rate(get_price, p) for s in shares), pages, high * 1e-12, high)
+        low, high = bracket(lambda p: sum(s.rate(get_price, p) for s in shares), pages, high * 1e-12, high)
         many, few = ([share.rate(get_price, price) for share in shares] for price in (low, high))
         # Where pages and gets are worth the same, the sum jumps: any mixture is as good.
         mix = min(max((pages - sum(few)) / max(sum(many) - sum(few), 1e-12), 0.0), 1.0)
@@ -430,7 +431,7 @@ def _split_bound(ordered: Sequence[tuple[int, float]], gets: float, pages: float
                 total += more
         return total
 
-    price, _ = _bracket(lambda p: get_rates(p, page_rates(p)), gets, 1e-12, 1e3)
+    price, _ = bracket(lambda p: get_rates(p, page_rates(p)), gets, 1e-12, 1e3)
     rates = page_rates(price)
     return sum(
         min(math.sqrt(h * price / 2), h / (2 * rate) if rate else math.inf)

@@ -22,6 +22,9 @@ The bound is that of evenly spaced looks, sum of hazard / (2 rate), at the best 
 really are available (60 per 30.05 s each), with disjoint windows and the true hazard, over states sampled from the
 run of `ours`. Overlapping windows may beat it by a little.
 
+A second table is for looks of other kinds, by ids, by what has changed, by cursors, each beside its own bound; see
+`_polling_looks.py`.
+
 Run: python benchmarks/polling.py [--quick] [--plot FILE]
 """
 
@@ -40,6 +43,9 @@ from typing import NamedTuple
 
 from benchmarks._polling_clients import GAP, Naive, Ours, Queued, RoundRobin, Sweep
 from benchmarks._polling_cost import bytes_per_run, cost
+from benchmarks._polling_looks import FULL as LOOKS
+from benchmarks._polling_looks import QUICK as QUICK_LOOKS
+from benchmarks._polling_looks import measure_all
 from benchmarks._polling_model import HEAVY, LOGNORMAL, Client, Law, Result, World, mean_bound
 
 Policy = Callable[[World], Client]
@@ -201,6 +207,7 @@ def main() -> None:
     started = time.monotonic()
     scenarios = QUICK if arguments.quick else FULL
     results = {each: measure(each, 1 if arguments.quick else each.rounds) for each in scenarios}
+    measure_all(QUICK_LOOKS if arguments.quick else LOOKS, 1 if arguments.quick else None)
     measure_price()
     if arguments.quick:
         measure_cost([(100, 1_000), (1_000, 3_000)], 100)
