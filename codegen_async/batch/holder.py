@@ -36,6 +36,7 @@ _LOOKS = 50
 _LOOK_EVERY = 0.1  # seconds; five in all, as a driver may have little time
 
 _TAKEN_OVER = "was taken over by another process; this one sends nothing more; let one process at a time run it"
+_CHANGED = "had its schema changed by another program while it was being run; go on with a copy from before"
 _HAS_ENDED = "ZX"  # the states in which a process is still listed, but over
 
 # The journals that this process drives, by the tokens of their drivers. A child that Python does not know of has its
@@ -161,6 +162,7 @@ class Turn:
         self._commits = Commits(path, memory)
         self._holder = Holder.here()
         self._text = as_text(self._holder)
+        self._schema = 0
         self._over = threading.Event()
         self._answering = threading.Thread(target=self._answer, name="codegen-journal-answers", daemon=True)
 
@@ -192,6 +194,7 @@ class Turn:
             connection.execute("DELETE FROM meta WHERE name = 'knock'")
             connection.execute("INSERT OR REPLACE INTO meta VALUES ('driver', ?)", (self._text,))
             note(self._commits.begin(connection))
+            self._schema = _schema_of(connection)
         return holder
 
     def _knock(self, connection: sqlite3.Connection) -> Holder | None:
@@ -220,8 +223,10 @@ class Turn:
         """Make sure within a transaction that this process still drives the journal; return what its commit calls.
 
         Raises:
-            JournalError: it was taken over, or overwritten.
+            JournalError: it was taken over or overwritten, or has another schema now, as with a trigger.
         """
+        if _schema_of(connection) != self._schema:
+            raise JournalError(str(self._path), _CHANGED)
         row = connection.execute("SELECT value FROM meta WHERE name = 'driver'").fetchone()
         if row != (self._text,):
             raise JournalError(str(self._path), _TAKEN_OVER)
@@ -252,6 +257,11 @@ class Turn:
                             " AND (SELECT value FROM meta WHERE name = 'driver') = ?",
                             (self._text,),
                         )
+
+
+def _schema_of(connection: sqlite3.Connection) -> int:
+    """Return a number that changes whenever the schema does."""
+    return int(connection.execute("PRAGMA schema_version").fetchone()[0])
 
 
 def _in_child() -> None:

@@ -42,7 +42,7 @@ class Commits:
         self._batch = blake2b(str(batch).encode(), digest_size=8).digest()
         noted, count = _NOTE.unpack(self._memory.note.ljust(_NOTE.size, b"\0")[: _NOTE.size])
         found = _count_of(connection)
-        self._known = max(found, count if noted == self._batch else 0)
+        self._known = max(found, count if noted == self._batch else 0)  # the lock is its owner's alone: it is believed
         _write(connection, self._known)
         return found < self._known
 

@@ -217,8 +217,9 @@ def explained(path: Path) -> Generator[None]:
 
 def explain(path: Path, error: sqlite3.Error) -> JournalError:
     """Return an error that names the file and says what to do."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest is detail
-    if code == sqlite3.SQLITE_IOERR and not path.exists():
+    detailed = getattr(error, "sqlite_errorcode", 0)
+    code = detailed & 0xFF
+    if detailed == sqlite3.SQLITE_READONLY_DBMOVED or (code == sqlite3.SQLITE_IOERR and not path.exists()):
         return JournalError(str(path), _GONE)
     return JournalError(str(path), f"{_ADVICE.get(code, 'cannot be used')} (SQLite: {error})")
 

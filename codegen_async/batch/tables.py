@@ -131,6 +131,7 @@ MIGRATIONS = (
 """The statements that lead from each version of the schema to the next. Only ever append."""
 
 _MOST_ATTEMPTS = 1_000_000
+_MOST_COMMITS = 2**53
 _LATEST = 1e12  # seconds since 1970
 
 _STATES = ", ".join(f"'{state}'" for state in State)
@@ -167,8 +168,9 @@ _CELLS: Mapping[str, Mapping[str, str]] = {
         "name": "typeof(name) = 'text'",
         "value": f"""CASE
             WHEN name = 'batch' THEN typeof(value) = 'text' AND length(value) BETWEEN 1 AND 64
-            WHEN name IN ('finished', 'handed_out', 'floor', 'commits') OR name LIKE 'life %'
+            WHEN name IN ('finished', 'handed_out', 'floor') OR name LIKE 'life %'
                 THEN typeof(value) = 'integer' AND value BETWEEN 0 AND {LARGEST_ID}
+            WHEN name = 'commits' THEN typeof(value) = 'integer' AND value BETWEEN 0 AND {_MOST_COMMITS}
             WHEN name IN ('made', 'moved', 'echoed') THEN typeof(value) = 'integer' AND value BETWEEN 0 AND 9
             ELSE typeof(value) <> 'blob' AND length(value) <= 10000 END""",
     },
@@ -184,6 +186,9 @@ def check_schema(connection: sqlite3.Connection, path: Path, version: int) -> No
     """
     found = _schema_of(connection)
     expected = _schemas()[version]
+    (encoding,) = connection.execute("PRAGMA encoding").fetchone()
+    if encoding != "UTF-8":
+        raise JournalError(str(path), f"is not as this package makes journals: its text is in {encoding}; {_STRANGE}")
     if found == expected:
         return
     other = next((row for row in found if row not in expected), None)

@@ -86,3 +86,21 @@ async def test_a_commit_that_is_on_the_disk_before_it_is_counted_beside_the_jour
     async with opened(codegen_server, path) as batch:
         await batch.status()
     assert await asyncio.to_thread(query, path, "SELECT 1 FROM meta WHERE name = 'moved'") == []
+
+
+@pytest.mark.parametrize("content", [b"", None])
+async def test_one_that_another_file_takes_the_place_of_is_told(
+    codegen_server: CodegenServer, tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / "batch.db"
+    other = tmp_path / "other"
+    async with opened(codegen_server, path) as batch:
+        batch.add("a")
+        await batch.save()
+        await asyncio.to_thread(shutil.copyfile, path, other)
+        if content is not None:
+            await asyncio.to_thread(other.write_bytes, content)
+        await asyncio.to_thread(other.replace, path)
+        with pytest.raises(JournalError, match="was moved, replaced or deleted while it was being run"):
+            await run_all(batch)
+    assert codegen_server.world.runs == {}

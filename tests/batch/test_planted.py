@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from codegen_async.batch import readers
+from codegen_async.batch.batch import Batch
 from codegen_async.batch.lease import Lease
 from codegen_async.batch.schema import APPLICATION_ID
 from codegen_async.batch.tables import MIGRATIONS
 from codegen_async.errors import JournalError
 from codegen_async.testing import CodegenServer
-from tests.batch.helpers import journal_at, opened, plan, query, run_all
+from tests.batch.helpers import SHORT, journal_at, opened, plan, query, run_all
 
 OLD = Path(__file__).parent / "data" / "journal-of-0.1.0.sql"
 
@@ -108,6 +109,7 @@ CELLS = {
     "a count of text": "UPDATE meta SET value = 'x' WHERE name = 'finished'",
     "a count without end": "UPDATE meta SET value = 9e999 WHERE name = 'handed_out'",
     "a note of bytes": "REPLACE INTO meta VALUES ('place', x'00')",
+    "a count of commits that cannot be": "REPLACE INTO meta VALUES ('commits', 9223372036854775807)",
     "a life of text": "INSERT INTO meta VALUES ('life 1', 'x')",
     "an attempt of text": "INSERT INTO attempts (seq, attempt) VALUES (1, 'x')",
 }
@@ -166,6 +168,17 @@ def test_a_schema_that_is_not_ours_is_refused_by_all(path: Path, script: str) ->
     refused_by_all(path)
 
 
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+def test_a_journal_in_another_encoding_is_refused_by_all(path: Path, encoding: str) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        dump = "\n".join(connection.iterdump())
+    path.unlink()
+    path.touch(0o600)
+    change(path, f"PRAGMA encoding = '{encoding}'; {dump}; PRAGMA application_id = {APPLICATION_ID}")
+    change(path, f"PRAGMA user_version = {len(MIGRATIONS)}")
+    refused_by_all(path)
+
+
 @pytest.mark.parametrize("script", CELLS.values(), ids=CELLS)
 def test_cells_that_hold_what_is_never_written_are_refused_by_all(path: Path, script: str) -> None:
     change(path, script)
@@ -191,6 +204,28 @@ async def test_an_adopted_journal_makes_no_run_for_a_trigger(
         async with opened(codegen_server, path, adopt=True) as batch:
             await run_all(batch)
     assert codegen_server.world.runs == {}
+
+
+@pytest.mark.parametrize("trigger", [script for name, script in SCHEMAS.items() if "trigger" in name])
+@pytest.mark.asyncio(loop_factories=["virtual"])
+async def test_a_trigger_that_is_planted_while_a_batch_is_run_makes_no_run(
+    codegen_server: CodegenServer, tmp_path: Path, trigger: str
+) -> None:
+    codegen_server.world.script = SHORT
+    path = tmp_path / "own.db"
+    async with opened(codegen_server, path) as batch:
+        for number in range(10):
+            batch.add(f"do {number}")
+        await batch.save()
+        with pytest.raises(JournalError, match="had its schema changed by another program while it was being run"):
+            await _run_and_plant(batch, trigger)
+    prompts = [run.prompt for run in codegen_server.world.runs.values()]
+    assert len(prompts) == len(set(prompts)) < 10
+
+
+async def _run_and_plant(batch: Batch, trigger: str) -> None:
+    async for _ in batch.run(max_active=3):
+        await asyncio.to_thread(change, batch.path, trigger)
 
 
 # -- of before
