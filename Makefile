@@ -31,6 +31,13 @@ build/lowest/made: pyproject.toml tests/lowest.py
 		--constraint build/lowest/constraints.txt --editable '.[cli,otel,pytest]' --group test
 	touch $@
 
+# A LangGraph server, which the slow tests start.
+build/langgraph/made: pyproject.toml
+	test -x build/langgraph/bin/python || $(PYTHON) -m venv build/langgraph
+	build/langgraph/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	build/langgraph/bin/python -m pip install --quiet --disable-pip-version-check --group langgraph
+	touch $@
+
 .venv/made-bench: .venv/made
 	$(BIN)/python -m pip install --quiet --group bench
 	touch $@
@@ -45,7 +52,7 @@ demo: .venv/made  ## a batch of 40 simulated runs over real HTTP, on the command
 test: .venv/made  ## the tests, under 8 minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
-test-all: test  ## the slow proofs as well: kills, power cuts, bad disks, 10,000 prompts, 100,000 requests and waits; some 20 minutes in all
+test-all: test build/langgraph/made  ## the slow proofs as well: kills, power cuts, bad disks, 10,000 prompts, 100,000 requests and waits; some 20 minutes in all
 	$(BIN)/python -m pytest -n $(JOBS) -m slow -rP
 
 test-uvloop: .venv/made  ## the tests that need no virtual clock, on uvloop; half a minute

@@ -26,8 +26,9 @@ class LangGraph(Dialect[HostedRun]):
     id_parts = ("thread", "run")
     many_at_most = 1000
     phases = {
-        "pending": Phase.PENDING, "running": Phase.RUNNING, "success": Phase.SUCCEEDED, "success/asks": Phase.BLOCKED,
-        "error": Phase.FAILED, "timeout": Phase.FAILED, "interrupted": Phase.CANCELLED,
+        "pending": Phase.PENDING, "running": Phase.RUNNING, "success": Phase.SUCCEEDED, "error": Phase.FAILED,
+        "timeout": Phase.FAILED, "interrupted": Phase.CANCELLED,
+        "success/asks": Phase.BLOCKED, "interrupted/asks": Phase.BLOCKED,
     }  # fmt: skip
 
     def __init__(self, graph: str = "agent") -> None:
@@ -92,7 +93,7 @@ def _whole(run: HostedRun, state: dict[str, Any]) -> HostedRun:
     if told_by.get("run_id") != run.raw["run_id"]:
         return run  # nothing came of it, or another run of the thread has gone on
     questions = [question["value"] for task in state["tasks"] for question in task["interrupts"]]
-    if questions and run.status == "success":
-        return replace(run, status="success/asks", text=json.dumps(questions))
+    if questions:  # servers differ in which word they end such a run by
+        return replace(run, status=f"{run.status}/asks", text=json.dumps(questions))
     error = "; ".join(task["error"] for task in state["tasks"] if task["error"]) or None
     return replace(run, text=json.dumps(state["values"]), error=error)
