@@ -26,7 +26,7 @@ import msgspec
 import pydantic
 
 from codegen_async import AgentRun, AgentRunLogs, AgentRunPage, CodegenClient, Rate
-from codegen_async.codegen.client import RATES
+from codegen_async.codegen.dialect import RATES
 from codegen_async.limits import Slot
 from codegen_async.polling import ListPoll, Stream
 from codegen_async.testing import World
@@ -120,7 +120,7 @@ async def ours(url: str, run_id: int) -> AsyncGenerator[dict[str, Call]]:
 async def our_polls(url: str, run_id: int) -> AsyncGenerator[dict[str, Call]]:
     rates = {endpoint: Rate(1_000_000, 1.0) for endpoint in RATES}
     async with CodegenClient("benchmark", org_id=ORG, base_url=url, rates=rates) as client:
-        remote = client._remote(client._linked().transport)
+        remote = client._remote(client._linked().calls)
 
         async def slot_of(stream: Stream) -> Slot:
             slot = remote.slot(stream)

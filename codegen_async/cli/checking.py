@@ -15,7 +15,7 @@ from codegen_async.cli.live import duration
 from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output
 from codegen_async.cli.streams import complain
-from codegen_async.codegen.client import RATES
+from codegen_async.codegen.dialect import RATES
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):

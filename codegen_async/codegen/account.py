@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from codegen_async.arguments import LARGEST_PAGE
-from codegen_async.codegen import requests
 from codegen_async.codegen.account_models import ModelCatalog, Organization, OrganizationPage, Repo, RepoPage, User
 from codegen_async.codegen.calls import CodegenCalls
+from codegen_async.codegen.dialect import me, organizations
 from codegen_async.codegen.paging import check_place, walk
 from codegen_async.errors import ConfigurationError, clean
-from codegen_async.hosted.wire import PageDecoder
 from codegen_async.http.transport import Transport
-from codegen_async.reading import Reader
 
 _MOST_NAMED = 10
-
-_organizations = PageDecoder("codegen", OrganizationPage, "items", Organization)
-_repos = PageDecoder("codegen", RepoPage, "items", Repo)
-_user = Reader(User)
-_models = Reader(ModelCatalog)
 
 
 class AccountCalls(CodegenCalls):
@@ -48,8 +41,7 @@ class AccountCalls(CodegenCalls):
             InvalidArgumentError: an argument cannot be right.
             APIError: the page could not be had.
         """
-        request = requests.organizations(*check_place(skip, limit))
-        return await self._linked().transport.call(request, _organizations.decode)
+        return await self._carry(organizations(*check_place(skip, limit)))
 
     async def me(self) -> User:
         """Return the user whose token it is (60 per 30 s).
@@ -57,7 +49,7 @@ class AccountCalls(CodegenCalls):
         Raises:
             APIError: it could not be had.
         """
-        return await self._linked().transport.call(requests.me(), _user.decode)
+        return await self._carry(me())
 
     def list_repos(self, *, page_size: int = LARGEST_PAGE) -> AsyncGenerator[Repo]:
         """Yield the organization's repositories, page after page (60 pages per 30 s).
@@ -82,8 +74,7 @@ class AccountCalls(CodegenCalls):
             InvalidArgumentError: an argument cannot be right.
             APIError: the page could not be had.
         """
-        request = self._requests.repos(*check_place(skip, limit))
-        return await self._linked().transport.call(request, _repos.decode)
+        return await self._carry(self.dialect.repos(*check_place(skip, limit)))
 
     async def list_models(self) -> ModelCatalog:
         """Return the models that the organization may use, and which it uses by default (60 per 30 s).
@@ -91,7 +82,7 @@ class AccountCalls(CodegenCalls):
         Raises:
             APIError: they could not be had.
         """
-        return await self._linked().transport.call(self._requests.models(), _models.decode)
+        return await self._carry(self.dialect.models())
 
 
 async def only_organization(transport: Transport) -> int:
@@ -101,7 +92,8 @@ async def only_organization(transport: Transport) -> int:
         ConfigurationError: there are several, which it names, or none.
         APIError: they could not be had.
     """
-    page = await transport.call(requests.organizations(0, LARGEST_PAGE), _organizations.decode)
+    call = organizations(0, LARGEST_PAGE)
+    page = await transport.carry(call.request({}), call.read)
     count = count_of(page)
     if count == len(page.items) == 1:
         return page.items[0].id

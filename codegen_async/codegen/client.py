@@ -12,7 +12,7 @@ from typing import Any
 from codegen_async.arguments import check_id, check_key, check_patience, check_text, check_wait
 from codegen_async.codegen.account import AccountCalls, only_organization
 from codegen_async.codegen.creating import Creating
-from codegen_async.codegen.decoding import Decoding, is_own
+from codegen_async.codegen.dialect import BASE_URL, RATES, CodegenDialect
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.keyed import Doubts, KeyedCreates
 from codegen_async.codegen.logs import LogCalls
@@ -20,11 +20,11 @@ from codegen_async.codegen.looking import LookCalls
 from codegen_async.codegen.models import PHASES, AgentRun
 from codegen_async.codegen.prompts import PromptCalls
 from codegen_async.codegen.remote import CodegenRemote
-from codegen_async.codegen.requests import Requests
 from codegen_async.codegen.stopping import StopCalls
 from codegen_async.codegen.webhooks import RunWebhook, check_webhooks
 from codegen_async.errors import ConfigurationError, InvalidArgumentError, OutcomeUnknownError
 from codegen_async.events import Observer, PhaseChanged
+from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.client import replaced
 from codegen_async.hosted.settling import OnUnknown, check_on_unknown
 from codegen_async.http.transport import Sender, Transport
@@ -41,22 +41,6 @@ from codegen_async.settings import (
     from_environment,
     speed_of,
 )
-
-BASE_URL = "https://api.codegen.com"
-
-RATES: Mapping[str, Rate] = {
-    "create": Rate(10, 60.0),
-    "get": Rate(60, 30.0),
-    "list": Rate(60, 30.0),
-    "logs": Rate(60, 60.0),
-    "resume": Rate(10, 60.0),  # none is stated; the strictest of the others
-    "stop": Rate(10, 60.0),  # the same
-    "organizations": Rate(60, 30.0),
-    "me": Rate(60, 30.0),
-    "repos": Rate(60, 30.0),
-    "models": Rate(60, 30.0),
-}
-"""The limits of the vendor's pages, by endpoint."""
 
 _TOKEN = ("CODEGEN_API_TOKEN", "token", "CODEGEN_API_KEY")  # the last is what some of the vendor's tools read
 
@@ -104,8 +88,6 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         ConfigurationError: one of these is missing or cannot be right.
     """
 
-    org_id: int = 0
-    """The organization; 0 where it was not given, until the client is opened."""
     _creating: Creating  # made when the client is opened
     _keyed: KeyedCreates
 
@@ -136,13 +118,14 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         base_url = check_base_url(base_url or os.environ.get("CODEGEN_API_BASE_URL") or BASE_URL)
         speed = speed_of(base_url)
         self._rates = {name: rate.sped_up(speed) for name, rate in replaced(RATES, rates).items()}
-        self._words = Vocabulary(PHASES, check_phases(phases))
-        self._serve(_org_id(org_id))
+        words = Vocabulary(PHASES, check_phases(phases))
         self._settle = check_seconds("settle", settle) / speed
         self._doubts: Doubts = {}
         super().__init__(
+            CodegenDialect(_org_id(org_id), words),
             secret,
             base_url=base_url,
+            words=words,
             limits=Limits(self._rates, ceiling=None if ceiling is None else ceiling.sped_up(speed)),
             latency=latency,
             share=share,
@@ -152,12 +135,16 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             memory=memory,
             sender=sender,
             observe=observe,
-            is_own=is_own,
             end_of=lambda run: run.result or None,
         )
 
     def __repr__(self) -> str:
         return f"CodegenClient(org_id={self.org_id or None}, base_url={self.base_url!r})"
+
+    @property
+    def org_id(self) -> int:
+        """The organization; 0 where it was not given, until the client is opened."""
+        return self.dialect.org_id
 
     # -- one run
 
@@ -288,8 +275,8 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             OutcomeUnknownError: it was sent, and whether the run goes on is unknown.
             APIError: any other failure; the run is as it was.
         """
+        check_id("run_id", run_id)
         fields = {
-            "agent_run_id": check_id("run_id", run_id),
             "prompt": check_text("prompt", prompt),
             "model": None if model is None else check_text("model", model),
             "webhooks": check_webhooks(webhooks) or None,
@@ -298,9 +285,9 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         seconds = check_patience(patience)
         link = self._linked()
         sent = asyncio.Event()
-        request, read = self._requests.resume(fields), self._decoding.run(run_id)
+        call = self.dialect.resume(run_id, fields)
         try:
-            run = await link.transport.call(request, read, on_sent=sent.set, patience=seconds)
+            run = await link.calls.carry(call, on_sent=sent.set, patience=seconds)
         except (OutcomeUnknownError, asyncio.CancelledError):
             if sent.is_set():
                 link.waiting.reopened(run_id)  # perhaps
@@ -358,18 +345,12 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
 
     async def _learn(self, transport: Transport) -> None:
         if not self.org_id:
-            self._serve(await only_organization(transport))
+            self.dialect = CodegenDialect(await only_organization(transport), self._words)
 
-    def _serve(self, org_id: int) -> None:
-        """Write requests for an organization (0: not yet known), and read its answers only."""
-        self.org_id = org_id
-        self._requests = Requests(org_id)
-        self._decoding = Decoding(org_id, self._words)
-
-    def _remote(self, transport: Transport) -> CodegenRemote:
-        self._creating = Creating(transport, self._requests, self._decoding, settle=self._settle)
+    def _remote(self, calls: Calls[AgentRun]) -> CodegenRemote:
+        self._creating = Creating(calls, self.dialect, settle=self._settle)
         self._keyed = KeyedCreates(self._creating, self._doubts)
-        return CodegenRemote(transport, self._requests, self._decoding)
+        return CodegenRemote(calls, self.dialect)
 
     def _schedule(self) -> PollSchedule:
         return PollSchedule(get=self._rates["get"], page=self._rates["list"], share=self._share, listing=Listing("API"))

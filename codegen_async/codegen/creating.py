@@ -19,10 +19,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from codegen_async.arguments import LARGEST_PAGE, check_id, check_json_object, check_text
-from codegen_async.codegen.decoding import Decoding
+from codegen_async.codegen.dialect import CodegenDialect
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.models import AgentRun, AgentRunPage
-from codegen_async.codegen.requests import Requests
 from codegen_async.codegen.searching import (
     IDEMPOTENCY_KEY,
     PAGES_TO_DECIDE,
@@ -41,8 +40,8 @@ from codegen_async.errors import (
     InvalidArgumentError,
     OutcomeUnknownError,
 )
+from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.settling import OnUnknown, noting_cancellation, pauses, settle
-from codegen_async.http.transport import ForeignAnswerError, Transport
 from codegen_async.limits import Priority, Slot
 from codegen_async.recent import Recent
 
@@ -62,15 +61,14 @@ class Creating:
     """Create runs and find them again by their keys.
 
     Args:
-        transport: carries the calls.
-        requests, decoding: write and read them.
+        calls: carries the calls.
+        dialect: writes them.
         settle: seconds until a create that nobody has seen is taken not to have happened.
     """
 
-    def __init__(self, transport: Transport, requests: Requests, decoding: Decoding, *, settle: float) -> None:
-        self._transport = transport
-        self._requests = requests
-        self._decoding = decoding
+    def __init__(self, calls: Calls[AgentRun], dialect: CodegenDialect, *, settle: float) -> None:
+        self._calls = calls
+        self._dialect = dialect
         self._settle = settle
         self._walks = Walks(self._page)
         self._ours: Recent[int, Ours] = Recent(_OURS)
@@ -97,7 +95,7 @@ class Creating:
 
     def slot(self) -> Slot:
         """Return a slot for one `attempt`."""
-        return self._transport.limits.slot("create", Priority.BACKGROUND)
+        return self._calls.slot("create", Priority.BACKGROUND)
 
     async def prepare(
         self,
@@ -308,16 +306,8 @@ class Creating:
     ) -> AgentRun:
         begun = moment()
         self._sent[key] = self._sent.get(key, (begun, 0))[0], begun
-        body = {**fields, "metadata": {**fields["metadata"], IDEMPOTENCY_KEY: key}}
-        request = self._requests.create(body)
-
-        def decode(answer: bytes) -> AgentRun:
-            run = self._decoding.created(answer)
-            if key_of(run) not in (key, None):
-                raise ForeignAnswerError(f"the answer is about run {run.id}, which another create has made")
-            return run
-
-        run = await self._transport.call(request, decode, slot=slot, renew=renew, on_sent=on_sent, patience=patience)
+        call = self._dialect.create(key, fields)
+        run = await self._calls.carry(call, slot=slot, renew=renew, on_sent=on_sent, patience=patience)
         echoed = key_of(run) == key
         if not echoed and self.echoed is not False:
             _log.warning("codegen: the server does not give back metadata; a create without answer cannot be looked up")
@@ -344,7 +334,7 @@ class Creating:
             NotFoundError: it does not exist any more.
             APIError: any other failure.
         """
-        return await self._transport.call(self._requests.get(run_id), self._decoding.run(run_id))
+        return await self._calls.run(self._dialect.get(str(run_id)))
 
     def unreadable(
         self, key: str, reason: str = "a run that cannot be read bears the key"
@@ -353,14 +343,11 @@ class Creating:
         return CreateOutcomeUnknownError.of(self._unknown(reason), key, searched=True)
 
     def _unknown(self, reason: str) -> OutcomeUnknownError:
-        request = self._requests.create({})
+        request = self._dialect.create("", {}).request({})
         return OutcomeUnknownError(reason, method=request.method, path=request.path)
 
     async def _page(self, skip: int, size: int = LARGEST_PAGE) -> tuple[AgentRunPage, bytes]:
-        def decode(body: bytes) -> tuple[AgentRunPage, bytes]:
-            return self._decoding.page(body), body
-
-        return await self._transport.call(self._requests.page(skip, size), decode)
+        return await self._calls.carry(self._dialect.listed(skip, size))
 
 
 def _nobody(_question: Question, _unknown: OutcomeUnknownError) -> None:

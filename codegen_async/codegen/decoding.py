@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ _ROUTER = {404: "not found", 405: "method not allowed"}
 """What frameworks say by themselves of paths and methods that nobody serves: not the API's word about a run."""
 
 
-def is_own(status: int, said: dict[str, Any]) -> bool:
+def is_own(status: int, said: Mapping[str, Any]) -> bool:
     """Whether a refusal is the API's own: `message` with its `status_code`, or the framework's `detail`."""
     detail = said.get("detail")
     if isinstance(detail, str):

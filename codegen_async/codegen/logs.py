@@ -140,9 +140,9 @@ class LogCalls(CodegenCalls):
         priority: Priority = Priority.INTERACTIVE,
         patience: float | None = None,
     ) -> AgentRunLogs:
-        request = self._requests.logs(check_id("run_id", run_id), *check_place(skip, limit), reverse=reverse)
+        call = self.dialect.logs(check_id("run_id", run_id), *check_place(skip, limit), reverse=reverse)
         link = self._linked()
-        page = await link.transport.call(request, self._decoding.logs(run_id), priority=priority, patience=patience)
+        page = await link.calls.carry(call, priority=priority, patience=patience)
         if page.phase.is_terminal:
             link.waiting.hurry(run_id)  # it lacks fields of the final snapshot, so that is fetched
         return page

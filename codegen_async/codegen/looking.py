@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
-from codegen_async.arguments import LARGEST_PAGE, check_id, check_patience, check_seconds_given, check_text
+from codegen_async.arguments import LARGEST_PAGE, check_id, check_patience, check_text
 from codegen_async.codegen.calls import CodegenCalls
 from codegen_async.codegen.decoding import waiting_page
 from codegen_async.codegen.models import AgentRun, AgentRunPage
@@ -34,14 +34,8 @@ class LookCalls(CodegenCalls):
             NotFoundError: there is no such run in the organization.
             APIError: any other failure.
         """
-        request = self._requests.get(check_id("run_id", run_id))
-        age = None if max_age is None else check_seconds_given("max_age", max_age)
-        seconds = check_patience(patience)
-        link = self._linked()
-        read = self._decoding.run(run_id)
-        return await link.waiting.look(
-            run_id, lambda: link.transport.call(request, read, patience=seconds), max_age=age, patience=seconds
-        )
+        call = self.dialect.get(str(check_id("run_id", run_id)))
+        return await self._look(run_id, call, max_age=max_age, patience=patience)
 
     def list_runs(
         self,
@@ -94,13 +88,13 @@ class LookCalls(CodegenCalls):
             LimiterBusyError: a slot is further away than `patience`; nothing was done.
             APIError: the page could not be had.
         """
-        request = self._requests.page(
+        call = self.dialect.list(
             *check_place(skip, limit),
             user_id=None if user_id is None else check_id("user_id", user_id),
             source_type=None if source_type is None else check_text("source_type", source_type),
         )
         link = self._linked()
-        page = await link.transport.call(request, self._decoding.page, patience=check_patience(patience))
+        page = await link.calls.carry(call, patience=check_patience(patience))
         shown = waiting_page(page)
         if user_id is not None:  # places in this list say nothing of those in others
             shown = msgspec.structs.replace(shown, total=None)

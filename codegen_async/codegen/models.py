@@ -18,22 +18,21 @@ from codegen_async.record import Model
 
 Id = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
 
-PHASES = PhaseTable(
-    "codegen",
-    {
-        # Live answers are upper case, whatever the vendor's examples say. Words in the second and later columns were
-        # never seen live; they are what clients and tools of the vendor expect, and cost nothing.
-        **dict.fromkeys(("PENDING", "QUEUED"), Phase.PENDING),
-        **dict.fromkeys(("ACTIVE", "EVALUATION", "RUNNING", "IN_PROGRESS"), Phase.RUNNING),
-        **dict.fromkeys(("PAUSED", "WAITING", "BLOCKED", "INPUT_REQUIRED"), Phase.BLOCKED),
-        **dict.fromkeys(("COMPLETE", "COMPLETED", "SUCCESS", "DONE"), Phase.SUCCEEDED),
-        **dict.fromkeys(
-            ("ERROR", "FAILED", "FAILURE", "TIMEOUT", "TIMED_OUT", "MAX_ITERATIONS_REACHED", "OUT_OF_TOKENS"),
-            Phase.FAILED,
-        ),
-        **dict.fromkeys(("CANCELLED", "CANCELED", "STOPPED"), Phase.CANCELLED),
-    },
-)
+WORDS = {
+    # Live answers are upper case, whatever the vendor's examples say. Words in the second and later columns were
+    # never seen live; they are what clients and tools of the vendor expect, and cost nothing.
+    **dict.fromkeys(("PENDING", "QUEUED"), Phase.PENDING),
+    **dict.fromkeys(("ACTIVE", "EVALUATION", "RUNNING", "IN_PROGRESS"), Phase.RUNNING),
+    **dict.fromkeys(("PAUSED", "WAITING", "BLOCKED", "INPUT_REQUIRED"), Phase.BLOCKED),
+    **dict.fromkeys(("COMPLETE", "COMPLETED", "SUCCESS", "DONE"), Phase.SUCCEEDED),
+    **dict.fromkeys(
+        ("ERROR", "FAILED", "FAILURE", "TIMEOUT", "TIMED_OUT", "MAX_ITERATIONS_REACHED", "OUT_OF_TOKENS"),
+        Phase.FAILED,
+    ),
+    **dict.fromkeys(("CANCELLED", "CANCELED", "STOPPED"), Phase.CANCELLED),
+}
+
+PHASES = PhaseTable("codegen", WORDS)
 
 
 class SourceType(enum.StrEnum):

@@ -5,8 +5,7 @@ from __future__ import annotations
 from codegen_async.arguments import check_id
 from codegen_async.codegen.calls import CodegenCalls
 from codegen_async.errors import OutcomeUnknownError
-from codegen_async.http.answers import Request
-from codegen_async.reading import read_json
+from codegen_async.hosted.dialect import Call
 
 
 class StopCalls(CodegenCalls):
@@ -27,7 +26,7 @@ class StopCalls(CodegenCalls):
             OutcomeUnknownError: it was sent, and whether agents were stopped is unknown.
             APIError: any other failure; nothing was stopped.
         """
-        await self._stop(check_id("run_id", run_id), self._requests.stop(run_id))
+        await self._stop(check_id("run_id", run_id), self.dialect.stop(run_id))
 
     async def remove_from_pr(self, run_id: int) -> None:
         """Take the vendor's agents off the pull request of a run ("Remove Codegen From Pr").
@@ -41,19 +40,13 @@ class StopCalls(CodegenCalls):
             OutcomeUnknownError: it was sent, and whether agents were stopped is unknown.
             APIError: any other failure; nothing was stopped.
         """
-        await self._stop(check_id("run_id", run_id), self._requests.remove_from_pr(run_id))
+        await self._stop(check_id("run_id", run_id), self.dialect.remove_from_pr(run_id))
 
-    async def _stop(self, run_id: int, request: Request) -> None:
+    async def _stop(self, run_id: int, call: Call[None]) -> None:
         link = self._linked()
         try:
-            await link.transport.call(request, _done)
+            await link.calls.carry(call)
         except OutcomeUnknownError:
             link.waiting.notify(run_id)
             raise
         link.waiting.notify(run_id)
-
-
-def _done(body: bytes) -> None:
-    """Accept whatever JSON answers a stop, as nothing is documented; a page for people was not sent by the API."""
-    if body.strip():
-        read_json(body)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.run import HostedRun, in_phase
 from codegen_async.http.answers import Refusal, Response
-from codegen_async.http.transport import AbsentError, Transport
+from codegen_async.http.transport import AbsentError, ForeignAnswerError, Transport
 from codegen_async.limits import Priority, Slot
 from codegen_async.models import Phase, RunId, RunLike, Vocabulary
 from codegen_async.reading import UNREADABLE
@@ -53,6 +53,7 @@ class Calls(Generic[R]):
         *,
         priority: Priority = Priority.INTERACTIVE,
         slot: Slot | None = None,
+        renew: bool = True,
         on_sent: Callable[[], None] | None = None,
         patience: float | None = None,
     ) -> T:
@@ -62,6 +63,7 @@ class Calls(Generic[R]):
             reader(call.read),
             priority=priority,
             slot=slot,
+            renew=renew,
             on_sent=on_sent,
             patience=patience,
         )
@@ -86,8 +88,20 @@ class Calls(Generic[R]):
                 raise AbsentError("the answer says that there is no such run")
             return run
 
-        asked = msgspec.structs.replace(cast("Call[R]", call), read=read)
-        return self.known(await self.carry(asked, priority=priority, slot=slot, patience=patience))
+        return self.known(await self.carry(call.reading(read), priority=priority, slot=slot, patience=patience))
+
+    async def whole(
+        self,
+        call: Call[R | None],
+        *,
+        priority: Priority = Priority.INTERACTIVE,
+        slot: Slot | None = None,
+        patience: float | None = None,
+    ) -> R:
+        """Send a call that asks for a run, and where that has ended, the one that shows more of it, if there is one."""
+        run = await self.run(call, priority=priority, slot=slot, patience=patience)
+        more = self.dialect.full(run) if run.phase.is_terminal else None
+        return run if more is None else await self.run(more, priority=priority)
 
     def known(self, run: R) -> R:
         """Return a run with the phase that its word stands for; it is running while that word may pass."""
@@ -153,7 +167,7 @@ def reader(read: Callable[[Response], T]) -> Callable[[Response], T]:
     def guarded(answer: Response) -> Any:
         try:
             return read(answer)
-        except (*UNREADABLE, AbsentError):
+        except (*UNREADABLE, AbsentError, ForeignAnswerError):
             raise
         except _NOT_AS_PROMISED as exc:
             raise msgspec.ValidationError(f"not as promised: {type(exc).__name__}: {exc}") from None

@@ -14,11 +14,12 @@ from typing import Generic, Literal, Self, TypeVar, overload
 
 import anyio
 
-from codegen_async.arguments import check_wait
+from codegen_async.arguments import check_patience, check_seconds_given, check_wait
 from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, clean, reason_of, shown
 from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
+from codegen_async.hosted.calls import Calls, meaning_of
+from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.sendings import Memory, Sendings
-from codegen_async.http.answers import OwnForm, Refused
 from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.logs import show_log_if_asked
@@ -30,6 +31,7 @@ from codegen_async.settings import Timeouts, check_seconds, speed_of
 from codegen_async.version import __version__
 from codegen_async.waiting import Grace, Remote, Waiting
 
+T = TypeVar("T")
 R = TypeVar("R", bound=RunLike)
 Id = TypeVar("Id", bound=RunId)
 L = TypeVar("L", Rate, Rate | Sequence[Rate])
@@ -41,29 +43,29 @@ class RunClient(ABC, Generic[R, Id]):
     """Be the client of one dialect. Arguments are described where users see them, in the dialects' clients."""
 
     base_url: str = ""  # a set-up that fails shows in tracebacks, and those print what is there so far
-    _words: Vocabulary
-    """The status words, with those that were taught."""
+    dialect: Dialect[R]
+    """How the API is spoken to."""
 
     def __init__(
         self,
+        dialect: Dialect[R],
         token: Secret,
         *,
         base_url: str,
         limits: Limits,
+        words: Vocabulary,
         latency: float,
         share: float,
         timeouts: Timeouts | None,
         max_body: int,
         sender: Sender | None,
         observe: Observer | None,
-        is_own: OwnForm,
-        refused: Refused | None = None,
-        grace: Grace | None = None,
         proxy: Secret | None = None,
         memory: str | os.PathLike[str] | None = None,
         is_old: Callable[[R], bool] | None = None,
         end_of: Callable[[R], object | None] | None = None,
     ) -> None:
+        self.dialect = dialect
         self.base_url = base_url
         _check_set_up(share, max_body, timeouts, memory)
         self._token = token
@@ -80,15 +82,13 @@ class RunClient(ABC, Generic[R, Id]):
         self._sender = sender
         self.reporter: Reporter = Reporter(observe, self.base_url)
         """Tells the observer what happens; for those who keep a journal."""
-        self._is_own = is_own
-        self._refused = refused
-        self._grace = grace or Grace()
+        self._words = words
         self._is_old = is_old
         self._end_of = end_of
         self._link: Link[R] | None = None
 
     @abstractmethod
-    def _remote(self, transport: Transport) -> Remote[R]:
+    def _remote(self, calls: Calls[R]) -> Remote[R]:
         """Return what polls the server."""
 
     @abstractmethod
@@ -120,8 +120,8 @@ class RunClient(ABC, Generic[R, Id]):
             self._sender or self._make_sender(),
             self._limits,
             token=self._token,
-            is_own=self._is_own,
-            refused=self._refused,
+            is_own=self.dialect.is_own,
+            refused=meaning_of(self.dialect),
             reporter=self.reporter,
         )
         forget = _nothing if memory is None else self._attached(memory)
@@ -133,17 +133,18 @@ class RunClient(ABC, Generic[R, Id]):
                 await transport.aclose()
             forget()
             raise
+        calls = Calls(transport, self.dialect, self._words)
         waiting = Waiting(
-            self._remote(transport),
+            self._remote(calls),
             self._schedule(),
             latency=self._latency,
-            grace=self._grace,
+            grace=Grace(seen=self.dialect.unseen_for),
             is_old=self._is_old,
             reporter=self.reporter,
             knows=self._words.knows,
             end_of=self._end_of,
         )
-        self._link = Link(transport, waiting, forget)
+        self._link = Link(transport, calls, waiting, forget)
         self.reporter.tell(ClientOpened(self))
         return self
 
@@ -169,6 +170,28 @@ class RunClient(ABC, Generic[R, Id]):
             ) from None
         if self._link is not None and not self._link.is_over():
             raise RuntimeError(f"this {type(self).__name__} is open already; open it once, and share it")
+
+    async def _carry(self, call: Call[T]) -> T:
+        return await self._linked().calls.carry(call)
+
+    async def _look(
+        self,
+        run_id: Id,
+        call: Call[R | None],
+        *,
+        max_age: float | None,
+        patience: float | None,
+        enough: Callable[[R], bool] | None = None,
+    ) -> R:
+        """Return a run as it is now, or was `max_age` seconds ago; see `get_run` of the clients."""
+        age = None if max_age is None else check_seconds_given("max_age", max_age)
+        seconds = check_patience(patience)
+        link = self._linked()
+
+        async def ask() -> R:
+            return await link.calls.whole(call, patience=seconds)
+
+        return await link.waiting.look(run_id, ask, max_age=age, patience=seconds, enough=enough)
 
     async def aclose(self) -> None:
         """Close the client: waits end with ClientClosedError, connections are closed. Does nothing if it is closed."""
@@ -370,8 +393,9 @@ class RunClient(ABC, Generic[R, Id]):
 class Link(Generic[R]):
     """What there is only while a client is open."""
 
-    def __init__(self, transport: Transport, waiting: Waiting[R], forget: Callable[[], None]) -> None:
+    def __init__(self, transport: Transport, calls: Calls[R], waiting: Waiting[R], forget: Callable[[], None]) -> None:
         self.transport = transport
+        self.calls = calls
         self.waiting = waiting
         self.forget: Callable[[], None] = forget
         """Ends the use of the client's memory."""

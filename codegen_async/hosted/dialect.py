@@ -19,6 +19,7 @@ from codegen_async.limits import Rate
 from codegen_async.models import Phase, PhaseTable, RunLike
 from codegen_async.secret import bearer
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 R = TypeVar("R", bound=RunLike)
 
@@ -55,6 +56,10 @@ class Call(msgspec.Struct, Generic[T_co], frozen=True, kw_only=True):
     headers: Mapping[str, str] = {}
     twice: Twice | None = None
     refusals: Mapping[int, Refusal] = {}
+
+    def reading(self, read: Callable[[Response], T]) -> Call[T]:
+        """Return the same call, whose answer is read otherwise."""
+        return msgspec.structs.replace(cast("Call[T]", self), read=read)
 
     def request(self, headers: Mapping[str, str]) -> Request:
         """Return what goes over the wire; `headers` are those of the dialect."""

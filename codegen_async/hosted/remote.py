@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-import msgspec
-
 from codegen_async.errors import DecodeError
 from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.dialect import Call, Dialect, Shown, any_id
@@ -56,8 +54,7 @@ class DialectRemote(Generic[R]):
             if self._since is None
             else self._dialect.get(str(run_id))
         )
-        run = await self._calls.run(call, slot=slot)
-        return await whole(self._calls, run, Priority.BACKGROUND)
+        return await self._calls.whole(call, priority=Priority.BACKGROUND, slot=slot)
 
     async def page(self, poll: ChangedPoll | ManyPoll | CursorPoll, slot: Slot) -> Page[R]:
         """Look at many runs in the way of the dialect."""
@@ -114,12 +111,6 @@ def _look_of(dialect: Dialect[Any]) -> tuple[Look | None, Call[Any] | None]:
     return (None, None) if page is None else (CursorListing(), page)
 
 
-async def whole(calls: Calls[R], run: R, priority: Priority) -> R:
-    """Return a run that has ended with what another call shows of it, where there is one."""
-    more = calls.dialect.full(run) if run.phase.is_terminal else None
-    return run if more is None else await calls.run(more, priority=priority)
-
-
 def _clocked(call: Call[T], tell: Callable[[float], None]) -> Call[T]:
     """Return the same call, which tells when it was answered by the server's clock."""
 
@@ -129,7 +120,7 @@ def _clocked(call: Call[T], tell: Callable[[float], None]) -> Call[T]:
             tell(moment)
         return call.read(answer)
 
-    return msgspec.structs.replace(call, read=read)
+    return call.reading(read)
 
 
 def _offered(call: Call[T] | None) -> Call[T]:

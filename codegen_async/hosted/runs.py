@@ -7,19 +7,19 @@ import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from codegen_async.arguments import check_key, check_patience, check_seconds_given, check_text, check_wait
+from codegen_async.arguments import check_key, check_patience, check_text, check_wait
 from codegen_async.errors import InvalidArgumentError, NotOfferedError, OutcomeUnknownError, RunEndedError
 from codegen_async.events import Observer, PhaseChanged
-from codegen_async.hosted.calls import Calls, meaning_of
+from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.client import RunClient, rates_of, replaced
 from codegen_async.hosted.creating import Creating, Places
 from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
 from codegen_async.hosted.keyed import KeyedCreates, Keys
-from codegen_async.hosted.remote import DialectRemote, schedule_of, whole
+from codegen_async.hosted.remote import DialectRemote, schedule_of
 from codegen_async.hosted.run import check_success
 from codegen_async.hosted.settling import OnUnknown, check_on_unknown
-from codegen_async.http.transport import Sender, Transport
-from codegen_async.limits import Concurrency, ConcurrencyState, Limits, Priority, Rate
+from codegen_async.http.transport import Sender
+from codegen_async.limits import Concurrency, ConcurrencyState, Limits, Rate
 from codegen_async.models import Phase, RunLike, Vocabulary
 from codegen_async.polling import PollSchedule
 from codegen_async.secret import Secret
@@ -32,7 +32,6 @@ from codegen_async.settings import (
     from_environment,
     speed_of,
 )
-from codegen_async.waiting import Grace
 
 T = TypeVar("T")
 R = TypeVar("R", bound=RunLike)
@@ -70,8 +69,7 @@ class HostedRuns(RunClient[R, str]):
         ConfigurationError: one of these is missing or cannot be right.
     """
 
-    _calls: Calls[R]  # made when the client is opened
-    _creating: Creating[R]
+    _creating: Creating[R]  # made when the client is opened
     _keyed: KeyedCreates[R]
 
     def __init__(
@@ -100,8 +98,6 @@ class HostedRuns(RunClient[R, str]):
             way = None if proxy is None else check_proxy(proxy)
         finally:
             del token, proxy  # crash reporters show the variables of functions that raise
-        self.dialect: Dialect[R] = dialect
-        """How the API is spoken to."""
         base_url = check_base_url(base_url or dialect.base_url, paths_begin="")
         speed = speed_of(base_url)
         self._rates = {
@@ -112,10 +108,11 @@ class HostedRuns(RunClient[R, str]):
         self._concurrency = Concurrency(dialect.concurrency)
         self._places = Places(self._concurrency)
         self._keys: Keys[R] = Keys()
-        self._words = Vocabulary(phase_table(dialect), check_phases(phases))
         super().__init__(
+            dialect,
             secret,
             base_url=base_url,
+            words=Vocabulary(phase_table(dialect), check_phases(phases)),
             limits=Limits(self._rates, concurrency=self._concurrency),
             latency=latency,
             share=share,
@@ -125,9 +122,6 @@ class HostedRuns(RunClient[R, str]):
             memory=memory,
             sender=sender,
             observe=observe,
-            is_own=dialect.is_own,
-            refused=meaning_of(dialect),
-            grace=Grace(seen=dialect.unseen_for),
         )
 
     def __repr__(self) -> str:
@@ -217,15 +211,7 @@ class HostedRuns(RunClient[R, str]):
             APIError: any other failure.
         """
         name = self._check_id(run_id)
-        age = None if max_age is None else check_seconds_given("max_age", max_age)
-        seconds = check_patience(patience)
-        link = self._linked()
-
-        async def ask() -> R:
-            run = await self._calls.run(self.dialect.get(name), patience=seconds)
-            return await whole(self._calls, run, Priority.INTERACTIVE)
-
-        return await link.waiting.look(name, ask, max_age=age, patience=seconds)
+        return await self._look(name, self.dialect.get(name), max_age=max_age, patience=patience)
 
     async def cancel_run(self, run_id: str) -> R:
         """Stop a run, and return it as it is then; one that has ended already is returned as it is.
@@ -246,7 +232,7 @@ class HostedRuns(RunClient[R, str]):
         link = self._linked()
         call = self._offered(self.dialect.cancel(name), "no way to cancel runs")
         with contextlib.suppress(RunEndedError):  # it is what was wanted
-            await self._calls.carry(call)
+            await link.calls.carry(call)
         link.waiting.notify(name)
         return await self.get_run(name, max_age=0)
 
@@ -272,7 +258,7 @@ class HostedRuns(RunClient[R, str]):
         link = self._linked()
         call = self._offered(self.dialect.reply(name, check_text("text", text)), "no way to reply to runs")
         try:
-            run = await self._calls.carry(call)
+            run = await link.calls.carry(call)
         except OutcomeUnknownError:
             link.waiting.reopened(name)  # perhaps
             raise
@@ -280,7 +266,7 @@ class HostedRuns(RunClient[R, str]):
             link.waiting.reopened(name)
         if run is None:
             return await self.get_run(name, max_age=0)
-        run = self._calls.known(run)
+        run = link.calls.known(run)
         link.waiting.seen(run)
         return run
 
@@ -340,11 +326,10 @@ class HostedRuns(RunClient[R, str]):
             raise NotOfferedError(f"{self.dialect.name} has {what}")
         return call
 
-    def _remote(self, transport: Transport) -> DialectRemote[R]:
-        self._calls = Calls(transport, self.dialect, self._words)
-        self._creating = Creating(self._calls, settle=self._settle, places=self._places)
-        self._keyed = KeyedCreates(self._calls, self._creating, self._keys)
-        return DialectRemote(self._calls)
+    def _remote(self, calls: Calls[R]) -> DialectRemote[R]:
+        self._creating = Creating(calls, settle=self._settle, places=self._places)
+        self._keyed = KeyedCreates(calls, self._creating, self._keys)
+        return DialectRemote(calls)
 
     def _schedule(self) -> PollSchedule:
         return schedule_of(self.dialect, self._rates, self._share)

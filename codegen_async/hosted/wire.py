@@ -26,7 +26,12 @@ _list = msgspec.json.Decoder(list[msgspec.Raw])
 
 def json_body(fields: Mapping[str, Any]) -> bytes:
     """Encode the fields that are given; the server has defaults for the others."""
-    return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})
+    return msgspec.json.encode(given(fields))
+
+
+def given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that are given."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def query_of(**pairs: object) -> tuple[tuple[str, str], ...]:

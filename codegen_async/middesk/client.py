@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,9 +28,12 @@ from codegen_async.errors import (
     clean,
 )
 from codegen_async.events import Observer, PhaseChanged
-from codegen_async.http.transport import Sender, Transport
-from codegen_async.limits import Limits, Rate
-from codegen_async.middesk import decoding, requests
+from codegen_async.hosted.calls import Calls
+from codegen_async.hosted.creating import Creating, Places
+from codegen_async.http.transport import Sender
+from codegen_async.limits import Concurrency, Limits, Rate
+from codegen_async.middesk import requests
+from codegen_async.middesk.dialect import BASE_URL, RATE, MiddeskDialect
 from codegen_async.middesk.interrupts import Answering, InterruptBook, InterruptHandler
 from codegen_async.middesk.looking import LookCalls
 from codegen_async.middesk.models import PHASES, MiddeskRun, Rating, RunFeedback, WebhookEvent
@@ -38,25 +42,24 @@ from codegen_async.middesk.threads import ThreadCalls, check_context
 from codegen_async.middesk.webhooks import SeenEvents
 from codegen_async.models import Phase, Vocabulary
 from codegen_async.polling import NumberedListing, PollSchedule
+from codegen_async.recent import Recent
 from codegen_async.secret import Secret
 from codegen_async.settings import (
     Timeouts,
     check_base_url,
     check_phases,
     check_proxy,
+    check_seconds,
     from_environment,
     is_loopback,
     speed_of,
 )
 
-BASE_URL = "https://api.middesk.com"
 SANDBOX_URL = "https://api-sandbox.middesk.com"
-
-RATE = Rate(20, 1.0)
-"""The vendor's limit, per customer and over all endpoints."""
 
 _HOMES = {"mk_test_": "api-sandbox.middesk.com", "mk_live_": "api.middesk.com"}
 _LONGEST_COMMENT = 5000
+_FRESH = 1000  # threads that are remembered as having no run yet
 _PAGES_PART = 2  # every second poll may be a page; the other is for what a page cannot show, or only hints at
 
 
@@ -73,7 +76,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
 
     GETs are tried up to four times after connection failures, timeouts, 408, 421, 425, 429 and 5xx. A create, resume or
     feedback has no idempotency key, so it is only repeated where the server provably did not act (no connection, 421,
-    425, 429).
+    425, 429); a create whose answer was lost is looked for.
 
     Args:
         token: the API key. Default: the environment variable `MIDDESK_API_KEY`. Keys that begin with `mk_test_` are for
@@ -90,6 +93,8 @@ class MiddeskClient(ThreadCalls, LookCalls):
         proxy: an HTTP proxy to reach the server through, such as `http://user:password@proxy.example:3128`; it tunnels
             TLS, and so sees no token. A server on this machine is reached without it. Default: none; none is taken from
             the environment.
+        settle: seconds over which a create whose answer was lost is looked for. Default 60: longer than a gateway keeps
+            a request that it has given up on.
         resume_body: makes the body of a resume from an interrupt's id and an input. Default: `{"id": ..., "input":
             ...}`, since the vendor names both but publishes no field names.
         phases: what status words stand for that the vendor's pages do not know, such as `{"ABORTED": Phase.FAILED}`. An
@@ -115,27 +120,32 @@ class MiddeskClient(ThreadCalls, LookCalls):
         timeouts: Timeouts | None = None,
         max_body: int = 32 * 2**20,
         proxy: str | None = None,
+        settle: float = 60.0,
         resume_body: Callable[[str, Any], Mapping[str, Any]] = resume_body,
         phases: Mapping[str, Phase | str] | None = None,
         observe: Observer | None = None,
         memory: str | os.PathLike[str] | None = None,
         sender: Sender | None = None,
     ) -> None:
+        dialect = MiddeskDialect()
         try:
-            secret = Secret(from_environment("MIDDESK_API_KEY", "token") if token is None else token)
+            secret = Secret(from_environment(dialect.token_variable, "token") if token is None else token)
             way = None if proxy is None else check_proxy(proxy)
         finally:
             del token, proxy  # crash reporters show the variables of functions that raise
         base_url = check_base_url(base_url or os.environ.get("MIDDESK_API_BASE_URL") or _home_of(secret))
-        self._rate = rate.sped_up(speed_of(base_url))
+        speed = speed_of(base_url)
+        self._rate = rate.sped_up(speed)
+        self._settle = check_seconds("settle", settle) / speed
         self._resume_body = resume_body
-        self._words = Vocabulary(PHASES, check_phases(phases))
-        self._pages = decoding.make_page_decoder()
+        self._fresh = Recent(_FRESH)
         self._book = InterruptBook()
         self._seen = SeenEvents()
         super().__init__(
+            dialect,
             secret,
             base_url=base_url,
+            words=Vocabulary(PHASES, check_phases(phases)),
             limits=Limits({requests.ENDPOINT: self._rate}),
             latency=latency,
             share=share,
@@ -145,7 +155,6 @@ class MiddeskClient(ThreadCalls, LookCalls):
             memory=memory,
             sender=sender,
             observe=observe,
-            is_own=decoding.is_own,
             is_old=self._book.is_old,
         )
         _check_host(self.base_url, secret)
@@ -165,38 +174,74 @@ class MiddeskClient(ThreadCalls, LookCalls):
         thread_id: str | None = None,
         patience: float | None = None,
     ) -> MiddeskRun:
-        """Start a run and return its first snapshot ("Create an agent run").
+        """Start a run, once, and return its first snapshot ("Create an agent run").
 
-        It needs a business, another context, or a thread. A run whose create was lost can be sought in `list_runs` by
-        its thread: a reason to create a thread first.
+        It needs a business, another context, or a thread. The API knows no idempotency key, but shows the thread of
+        each run, so that without `thread_id` a thread is made for the run first, by one request more. Where the answer
+        to the create is lost, the list is looked through for the run of that thread, several times within the client's
+        `settle` time, before anything is raised. The same goes for a thread from `create_thread` of this client, as
+        long as no other run was started in it; of any other thread a lost create stays unknown.
 
         Args:
             type: the type of an agent, see `list_agents`.
             business_id: the business it is about.
             context_type: the kind of thing it is about instead of a business.
             context_id: the thing.
-            thread_id: the thread it is to belong to.
-            patience: seconds that it may wait for a slot. Default: as long as it takes.
+            thread_id: the thread it is to belong to. Default: a new one.
+            patience: seconds that each request may wait for its slot; to look for a run has its own time. Default: as
+                long as it takes.
 
         Raises:
             InvalidArgumentError: an argument cannot be right; nothing was sent.
-            LimiterBusyError: a slot is further away than `patience`; nothing was done.
-            NotFoundError: there is no such thread.
+            LimiterBusyError: a slot is further away than `patience`; there is no run.
+            NotFoundError: there is no such thread, or no such type of agent.
             InvalidRequestError: the server refuses it, for example as the business is in audit.
-            OutcomeUnknownError: it was sent, and whether there is a run now is unknown.
+            CreateOutcomeUnknownError: it was sent, looked for and not found; has the id of the thread as its `key`.
+            OutcomeUnknownError: it was sent in a thread with other runs, and whether there is a run now is unknown.
             APIError: any other failure; there is no run.
         """
         context = check_context(business_id, context_type, context_id)
         if thread_id is not None:
-            context["thread_id"] = check_text("thread_id", thread_id)
-        if not context:
+            check_text("thread_id", thread_id)
+        elif not context:
             raise InvalidArgumentError("business_id", None, "this, context_type and context_id, or thread_id")
-        request = requests.create({"type": check_text("type", type), **context})
+        fields = {"type": check_text("type", type), **context}
+        seconds = check_patience(patience)
         link = self._linked()
-        run = self._words.teach(await link.transport.call(request, decoding.created, patience=check_patience(patience)))
+        run = await self._start(fields, thread_id, seconds)
         self.reporter.tell(PhaseChanged(run, None))
         link.waiting.seen(run)
         return run
+
+    async def _start(self, fields: Mapping[str, Any], thread_id: str | None, patience: float | None) -> MiddeskRun:
+        """Start a run in a thread; only of a thread that has no other run, the list tells whether there is one."""
+        if thread_id is None:
+            return await self._creating.create(None, fields, patience=patience)
+        fresh = self._fresh.get(thread_id)
+        async with fresh or contextlib.nullcontext():  # who comes second waits until it is known what came first
+            if thread_id not in self._fresh:
+                call = self.dialect.create(thread_id, fields)
+                return await self._linked().calls.run(call, patience=patience)
+            try:
+                return await self._creating.create(thread_id, fields, patience=patience)
+            finally:
+                del self._fresh[thread_id]
+
+    async def find_run_by_key(self, key: str) -> MiddeskRun | None:
+        """Return the run of a thread that was made for it, or None if the list does not show it.
+
+        None proves nothing: a list may lag.
+
+        Args:
+            key: the id of the thread, as `CreateOutcomeUnknownError` carries it.
+
+        Raises:
+            InvalidArgumentError: the id cannot be one.
+            APIError: a page could not be had.
+        """
+        name = check_segment("key", key)
+        self._linked()
+        return await self._creating.find(name, None)
 
     # -- answering
 
@@ -236,13 +281,13 @@ class MiddeskClient(ThreadCalls, LookCalls):
         check_segment("run_id", run_id)
         check_text("interrupt_id", interrupt_id)
         content = self._resume_body(interrupt_id, check_json("input", input)) if body is None else body
-        request = requests.resume(run_id, check_json_object("body", content), include_steps=include_steps)
+        call = requests.resume(run_id, check_json_object("body", content), include_steps=include_steps)
         seconds = check_patience(patience)
         link = self._linked()
         self._book.answer(run_id, interrupt_id)
         sent = asyncio.Event()
         try:
-            run = await link.transport.call(request, decoding.resumed(run_id), on_sent=sent.set, patience=seconds)
+            run = await link.calls.carry(call, on_sent=sent.set, patience=seconds)
         except BaseException as error:
             refused = isinstance(error, APIError) and not isinstance(error, OutcomeUnknownError)
             if refused or not sent.is_set():  # else it counts as answered, as it must not be answered twice
@@ -251,7 +296,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         if run is None:
             link.waiting.notify(run_id)
         else:
-            link.waiting.seen(self._words.teach(run))
+            link.waiting.seen(link.calls.known(run))
         return run
 
     async def submit_feedback(
@@ -277,8 +322,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         if comment is not None and len(check_text("comment", comment)) > _LONGEST_COMMENT:
             raise InvalidArgumentError("comment", comment, f"at most {_LONGEST_COMMENT} characters")
         fields = {"rating": rating, "artifact_id": check_text("artifact_id", artifact_id), "comment": comment}
-        request = requests.feedback(check_segment("run_id", run_id), fields)
-        return await self._linked().transport.call(request, decoding.feedback)
+        return await self._carry(requests.feedback(check_segment("run_id", run_id), fields))
 
     # -- waiting
 
@@ -340,7 +384,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
             final = self._words.teach(msgspec.structs.replace(final, steps=shown.steps))
         return final.raise_for_status() if raise_on_failure else final
 
-    def notify(self, event: WebhookEvent | str) -> None:
+    def notify(self, event: WebhookEvent | str) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - its webhooks
         """Look at a run now, because something says that it has changed; does nothing if nobody waits.
 
         Args:
@@ -356,8 +400,9 @@ class MiddeskClient(ThreadCalls, LookCalls):
         elif event.run is not None and self._seen.add(event.id):
             waiting.notify(event.run.id)
 
-    def _remote(self, transport: Transport) -> MiddeskRemote:
-        return MiddeskRemote(transport, self._pages, self._words)
+    def _remote(self, calls: Calls[MiddeskRun]) -> MiddeskRemote:
+        self._creating = Creating(calls, settle=self._settle, places=Places(Concurrency(self.dialect.concurrency)))
+        return MiddeskRemote(calls, self.dialect)
 
     def _schedule(self) -> PollSchedule:
         pages = Rate(self._rate.limit, min(self._rate.period * _PAGES_PART, 1e9))  # longer there is none

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -51,7 +51,7 @@ _snapshots = Reader(Snapshot, dec_hook)
 _head = Reader(_Head)
 
 
-def is_own(_status: int, said: dict[str, Any]) -> bool:
+def is_own(_status: int, said: Mapping[str, Any]) -> bool:
     """Whether a refusal is the API's own: a list of `errors`, each with its `message`."""
     errors = said.get("errors")
     complaints = cast("list[object]", errors) if isinstance(errors, list) else []

@@ -11,12 +11,11 @@ import msgspec
 from codegen_async.arguments import check_patience, check_seconds_given, check_segment
 from codegen_async.errors import DecodeError
 from codegen_async.hosted.client import RunClient
-from codegen_async.hosted.wire import PageDecoder
 from codegen_async.middesk import decoding, requests
+from codegen_async.middesk.dialect import MiddeskDialect
 from codegen_async.middesk.models import MiddeskRun, MiddeskRunPage, StreamEvent
 from codegen_async.middesk.paging import check_place, walk
 from codegen_async.middesk.sse import EventParser, EventTooLargeError
-from codegen_async.models import Vocabulary
 from codegen_async.polling import ListPoll
 from codegen_async.waiting import Page
 
@@ -24,8 +23,7 @@ from codegen_async.waiting import Page
 class LookCalls(RunClient[MiddeskRun, str]):
     """Look at runs; a part of `MiddeskClient`."""
 
-    _pages: PageDecoder[MiddeskRunPage]
-    _words: Vocabulary
+    dialect: MiddeskDialect  # pyright: ignore[reportIncompatibleVariableOverride] - no other is set
 
     async def get_run(
         self, run_id: str, *, include_steps: bool = False, max_age: float | None = None, patience: float | None = None
@@ -47,21 +45,9 @@ class LookCalls(RunClient[MiddeskRun, str]):
             NotFoundError: there is no such run.
             APIError: any other failure.
         """
-        request = requests.get(check_segment("run_id", run_id), include_steps=include_steps)
-        age = None if max_age is None else check_seconds_given("max_age", max_age)
-        seconds = check_patience(patience)
-        link = self._linked()
-
-        async def ask() -> MiddeskRun:
-            return self._words.teach(await link.transport.call(request, decoding.run(run_id), patience=seconds))
-
-        return await link.waiting.look(
-            run_id,
-            ask,
-            max_age=age,
-            patience=seconds,
-            enough=_has_steps if include_steps else None,
-        )
+        call = requests.get(check_segment("run_id", run_id), include_steps=include_steps)
+        enough = _has_steps if include_steps else None
+        return await self._look(run_id, call, max_age=max_age, patience=patience, enough=enough)
 
     def list_runs(self, *, page_size: int | None = None, patience: float | None = None) -> AsyncGenerator[MiddeskRun]:
         """Yield the account's runs, page after page, each once ("List agent runs").
@@ -95,11 +81,11 @@ class LookCalls(RunClient[MiddeskRun, str]):
             LimiterBusyError: a slot is further away than `patience`; nothing was done.
             APIError: the page could not be had.
         """
-        request = requests.page(*check_place(page, per_page))
+        call = self.dialect.list(*check_place(page, per_page))
         link = self._linked()
-        shown = await link.transport.call(request, self._pages.decode, patience=check_patience(patience))
+        shown = await link.calls.carry(call, patience=check_patience(patience))
         for run in shown.data:
-            self._words.teach(run)
+            link.calls.known(run)
         link.waiting.seen_page(ListPoll(0, 1, None), Page(shown.data, None, sure=False))
         return shown
 
@@ -121,7 +107,7 @@ class LookCalls(RunClient[MiddeskRun, str]):
             DecodeError: an event is larger than the client's `max_body`.
             APIError: any other failure to open the stream, which is tried once, or to read the run.
         """
-        request = requests.stream(check_segment("run_id", run_id))
+        request = requests.stream(check_segment("run_id", run_id)).request({})
         patience = check_seconds_given("silence", silence)
         events = EventParser(self._max_body)
         async with self._linked().transport.stream(request, silence=patience) as pieces:

@@ -21,16 +21,15 @@ from codegen_async.record import Model
 
 Id = Annotated[str, msgspec.Meta(min_length=1)]
 
-PHASES = PhaseTable(
-    "middesk",
-    {
-        # The second word of a line is that of an older generation of the vendor's pages.
-        **dict.fromkeys(("RUNNING", "PENDING"), Phase.RUNNING),
-        "INTERRUPTED": Phase.BLOCKED,
-        "COMPLETED": Phase.SUCCEEDED,
-        **dict.fromkeys(("ERROR", "FAILED"), Phase.FAILED),
-    },
-)
+WORDS = {
+    # The second word of a line is that of an older generation of the vendor's pages.
+    **dict.fromkeys(("RUNNING", "PENDING"), Phase.RUNNING),
+    "INTERRUPTED": Phase.BLOCKED,
+    "COMPLETED": Phase.SUCCEEDED,
+    **dict.fromkeys(("ERROR", "FAILED"), Phase.FAILED),
+}
+
+PHASES = PhaseTable("middesk", WORDS)
 
 
 class _Sent(Model, frozen=True, kw_only=True):

@@ -1,13 +1,13 @@
-"""Polls of the Middesk API, for `waiting`."""
+"""Polls of the Middesk API, for `waiting`: gets as those of any dialect, pages by their rank in the list."""
 
 from __future__ import annotations
 
-from codegen_async.hosted.wire import PageDecoder
-from codegen_async.http.transport import Transport
+from codegen_async.hosted.calls import Calls
+from codegen_async.hosted.remote import DialectRemote
 from codegen_async.limits import Priority, Slot
-from codegen_async.middesk import decoding, requests
+from codegen_async.middesk import requests
+from codegen_async.middesk.dialect import MiddeskDialect
 from codegen_async.middesk.models import MiddeskRun, MiddeskRunPage
-from codegen_async.models import RunId, Vocabulary
 from codegen_async.polling import ListPoll, Stream
 from codegen_async.waiting import Page
 
@@ -15,31 +15,26 @@ from codegen_async.waiting import Page
 class MiddeskRemote:
     """Ask the server on behalf of all waits; a `waiting.Remote`.
 
-    Polls go without `include`: steps cost the server a look at another system. Pages are numbered from 1, as is
-    usual; where they are not, they do not show what they should.
+    Pages are numbered from 1, as is usual; where they are not, they do not show what they should. The schedule asks for
+    a page by where runs stand in the whole list, and learns from its total where they stand now: a place that one page
+    tells of the next, as `Dialect.page` has it, cannot say that.
     """
 
-    def __init__(self, transport: Transport, pages: PageDecoder[MiddeskRunPage], words: Vocabulary) -> None:
-        self._transport = transport
-        self._words = words
-        self._pages = pages
+    def __init__(self, calls: Calls[MiddeskRun], dialect: MiddeskDialect) -> None:
+        self._calls = calls
+        self._dialect = dialect
+        self.get = DialectRemote(calls).get
 
     def slot(self, stream: Stream) -> Slot:  # noqa: ARG002 - one limit holds for all
         """Return a slot for a poll."""
-        return self._transport.limits.slot(requests.ENDPOINT, Priority.BACKGROUND)
-
-    async def get(self, run_id: RunId, slot: Slot) -> MiddeskRun:
-        """Read one run."""
-        name = str(run_id)
-        return self._words.teach(await self._transport.call(requests.get(name), decoding.run(name), slot=slot))
+        return self._calls.slot(requests.ENDPOINT, Priority.BACKGROUND)
 
     async def page(self, poll: ListPoll, slot: Slot) -> Page[MiddeskRun]:
         """Read one page of the list."""
         number = poll.skip // poll.limit
-        request = requests.page(number + 1 if number else None, poll.limit)
-        page = await self._transport.call(request, self._pages.decode, slot=slot)
+        page = await self._calls.carry(self._dialect.list(number + 1 if number else None, poll.limit), slot=slot)
         for run in page.data:
-            self._words.teach(run)
+            self._calls.known(run)
         return Page(page.data, _total(page, poll.skip), sure=False)
 
 

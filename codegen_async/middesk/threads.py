@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from functools import partial
 
 from codegen_async.arguments import check_segment, check_text
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.hosted.client import RunClient
-from codegen_async.middesk import decoding, requests
+from codegen_async.middesk import requests
 from codegen_async.middesk.models import MiddeskAgent, MiddeskRun, MiddeskThread, MiddeskThreadPage
 from codegen_async.middesk.paging import check_place, walk
+from codegen_async.recent import Recent
 
 
 class ThreadCalls(RunClient[MiddeskRun, str]):
     """Look at agents, and start and read threads; a part of `MiddeskClient`."""
+
+    _fresh: Recent[str, asyncio.Lock]
+    """Threads that this client has made, and in which it has started no run."""
 
     async def list_agents(self) -> tuple[MiddeskAgent, ...]:
         """Return the agents that the account may use ("List agents").
@@ -22,7 +27,7 @@ class ThreadCalls(RunClient[MiddeskRun, str]):
         Raises:
             APIError: they could not be had.
         """
-        return await self._linked().transport.call(requests.agents(), decoding.agents)
+        return await self._carry(requests.agents())
 
     async def get_agent(self, agent_id: str) -> MiddeskAgent:
         """Return an agent that the account may use ("Retrieve an agent").
@@ -32,8 +37,7 @@ class ThreadCalls(RunClient[MiddeskRun, str]):
             NotFoundError: there is no such agent.
             APIError: any other failure.
         """
-        request = requests.agent(check_segment("agent_id", agent_id))
-        return await self._linked().transport.call(request, decoding.agent(agent_id))
+        return await self._carry(requests.agent(check_segment("agent_id", agent_id)))
 
     async def create_thread(
         self,
@@ -60,8 +64,9 @@ class ThreadCalls(RunClient[MiddeskRun, str]):
         context = check_context(business_id, context_type, context_id)
         if not context:
             raise InvalidArgumentError("business_id", None, "this, or context_type and context_id")
-        request = requests.create_thread({"type": check_text("type", type), **context})
-        return await self._linked().transport.call(request, decoding.created_thread)
+        thread = await self._carry(requests.create_thread({"type": check_text("type", type), **context}))
+        self._fresh[thread.id] = asyncio.Lock()
+        return thread
 
     async def get_thread(self, thread_id: str) -> MiddeskThread:
         """Return a thread as it is now ("Retrieve an agent thread").
@@ -71,8 +76,7 @@ class ThreadCalls(RunClient[MiddeskRun, str]):
             NotFoundError: there is no such thread.
             APIError: any other failure.
         """
-        request = requests.thread(check_segment("thread_id", thread_id))
-        return await self._linked().transport.call(request, decoding.thread(thread_id))
+        return await self._carry(requests.thread(check_segment("thread_id", thread_id)))
 
     def list_threads(
         self, *, business_id: str | None = None, page_size: int | None = None
@@ -106,8 +110,7 @@ class ThreadCalls(RunClient[MiddeskRun, str]):
             APIError: the page could not be had.
         """
         business = None if business_id is None else check_text("business_id", business_id)
-        request = requests.threads(*check_place(page, per_page), business)
-        return await self._linked().transport.call(request, decoding.threads)
+        return await self._carry(requests.threads(*check_place(page, per_page), business))
 
 
 def check_context(business_id: object, context_type: object, context_id: object) -> dict[str, str]:

@@ -11,7 +11,7 @@ from codegen_async.hosted.calls import meaning_of, reader
 from codegen_async.hosted.dialect import Call, Dialect, Shown, check_dialect_class, phase_table
 from codegen_async.hosted.run import HostedRun, moment_of
 from codegen_async.http.answers import Refusal, Request, Response, Twice
-from codegen_async.http.transport import AbsentError
+from codegen_async.http.transport import AbsentError, ForeignAnswerError
 from codegen_async.models import Phase
 from codegen_async.reading import UNREADABLE
 from codegen_async.secret import Secret
@@ -216,7 +216,7 @@ def _of_answers(
 def _of_answer(dialect: Dialect[Any], call: Call[Any], answer: Response, kind: _Kind) -> Iterator[str]:
     try:
         read: object = reader(call.read)(answer)
-    except (*UNREADABLE, AbsentError) as error:
+    except (*UNREADABLE, AbsentError, ForeignAnswerError) as error:
         yield f"cannot be read: {error}"
         return
     if not kind.several:
@@ -263,7 +263,7 @@ def _of_garbage(call: Call[Any], kind: _Kind) -> Iterator[str]:
     for body in _GARBAGE:
         try:
             read = reader(call.read)(Response(status=200, body=body))
-        except (*UNREADABLE, AbsentError):
+        except (*UNREADABLE, AbsentError, ForeignAnswerError):
             continue
         except Exception as error:  # noqa: BLE001 - it would end a program
             yield f"{kind.name}: {body!r} makes it raise {type(error).__name__}: {error}"

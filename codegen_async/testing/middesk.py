@@ -66,6 +66,7 @@ class MiddeskServer(SimulatedServer):
         seed: of everything random.
         port: where to listen. Default: 0, a free port.
         lag: least and most that reads lag behind, in seconds: they show what was answered as still asked.
+        list_lag: seconds after its creation from which a list shows a run.
         old_words: use the status words of an older generation of the API (`pending`, `failed`).
         nulls: share of the fields that may be null that are, each by chance and at each look anew. Default: 0.
         first_page: the number of the first page of the list, which is not documented.
@@ -88,6 +89,7 @@ class MiddeskServer(SimulatedServer):
         seed: int = 0,
         port: int = 0,
         lag: tuple[float, float] = (0.0, 0.0),
+        list_lag: float = 0.0,
         old_words: bool = False,
         nulls: float = 0.0,
         first_page: int = 1,
@@ -107,7 +109,9 @@ class MiddeskServer(SimulatedServer):
             seed=seed,
             port=port,
         )
-        self.world: MiddeskWorld = MiddeskWorld(self.now, seed=seed, lag=lag, old_words=old_words, nulls=nulls)
+        self.world: MiddeskWorld = MiddeskWorld(
+            self.now, seed=seed, lag=lag, list_lag=list_lag, old_words=old_words, nulls=nulls
+        )
         """The runs of the account."""
         self.cut_streams: int = 0
         """How many streams from now on are to break off after their first event."""

@@ -112,6 +112,7 @@ class MiddeskWorld:
         clock: returns the time in seconds; nothing else moves the world.
         seed: decides ids, and what runs do that are given no script.
         lag: least and most that a read lags behind, in seconds: it may show an interrupt that was answered.
+        list_lag: seconds after its creation from which a list shows a run.
         old_words: use the status words of an older generation of the API (`pending`, `failed`).
         nulls: share of the fields that may be null (who asked for a run, when it began and ended) that are, each by
             chance and at each look anew.
@@ -124,6 +125,7 @@ class MiddeskWorld:
         *,
         seed: int = 0,
         lag: tuple[float, float] = (0.0, 0.0),
+        list_lag: float = 0.0,
         old_words: bool = False,
         nulls: float = 0.0,
         epoch: datetime | None = None,
@@ -138,6 +140,7 @@ class MiddeskWorld:
         self.feedback: list[dict[str, Any]] = []
         """All feedback, oldest first, as it looks."""
         self.lag = lag
+        self.list_lag = list_lag
         self.on_change: Callable[[ScriptedRun, Moment], None] = lambda _run, _moment: None
         """Told of every change of the runs created from now on, when the world comes to know of it."""
         self._businesses: dict[str, str | None] = {}  # by thread
@@ -232,7 +235,7 @@ class MiddeskWorld:
 
     def listed(self, number: int, size: int, order: ListOrder = "newest") -> dict[str, Any]:
         """Return a page of the runs, counted from 0, as it looks ("List agent runs")."""
-        runs = list(self.runs.values())
+        runs = [run for run in self.runs.values() if run.created <= self.now() - self.list_lag]
         if order == "newest":
             runs.reverse()
         elif order == "random":

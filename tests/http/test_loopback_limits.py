@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from codegen_async.codegen.client import RATES, CodegenClient
+from codegen_async.codegen.client import CodegenClient
+from codegen_async.codegen.dialect import RATES
 from codegen_async.errors import APIError
 from codegen_async.limits import Rate
 from codegen_async.testing import CodegenServer, Fault

@@ -76,7 +76,7 @@ MIDDESK_CASES: dict[
     str, tuple[type[msgspec.Struct], dict[str, Any], Callable[[Any], Any], Call, Callable[[Any], Any]]
 ] = {
     "get": (MiddeskRun, MIDDESK, lambda one: one, lambda c: c.get_run("r-1"), lambda run: run),
-    "create": (MiddeskRun, MIDDESK, lambda one: one, lambda c: c.create_run("t", business_id="b"), lambda run: run),
+    "create": (MiddeskRun, MIDDESK, lambda one: one, lambda c: c.create_run("t", thread_id="t-1"), lambda run: run),
     "wait": (MiddeskRun, MIDDESK, lambda one: one, lambda c: c.wait_for_run("r-1", timeout=60), lambda run: run),
     "page": (
         MiddeskRun, MIDDESK, lambda one: {"data": [one], "has_more": False}, lambda c: c.list_runs_page(),
@@ -129,6 +129,8 @@ async def test_no_shape_of_an_optional_field_spoils_a_call(name: str) -> None:
                     continue  # without its word a run does not end
                 if field.name == "has_more" and shape is True:
                     continue  # then there is more
+                if name == "middesk create" and field.name == "thread_id" and isinstance(shape, str):
+                    continue  # then the answer is about the run of another thread
                 shown = found(await call(client))
             assert isinstance(shown, kind), (field.name, shape)
             assert_read(shown, kind, field, shape)

@@ -158,10 +158,18 @@ async def test_a_create_that_a_gateway_refuses_is_unknown_and_looked_for(status:
 
 @virtual
 @pytest.mark.parametrize("status", [403, 404, 405, 409, 499])
-async def test_a_middesk_create_that_a_gateway_refuses_is_unknown(status: int) -> None:
-    async with CLIENTS["middesk"](FakeSender(reply(status, b"<html>no</html>"))) as client:
+async def test_a_middesk_create_that_a_gateway_refuses_is_unknown_and_looked_for(status: int) -> None:
+    sender = FakeSender(
+        reply(201, {"id": "t-1"}), reply(status, b"<html>no</html>"), then=reply(body={"data": [], "has_more": False})
+    )
+    async with CLIENTS["middesk"](sender) as client:
         error = await failure_of(client.create_run("kyb", business_id="b"))
-    assert isinstance(error, OutcomeUnknownError)
+        assert isinstance(error, CreateOutcomeUnknownError)
+        assert error.key == "t-1"
+        sender.replies.append(reply(status, b"<html>no</html>"))
+        error = await failure_of(client.create_run("kyb", thread_id="t-9"))  # it may have had runs before
+    assert type(error) is OutcomeUnknownError
+    assert [request.path for request in sender.requests].count("/v1/runs") == 6
 
 
 @virtual
