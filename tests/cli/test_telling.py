@@ -33,6 +33,8 @@ to_hand_out, handed_out, write = Journal.to_hand_out, Journal.handed_out, output
 
 async def looking(self):
     global begun
+    if (await self.counts())["ended"] < 3:
+        return []  # what is still being sent would be looked for over `settle` after each kill
     outcomes = await to_hand_out(self)
     begun = begun or bool(outcomes)
     moment()
