@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from codegen_async.models import RunId
 from codegen_async.polling.look import Look
@@ -22,15 +21,26 @@ class ManyById(Look):
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._runs: dict[RunId, Watch] = {}
+        self._runs: dict[RunId, Watch] = {}  # those that were asked for last come last
+        self._best: list[Watch] = []
+        self._best_at: float | None = None  # for what moment that holds
 
     def enter(self, run: Watch) -> None:
         """Take in a run."""
         self._runs[run.run_id] = run
+        self._best_at = None
 
     def leave(self, run: Watch) -> None:
         """Forget a run."""
         self._runs.pop(run.run_id, None)
+        self._best_at = None
+
+    def touch(self, runs: Iterable[Watch]) -> None:
+        """Note that runs were asked for."""
+        for run in runs:
+            if self._runs.pop(run.run_id, None) is not None:
+                self._runs[run.run_id] = run
+        self._best_at = None
 
     @property
     def holds_any(self) -> bool:
@@ -45,7 +55,12 @@ class ManyById(Look):
         """Return the runs with the largest gains."""
         if len(self._runs) <= self._most:
             return list(self._runs.values())
-        return heapq.nlargest(self._most, self._runs.values(), key=lambda run: run.gain(now))
+        if self._best_at != now:
+            gains = [(now - run.asked) ** 2 / run.patience for run in self._runs.values()]  # as `gain`, but quicker
+            least = sorted(gains)[-self._most]
+            enough = [run for run, gain in zip(self._runs.values(), gains, strict=True) if gain >= least]
+            self._best, self._best_at = enough[: self._most], now
+        return self._best
 
     def around(self, run: Watch, now: float) -> list[Watch]:
         """Return that run and the others with the largest gains."""

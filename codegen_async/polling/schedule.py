@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
@@ -165,9 +166,9 @@ class PollSchedule:
         """Return when the stream should next take a slot; it may be past, and is infinite if there is nothing to do."""
         if stream not in self._paces:
             return math.inf
-        if not self._contended:
-            return self._due(stream, now)
         due, turn = self._due(stream, now), self._paces[Stream.GET]
+        if not self._contended:
+            return due
         other = Stream.LIST if stream is Stream.GET else Stream.GET
         if max(due, turn.cell) > now or self._due(other, now) > now:
             return max(due, turn.cell)
@@ -183,8 +184,8 @@ class PollSchedule:
         turn = self._agenda.next(Stream.GET, now)
         if self._is_check_due(turn, now) or (turn.run and turn.due <= now < turn.late):
             return False
-        gain = sum(run.gain(now) for run in self._best(now))
-        return gain >= self._agenda.stalest(now).gain(now)
+        least, gains = self._agenda.stalest(now).gain(now), (run.gain(now) for run in self._best(now))
+        return any(gain >= least for gain in itertools.accumulate(gains))
 
     def _need(self, stream: Stream, now: float) -> float:
         if stream is Stream.LIST and not self._lists:
@@ -257,9 +258,8 @@ class PollSchedule:
         return poll
 
     def _spend(self, stream: Stream, now: float) -> None:
-        self._paces[stream].spend(now)
-        if self._shared and stream is Stream.LIST:
-            self._paces[Stream.GET].spend(now)
+        for each in {stream, Stream.GET} if self._shared else {stream}:
+            self._paces[each].spend(now)
 
     def _choose_run(self, now: float) -> tuple[Poll, Sequence[Watch]]:
         turn, candidate = self._agenda.next(Stream.GET, now), self._trust.candidate(now)
@@ -408,15 +408,15 @@ class PollSchedule:
         If that fails as well, they wait for their next turn: a run that is never shown must not crowd out the others.
         """
         for run in flight.runs:
-            if run.run_id in shown or run.asked != flight.asked or self._runs.get(run.run_id) is not run:
-                continue
-            if run.seen >= flight.asked:  # nothing of it has changed
+            settled = run.asked != flight.asked or run.seen >= flight.asked  # the latter if nothing of it has changed
+            if settled or run.run_id in shown or self._runs.get(run.run_id) is not run:
                 continue
             if run.lost and isinstance(flight.poll, GetPoll):
                 run.lost = False
                 continue
-            poll = flight.poll
-            run.lost = isinstance(poll, GetPoll) or not self._listing.stands_beside(run, poll, length, tail.total)
+            run.lost = isinstance(poll := flight.poll, GetPoll) or not self._listing.stands_beside(
+                run, poll, length, tail.total
+            )
             run.asked = run.seen
             self._agenda.restored(run)
             self._listing.touch((run,))
