@@ -6,10 +6,10 @@ import asyncio
 import os
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from codegen_async.arguments import check_id, check_key, check_patience, check_text, check_wait
+from codegen_async.arguments import check_id, check_key, check_patience, check_text
 from codegen_async.codegen.account import AccountCalls, only_organization
 from codegen_async.codegen.creating import Creating
 from codegen_async.codegen.dialect import BASE_URL, RATES, CodegenDialect
@@ -296,53 +296,6 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         link.waiting.seen(run, read=False)
         return run
 
-    # -- waiting
-
-    async def wait_for_run(
-        self,
-        run: int | AgentRun,
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 - its error carries the last snapshot
-        latency: float | None = None,
-        raise_on_failure: bool = False,
-        on_blocked: Callable[[AgentRun], Awaitable[object]] | None = None,
-    ) -> AgentRun:
-        """Return the final snapshot of a run, when it has one.
-
-        All waits of a client share one schedule: a thousand cost little more than one. Outages of the server delay a
-        wait and do not end it. Cancelling a wait stops nothing at the server, and disturbs no other wait.
-
-        Args:
-            run: the run or its id.
-            timeout: seconds until this wait gives up; the time `on_blocked` takes does not count. Default: never.
-            latency: seconds within which the run is looked at again. Default: the client's.
-            raise_on_failure: raise if the run failed or was stopped. Default: that is a result, look at `run.phase`.
-            on_blocked: called with the snapshot when the run is paused and needs a person; it should see to that (for
-                example by `resume_run`), and then waiting goes on. Without it a paused run raises.
-
-        Raises:
-            WaitTimeoutError: the time is over; has the last snapshot. The run goes on, and can be waited for again.
-            RunBlockedError: the run is paused; has the snapshot.
-            RunFailedError: it ended badly, and `raise_on_failure` is set.
-            NotFoundError: the server says so for a minute (five seconds for an id that was never seen).
-            AuthenticationError, PermissionDeniedError: the token may not see the run; or it is refused everything,
-                for five seconds and three looks, which ends all waits.
-            RedirectedError: the base URL is wrong, or a login stands before it; ends all waits, after some seconds.
-            ClientClosedError: the client was closed meanwhile.
-        """
-        final = await self._linked().waiting.wait_for_run(
-            self._check_run(run), on_blocked=on_blocked, **check_wait(timeout=timeout, latency=latency)
-        )
-        return final.raise_for_status() if raise_on_failure else final
-
-    def notify(self, run_id: int) -> None:
-        """Look at a run now, because something says that it has changed (a webhook, say); does nothing if nobody waits.
-
-        Raises:
-            InvalidArgumentError: the id cannot be one.
-        """
-        self._linked().waiting.notify(check_id("run_id", run_id))
-
     async def _learn(self, transport: Transport) -> None:
         if not self.org_id:
             self.dialect = CodegenDialect(await only_organization(transport), self._words)
@@ -356,7 +309,10 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         return PollSchedule(get=self._rates["get"], page=self._rates["list"], share=self._share, listing=Listing("API"))
 
     def _check_run(self, run: int | AgentRun) -> int | AgentRun:
-        return run if isinstance(run, AgentRun) else check_id("run", run)
+        return run if isinstance(run, AgentRun) else self._check_id(run, "run")
+
+    def _check_id(self, run_id: int, field: str = "run_id") -> int:
+        return check_id(field, run_id)
 
 
 def _org_id(given: object) -> int:

@@ -91,18 +91,6 @@ class PromptCalls(CodegenCalls):
     ) -> AgentRun:
         """Start a run, once, and return its first snapshot."""
 
-    @abstractmethod
-    async def wait_for_run(
-        self,
-        run: int | AgentRun,
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 - as below
-        latency: float | None = None,
-        raise_on_failure: bool = False,
-        on_blocked: Callable[[AgentRun], Awaitable[object]] | None = None,
-    ) -> AgentRun:
-        """Return the final snapshot of a run, when it has one."""
-
     async def run(
         self,
         prompt: str,

@@ -19,6 +19,7 @@ from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidA
 from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
 from codegen_async.hosted.calls import Calls, meaning_of
 from codegen_async.hosted.dialect import Call, Dialect
+from codegen_async.hosted.link import Link
 from codegen_async.hosted.sendings import Memory, Sendings
 from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
@@ -388,29 +389,6 @@ class RunClient(ABC, Generic[R, Id]):
         if isinstance(runs, str) or not isinstance(runs, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
             raise InvalidArgumentError("runs", runs, "a list of runs or ids")
         return map(self._check_run, runs)
-
-
-class Link(Generic[R]):
-    """What there is only while a client is open."""
-
-    def __init__(self, transport: Transport, calls: Calls[R], waiting: Waiting[R], forget: Callable[[], None]) -> None:
-        self.transport = transport
-        self.calls = calls
-        self.waiting = waiting
-        self.forget: Callable[[], None] = forget
-        """Ends the use of the client's memory."""
-        self._loop = asyncio.get_running_loop()
-
-    def is_foreign(self) -> bool:
-        """Whether another event loop is running than that of the client: what belongs to one loop breaks in others."""
-        try:
-            return asyncio.get_running_loop() is not self._loop
-        except RuntimeError:  # none is running here
-            return False
-
-    def is_over(self) -> bool:
-        """Whether the event loop of the client was closed, and with it all that the client had opened."""
-        return self._loop.is_closed()
 
 
 def _check_set_up(share: object, max_body: object, timeouts: object, memory: object) -> None:

@@ -13,6 +13,7 @@ from codegen_async.record import Model
 
 R = TypeVar("R", bound=RunLike)
 
+_BAD = (Phase.FAILED, Phase.CANCELLED)
 _MILLISECONDS = 1e11  # numbers above are no seconds before the year 5138
 
 
@@ -73,7 +74,11 @@ class HostedRun(Model, frozen=True, kw_only=True):
         Raises:
             RunFailedError: it failed or was cancelled.
         """
-        check_success(self)
+        if self.phase in _BAD:
+            why = f": {clean(self.error)}" if self.error else ""
+            raise RunFailedError(
+                f"run {clean(self.id)} ended as {clean(str(self.status))}{why}", run_id=self.id, run=self
+            )
         return self
 
 
@@ -86,11 +91,12 @@ def in_phase(run: R, phase: Phase) -> R:
 
 
 def check_success(run: RunLike) -> None:
-    """Raise RunFailedError if a run failed or was cancelled."""
-    if run.phase in (Phase.FAILED, Phase.CANCELLED):
-        error = getattr(run, "error", None)
-        why = f": {clean(error)}" if isinstance(error, str) and error else ""
-        raise RunFailedError(f"run {clean(str(run.id))} ended as {clean(str(run.status))}{why}", run_id=run.id, run=run)
+    """Raise RunFailedError if a run failed or was cancelled; in the words of its own kind, where that has any."""
+    own = getattr(run, "raise_for_status", None)
+    if own is not None:
+        own()
+    elif run.phase in _BAD:
+        raise RunFailedError(f"run {clean(str(run.id))} ended as {clean(str(run.status))}", run_id=run.id, run=run)
 
 
 def moment_of(value: str | float | None) -> datetime | None:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from codegen_async.arguments import check_key, check_patience, check_text, check_wait
+from codegen_async.arguments import check_key, check_patience, check_text
 from codegen_async.errors import InvalidArgumentError, NotOfferedError, OutcomeUnknownError, RunEndedError
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.hosted.calls import Calls
-from codegen_async.hosted.client import RunClient, rates_of, replaced
+from codegen_async.hosted.client import rates_of, replaced
 from codegen_async.hosted.creating import Creating, Places
 from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
 from codegen_async.hosted.keyed import KeyedCreates, Keys
 from codegen_async.hosted.remote import DialectRemote, schedule_of
-from codegen_async.hosted.run import check_success
 from codegen_async.hosted.settling import OnUnknown, check_on_unknown
+from codegen_async.hosted.waits import WaitCalls
 from codegen_async.http.transport import Sender
 from codegen_async.limits import Concurrency, ConcurrencyState, Limits, Rate
 from codegen_async.models import Phase, RunLike, Vocabulary
@@ -39,7 +39,7 @@ R = TypeVar("R", bound=RunLike)
 _SETTLE = 60.0
 
 
-class HostedRuns(RunClient[R, str]):
+class HostedRuns(WaitCalls[R, str]):
     """Start runs at an API that a dialect describes, look at them and wait for them, within its rate limits.
 
     Use it as `async with HostedRuns(MyDialect()) as client:`. All methods may be called concurrently. The limits hold
@@ -269,55 +269,6 @@ class HostedRuns(RunClient[R, str]):
         run = link.calls.known(run)
         link.waiting.seen(run)
         return run
-
-    # -- waiting
-
-    async def wait_for_run(
-        self,
-        run: str | R,
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 - its error carries the last snapshot
-        latency: float | None = None,
-        raise_on_failure: bool = False,
-        on_blocked: Callable[[R], Awaitable[object]] | None = None,
-    ) -> R:
-        """Return the final snapshot of a run, when it has one.
-
-        All waits of a client share one schedule. Outages of the server delay a wait and do not end it. Cancelling a
-        wait stops nothing at the server, and disturbs no other wait.
-
-        Args:
-            run: the run or its id.
-            timeout: seconds until this wait gives up; the time `on_blocked` takes does not count. Default: never.
-            latency: seconds within which the run is looked at again. Default: the client's.
-            raise_on_failure: raise if the run failed or was cancelled. Default: that is a result, look at `run.phase`.
-            on_blocked: called with the snapshot when the run needs a person; it should see to that (for example by
-                `reply`), and then waiting goes on: for the run that it returns, where a reply makes another one, else
-                for the same. Without it such a run raises.
-
-        Raises:
-            WaitTimeoutError: the time is over; has the last snapshot. The run goes on, and can be waited for again.
-            RunBlockedError: the run needs a person; has the snapshot.
-            RunFailedError: it ended badly, and `raise_on_failure` is set.
-            NotFoundError: the server says so for longer than the dialect lets new runs be unseen.
-            AuthenticationError, PermissionDeniedError: the token may not see the run; or it is refused everything,
-                for five seconds and three looks, which ends all waits.
-            ClientClosedError: the client was closed meanwhile.
-        """
-        final = await self._linked().waiting.wait_for_run(
-            self._check_run(run), on_blocked=on_blocked, **check_wait(timeout=timeout, latency=latency)
-        )
-        if raise_on_failure:
-            check_success(final)
-        return final
-
-    def notify(self, run_id: str) -> None:
-        """Look at a run now, because something says that it has changed (a webhook, say); does nothing if nobody waits.
-
-        Raises:
-            InvalidArgumentError: the id cannot be one.
-        """
-        self._linked().waiting.notify(self._check_id(run_id))
 
     # -- for the base
 
