@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from codegen_async.arguments import check_id, check_key, check_patience, check_text
@@ -307,6 +307,9 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
 
     def _schedule(self) -> PollSchedule:
         return PollSchedule(get=self._rates["get"], page=self._rates["list"], share=self._share, listing=Listing("API"))
+
+    def _without_run(self) -> Callable[[], Awaitable[object]]:
+        return self.me
 
     def _check_run(self, run: int | AgentRun) -> int | AgentRun:
         return run if isinstance(run, AgentRun) else self._check_id(run, "run")

@@ -7,7 +7,7 @@ import math
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Generic, Literal, Self, TypeVar, overload
@@ -96,6 +96,10 @@ class RunClient(ABC, Generic[R, Id]):
     def _schedule(self) -> PollSchedule:
         """Return a new schedule for the polls."""
 
+    def _without_run(self) -> Callable[[], Awaitable[object]] | None:
+        """Return a call that needs no run, to tell whether it is the token that is refused; None if there is none."""
+        return None
+
     @abstractmethod
     def _check_run(self, run: Id | R) -> Id | R:
         """Return a run or an id if it can be one of this dialect, else raise InvalidArgumentError."""
@@ -144,6 +148,7 @@ class RunClient(ABC, Generic[R, Id]):
             reporter=self.reporter,
             knows=self._words.knows,
             end_of=self._end_of,
+            without_run=self._without_run(),
         )
         self._link = Link(transport, calls, waiting, forget)
         self.reporter.tell(ClientOpened(self))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -407,6 +407,9 @@ class MiddeskClient(ThreadCalls, LookCalls):
     def _schedule(self) -> PollSchedule:
         pages = Rate(self._rate.limit, min(self._rate.period * _PAGES_PART, 1e9))  # longer there is none
         return PollSchedule(get=self._rate, page=pages, share=self._share, listing=NumberedListing(), shared=True)
+
+    def _without_run(self) -> Callable[[], Awaitable[object]]:
+        return self.list_agents
 
     def _check_run(self, run: str | MiddeskRun) -> str | MiddeskRun:
         return run if isinstance(run, MiddeskRun) else check_segment("run", run)

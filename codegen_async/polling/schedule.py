@@ -79,7 +79,7 @@ class PollSchedule:
         self._contended = shared and page == get  # pages have no part of the turns for themselves
         self._listing: Look = Listing(None) if listing is None else listing
         self._agenda = Agenda(self._paces, self._paces[Stream.GET].gap, self._stream_of)
-        self._hurried: OrderedDict[RunId, None] = OrderedDict()
+        self._hurried: OrderedDict[RunId, bool] = OrderedDict()  # and whether only a get will do
         self._flights: dict[int, _Flight] = {}  # by the identity of the poll: equal ones may be under way
         self._search: Poll | None = None  # the page under way that is to teach where the list stands, or how it does
         self._trust = Trust(SPARED if self._contended else 0.0)
@@ -149,15 +149,16 @@ class PollSchedule:
         self._listing.recount(-self._listing.strange(run.source), self._runs.values())
 
     def hurry(self, run_id: RunId, now: float, *, first: bool = False) -> None:
-        """Ask for a run before all others: somebody says that it has ended. `first`: also before those in a hurry."""
+        """Ask for a run before all others: somebody says that it has ended. `first`: by get, and before these."""
         if run := self._runs.get(run_id):
             run.told = None  # that the list does not know it yet is not held against it
             self._hurry(run, now)
             if first:
+                self._hurried[run_id] = True
                 self._hurried.move_to_end(run_id, last=False)
 
     def _hurry(self, run: Watch, now: float) -> None:
-        self._hurried[run.run_id] = None
+        self._hurried.setdefault(run.run_id, False)
         self._agenda.expedite(run, now)
 
     # When
@@ -247,7 +248,8 @@ class PollSchedule:
         if self.next_due(stream, now) > now:
             return None
         poll, runs = self._choose_run(now) if stream is Stream.GET else self._choose_page(now)
-        hurried = [run.run_id for run in runs if run.run_id in self._hurried] if self._hurried else ()
+        unserved = (None,) if stream is Stream.GET else (None, True)
+        hurried = [run.run_id for run in runs if self._hurried.get(run.run_id) not in unserved]
         self._flights[id(poll)] = _Flight(poll, now, runs, hurried)
         if not runs:
             self._search = poll
@@ -335,6 +337,7 @@ class PollSchedule:
                 if run := self._runs.get(sighting.run_id):
                     self._trust.confirm(run, sighting.phase, now)
             self._paces[Stream.GET].praise()
+            flight = flight and flight._replace(hurried=())  # whoever was in a hurry has an answer
         elif Stream.LIST in self._paces and self._listing.takes(poll):
             self._read(poll, seen, tail, flight, now)
         if flight is not None:

@@ -36,6 +36,11 @@ class Barriers:
         """Whether that run was refused since anything was shown."""
         return run_id in self._refused_runs
 
+    @property
+    def refused(self) -> bool:
+        """Whether looks were refused since anything was shown."""
+        return self._refused.looks > 0
+
     def answered(self) -> None:
         """Note a good answer: nothing is in the way."""
         self._redirected, self._refused = Standing(), Standing()

@@ -83,7 +83,7 @@ class Driver(Generic[R]):
         for stream, lane in self._lanes.items():
             if lane.driver is None:
                 lane.trouble.end()  # that of former waits
-                lane.driver = self._start(self._run(stream, lane))
+                lane.driver = self.start(self._run(stream, lane))
         self.nudge()
 
     def nudge(self) -> None:
@@ -133,7 +133,7 @@ class Driver(Generic[R]):
         if poll is None:
             slot.close()
             return
-        task = self._start(self._ask(poll, slot, lane))
+        task = self.start(self._ask(poll, slot, lane))
         lane.polls.add(task)
         task.add_done_callback(self._lander(slot, lane))
 
@@ -152,7 +152,8 @@ class Driver(Generic[R]):
         except TimeoutError:
             self.nudge()  # time alone can move runs from one stream to the other
 
-    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Run something that ends with the waits at the latest."""
         # Not in the context of whoever happens to wait first: its spans and log fields are not the driver's.
         task = asyncio.create_task(work, context=contextvars.Context())
         self._tasks.add(task)

@@ -6,7 +6,14 @@ import math
 
 import msgspec
 
-from codegen_async.errors import REFUSALS, APIError, DecodeError, InvalidRequestError, NotFoundError
+from codegen_async.errors import (
+    REFUSALS,
+    APIError,
+    AuthenticationError,
+    DecodeError,
+    InvalidRequestError,
+    NotFoundError,
+)
 
 NOTICE = 30.0
 """Seconds of trouble until it is told: so long a server may take to start anew."""
@@ -25,7 +32,8 @@ class Grace(msgspec.Struct, frozen=True):
         seen: seconds for a run that was seen or made by this client. Default 60: half-started services deny what there
             is, and reads may lag behind creates.
         unseen: seconds for an id that was never seen. Default 5.
-        refused: seconds for a run that the token may not see. Default 5.
+        refused: seconds for a run that the token may not see. Default 5. What is said of the token (401) and not of the
+            run (403) takes as long as `seen`: it is for all runs to show.
         looks: denials it takes at least. Default 3.
     """
 
@@ -43,7 +51,7 @@ class Grace(msgspec.Struct, frozen=True):
             passing: whether refusals have passed lately, so that one says little.
         """
         if isinstance(error, REFUSALS):
-            return self.seen if passing else self.refused
+            return self.seen if passing or isinstance(error, AuthenticationError) else self.refused
         return self.unseen if isinstance(error, NotFoundError) and not known else self.seen
 
 
@@ -86,11 +94,12 @@ class Ration:
 class Standing:
     """Tell for how long the same has been said, look after look; time around another answer does not count."""
 
-    __slots__ = ("_last", "looks", "stood")
+    __slots__ = ("_last", "looks", "since", "stood")
 
     def __init__(self) -> None:
         self.looks: int = 0
         self.stood: float = 0.0
+        self.since: float = math.inf
         self._last: float | None = None
 
     def again(self, now: float) -> bool:
@@ -98,6 +107,7 @@ class Standing:
         began = self._last is None
         self.stood += 0.0 if self._last is None else now - self._last
         self._last = now
+        self.since = min(self.since, now)
         self.looks += 1
         return began
 

@@ -9,32 +9,28 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Ite
 from typing import Generic, TypeVar
 
 from codegen_async.errors import (
-    PASSING,
-    REFUSALS,
     APIError,
     ClientClosedError,
-    NotFoundError,
     RunBlockedError,
-    StatusError,
     WaitTimeoutError,
 )
 from codegen_async.events import Reporter
 from codegen_async.models import Phase, RunId, RunLike
 from codegen_async.polling import GetPoll, PagePoll, Poll, PollSchedule, Sighting
-from codegen_async.waiting.barriers import Barriers
 from codegen_async.waiting.board import Board, id_of, order_of, sighting_of
 from codegen_async.waiting.driver import Driver
 from codegen_async.waiting.ends import Sharing
-from codegen_async.waiting.lasting import Grace, Standing, Trouble, is_about_the_run
+from codegen_async.waiting.failures import Failures
+from codegen_async.waiting.lasting import Grace, Standing
 from codegen_async.waiting.listeners import Changes, Collector, Ending, Endings
 from codegen_async.waiting.remote import Page, Remote
-from codegen_async.waiting.watched import Watched
 
 R = TypeVar("R", bound=RunLike)
 
 _log = logging.getLogger("codegen_async")
 
 _NOTED = 10  # runs that an error about several names
+_ANSWER = 5.0  # seconds in which a call that needs no run has to be answered
 _AT_ONCE = 100  # runs that are taken in before others get their turn
 
 
@@ -50,6 +46,8 @@ class Waiting(Generic[R]):
         reporter: hears of every change of a phase. Default: nobody does.
         knows: tells whether a status word has a meaning. Default: any word has.
         end_of: returns what tells ends of a run apart, None where nothing does. Default: nothing does but the phase.
+        without_run: makes a call that needs no run, to learn whether it is the token that is refused. Default: the API
+            has none.
     """
 
     def __init__(
@@ -63,16 +61,16 @@ class Waiting(Generic[R]):
         reporter: Reporter | None = None,
         knows: Callable[[str], bool] | None = None,
         end_of: Callable[[R], object | None] | None = None,
+        without_run: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._schedule = schedule
         self._latency = latency
-        self._grace = grace or Grace()
         self._driver = Driver(remote, schedule, self)
         self._board = Board(
             schedule, is_old, self._driver.rest, reporter or Reporter(), knows or _anything, end_of=end_of or _nothing
         )
         self._sharing: Sharing[R] = Sharing()
-        self._barriers = Barriers()
+        self._failures = Failures(schedule, self._board, self._driver, grace or Grace(), without_run)
         self._closed = False
 
     # -- for callers
@@ -158,7 +156,7 @@ class Waiting(Generic[R]):
         """Take in a snapshot that a call of the user's own brought; `read`: one that only reads."""
         if read:
             self._board.witness(run, _now())
-        self._barriers.answered()
+        self._failures.allowed(run.id)
         self._board.met((run.id,))
         self._schedule.sighted(sighting_of(run), _now())
         self._board.tell(run, _now())
@@ -229,25 +227,8 @@ class Waiting(Generic[R]):
         return self._board.may_be_old(run, _now())
 
     def is_final(self, run_id: RunId, denied: Standing, error: APIError, *, known: bool) -> bool:
-        """Note a failed look at a run; return whether it is final, as an outage is not, nor a denial before its time.
-
-        Args:
-            run_id: the run.
-            denied: for how long it is denied.
-            error: what the look has brought.
-            known: whether who looks has seen it before.
-        """
-        if isinstance(error, PASSING):
-            denied.interrupt()
-            return False
-        if not is_about_the_run(error):
-            return True
-        denied.again(_now())
-        return denied.lasts(self._patience(error, known=known or self._board.knows_of(run_id)), self._grace.looks)
-
-    def _patience(self, error: APIError, *, known: bool) -> float:
-        """Return the seconds for which a run must be denied."""
-        return self._grace.seconds(error, known=known, passing=self._barriers.pass_lately(_now()))
+        """Note a failed look at a run; see `Failures`."""
+        return self._failures.is_final(run_id, denied, error, known=known)
 
     async def aclose(self) -> None:
         """End all waits and leave no task behind."""
@@ -311,7 +292,7 @@ class Waiting(Generic[R]):
         if self._closed:
             raise ClientClosedError("the client is closed")
         if not self._board:
-            self._barriers.answered()  # what former waits have met says nothing of these
+            self._failures.answered()  # what former waits have met says nothing of these
         if self._board.add(run, listener, _now()):
             self._driver.drive()
 
@@ -326,16 +307,14 @@ class Waiting(Generic[R]):
 
     def shown(self, poll: GetPoll, run: R) -> None:
         """Take in the answer to a get; see `Outcomes`."""
-        self._barriers.answered()
-        if (watched := self._board.get(run.id)) and watched.denied is not None:
-            self._barriers.passed(_now())
+        self._failures.allowed(run.id)
         self._schedule.observed(poll, [sighting_of(run)], _now())
         self._board.witness(run, _now())
         self._board.tell(run, _now())
 
     def listed(self, poll: PagePoll, page: Page[R]) -> None:
         """Take in a page; see `Outcomes`."""
-        self._barriers.answered()
+        self._failures.answered()
         sure = page.sure and self._schedule.believes
         twice = _twice(page.items)
         rows = [row for row in page.items if row.id in self._board and row.id not in twice]
@@ -387,51 +366,7 @@ class Waiting(Generic[R]):
 
     def failed(self, poll: Poll, error: APIError) -> None:
         """Take in that a poll has failed; see `Outcomes`."""
-        run_id = poll.run_id if isinstance(poll, GetPoll) else None
-        ends_all = self._barriers.failed(error, run_id, self._board, len(self._board), _now())
-        watched = None if run_id is None else self._board.get(run_id)
-        if isinstance(poll, GetPoll) and watched is not None and not ends_all:
-            self._note(poll, watched, error)
-        if isinstance(error, NotFoundError) or (isinstance(poll, GetPoll) and isinstance(error, REFUSALS)):
-            self._schedule.observed(poll, [], _now())
-        else:
-            wait = error.retry_after if isinstance(error, StatusError) else None
-            self._schedule.failed(poll, _now(), wait or 0.0)
-        if ends_all:
-            self._board.abort(error)
-        elif isinstance(error, REFUSALS):
-            self._ask_a_bystander()
-
-    def _ask_a_bystander(self) -> None:
-        """Look at another run than those that are refused: whether it is shown tells if it is for the token's sake."""
-        bystander = self._board.bystander(self._barriers, self._barriers.refusals)
-        if bystander is not None:
-            self._schedule.hurry(bystander, _now(), first=True)
-            self._driver.nudge()
-
-    def _note(self, poll: GetPoll, watched: Watched[R], error: APIError) -> None:
-        """Note a look at a run that has failed; if it is final, end the waits for that run."""
-        now = _now()
-        watched.trouble = watched.trouble or Trouble()
-        watched.trouble.failed(error, now)
-        if is_about_the_run(error):
-            self._deny(poll.run_id, watched, error)
-        elif watched.denied is not None:
-            watched.denied.interrupt()
-        since, general = watched.trouble.since or now, self._driver.trouble
-        # Where all polls fail, the driver tells it once.
-        if (general is None or since < (general.since or now)) and watched.trouble.tell(now):
-            _log.warning("waiting: no look at run %s for %.0f s; the last one: %s", poll.run_id, now - since, error)
-
-    def _deny(self, run_id: RunId, watched: Watched[R], error: APIError) -> None:
-        """Note that the server says that a run cannot be had; believe it when it has said so for long enough."""
-        seconds = self._patience(error, known=watched.known)
-        denied = watched.denied = watched.denied or Standing()
-        began = denied.again(_now())
-        if denied.lasts(seconds, self._grace.looks):
-            self._board.fail(run_id, error)
-        elif began or denied.stood >= seconds:  # whatever its latency, it is looked for when the time is over
-            asyncio.get_running_loop().call_later(max(0.0, seconds - denied.stood), self.hurry, run_id)
+        self._failures.failed(poll, error)
 
     def broke(self, error: Exception) -> None:
         """Take in a defect of ours; see `Outcomes`."""

@@ -62,17 +62,19 @@ class Watched(Generic[R]):
         phase: the phase that was last reported; None if none was.
         known: whether it was ever seen or made by this client.
         denied: how long the server has denied it; None as long as it does not.
+        listed: whether a page has shown it though it is denied.
         trouble: what is wrong with the looks at it; None if nothing is.
         odd: the word it sits in, if nobody knows that.
     """
 
-    __slots__ = ("_crowd", "_only", "denied", "known", "odd", "phase", "run", "trouble")
+    __slots__ = ("_crowd", "_only", "denied", "known", "listed", "odd", "phase", "run", "trouble")
 
     def __init__(self, *, known: bool) -> None:
         self.run: R | None = None
         self.phase: Phase | None = None
         self.known: bool = known
         self.denied: Standing | None = None
+        self.listed: bool = False
         self.trouble: Trouble | None = None
         self.odd: OddWord | None = None
         self._only: Listener[R] | None = None  # most runs have one, which costs less alone
@@ -116,4 +118,5 @@ class Watched(Generic[R]):
     def saw(self) -> None:
         """Note that an answer has shown the run."""
         self.known = True
-        self.denied = self.trouble = None
+        self.listed = self.denied is not None
+        self.trouble = None

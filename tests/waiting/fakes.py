@@ -1,7 +1,7 @@
 """A server without HTTP, and the waits that are on it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime
 from types import TracebackType
@@ -159,11 +159,12 @@ async def waiting_on(
     page: Rate | None = RATE,
     share: float = 0.8,
     numbered: bool = False,
+    without_run: Callable[[], Awaitable[object]] | None = None,
 ) -> AsyncGenerator[Waiting[Run]]:
     """Yield the waits of a client; when they are closed, no task and no slot may be left."""
     look = NumberedListing() if numbered else Listing("API")
     schedule = PollSchedule(get=get, page=page, share=share, listing=look, shared=numbered)
-    waiting = Waiting(remote, schedule, latency=latency, end_of=lambda run: run.life)
+    waiting = Waiting(remote, schedule, latency=latency, end_of=lambda run: run.life, without_run=without_run)
     mine = asyncio.all_tasks()
     try:
         async with asyncio.timeout(LONG):  # a wait that hangs must not hang the test

@@ -320,3 +320,58 @@ async def test_one_refused_run_costs_few_looks_at_others() -> None:
         assert GetPoll(1).run_id in remote.gets
         for wait in waits.values():
             wait.cancel()
+
+
+@pytest.mark.parametrize("fault", [unauthorized, forbidden, answer(NotFoundError, 404)], ids=["401", "403", "404"])
+async def test_a_run_that_only_pages_show_is_given_up_once_others_can_be_had(fault: Fault) -> None:
+    remote = Remote()
+    remote.start(1, 2, 3)
+    remote.fault = refusing(fault, 2)
+    async with waiting_on(remote) as waiting:
+        waits = waits_for(waiting, remote)
+        await asyncio.sleep(600)
+        assert kinds(waits) == {2: type(fault(None))}
+        remote.end(1, 3)
+        await asyncio.gather(waits[1], waits[3])
+
+
+@pytest.mark.parametrize("lists", [False, True])
+@pytest.mark.parametrize("good", [1, 26, 50])
+@pytest.mark.parametrize("fault", REFUSALS)
+async def test_a_call_that_needs_no_run_saves_the_only_run_that_is_not_refused(
+    fault: Fault, good: int, lists: bool
+) -> None:
+    remote = Remote()
+    remote.start(*range(1, 51))
+    others = [run_id for run_id in remote.runs if run_id != good]
+    remote.fault = lambda poll: (
+        (fault(poll) if lists else down(poll)) if isinstance(poll, ListPoll) else refusing(fault, *others)(poll)
+    )
+    calls: list[float] = []
+
+    async def me() -> None:
+        calls.append(now())
+
+    async with waiting_on(remote, without_run=me) as waiting:
+        waits = waits_for(waiting, remote)
+        await asyncio.sleep(400)
+        assert kinds(waits) == dict.fromkeys(others, type(fault(None)))
+        assert 1 <= len(calls) <= 80
+        remote.end(good)
+        await waits[good]
+
+
+async def test_a_call_that_needs_no_run_and_is_refused_ends_all_waits() -> None:
+    remote = Remote()
+    remote.start(*range(1, 51))
+    remote.fault = unauthorized
+
+    async def me() -> None:
+        raise unauthorized(None)
+
+    async with waiting_on(remote, without_run=me) as waiting:
+        began = now()
+        waits = waits_for(waiting, remote)
+        await asyncio.wait(waits.values())
+        assert set(kinds(waits).values()) == {AuthenticationError}
+        assert now() - began <= 12
