@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
+from codegen_async.cli.choosing import lift, speaks_another
 from codegen_async.cli.errors import PROGRAM, CommandError
-from codegen_async.cli.pages import find
+from codegen_async.cli.pages import find, is_asked_for
 from codegen_async.cli.streams import complain, guarded, write
 from codegen_async.version import __version__
 
@@ -16,7 +17,7 @@ def main() -> None:
 
 
 def _run(words: list[str]) -> int:
-    text = f"{PROGRAM} {__version__}\n" if words == ["--version"] else find(words or ["--help"])
+    text = f"{PROGRAM} {__version__}\n" if words == ["--version"] else _page(words)
     if text is not None:
         write(sys.stdout, text)
         return 0
@@ -32,3 +33,13 @@ def _run(words: list[str]) -> int:
             )
         )
     return run(words)
+
+
+def _page(words: list[str]) -> str | None:
+    """Return the page of help that is asked for; None if none is."""
+    try:
+        rest, dialect = lift(words)
+    except CommandError:
+        return None  # and whoever reads the words next says why
+    asking = rest or ["--help"]
+    return find(asking, another=speaks_another(dialect)) if is_asked_for(asking) else None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
+from codegen_async.cli.choosing import check_offered, choose, lift, put_back
 from codegen_async.cli.errors import MEANINGS, PROGRAM, Exit, UsageError, command, explain
 from codegen_async.cli.output import prepare_streams
 from codegen_async.cli.selecting import expand
@@ -22,6 +23,17 @@ Try it without a token and without network:
 Settings come from flags, the environment (CODEGEN_API_TOKEN, CODEGEN_ORG_ID),
 codegen-async.toml in this directory, and the user's config file; which from
 where: {PROGRAM} config view
+
+Exit codes:
+{chr(10).join(f"  {code.value:3}  {meaning}" for code, meaning in MEANINGS.items())}"""
+
+_EPILOGUE_FOR_DIALECTS = f"""\
+The dialect is a class (or an object) that describes an API of hosted runs:
+  {PROGRAM} --dialect acme:Acme run create --field task='Fix it'
+
+It comes from --dialect, CODEGEN_DIALECT or the user's config file, and never
+from a project's file, as its module is imported. Its module is looked for
+where Python looks; for --dialect also in this directory.
 
 Exit codes:
 {chr(10).join(f"  {code.value:3}  {meaning}" for code, meaning in MEANINGS.items())}"""
@@ -41,13 +53,32 @@ _GROUPS = {
     "completion": ("completion:app", "Print the completion script of a shell."),
 }
 
+_SAME = ("middesk", "fake", "demo", "config", "completion")  # whatever the dialect
+_GROUPS_FOR_DIALECTS = {
+    "run": ("hosted:run", "Start, look at, stop and answer single runs."),
+    "watch": ("hosted:watch", "Watch runs as they change."),
+    "doctor": ("hosted_doctor:app", "Check what the client needs: dialect, token, network, clock, limits."),
+    **{name: _GROUPS[name] for name in _SAME},
+}
+
 
 def make_app() -> App:
-    """Return the tree of commands."""
+    """Return the tree of commands for Codegen."""
+    about = "Start agent runs, wait for them, and run files of prompts, within the API's rate limits."
+    return _make_app(about, _EPILOGUE, _GROUPS)
+
+
+def make_app_for_dialects() -> App:
+    """Return the tree of commands for any other dialect."""
+    about = "Start hosted runs at an API that a dialect describes, and wait for them, within its rate limits."
+    return _make_app(about, _EPILOGUE_FOR_DIALECTS, _GROUPS_FOR_DIALECTS)
+
+
+def _make_app(about: str, epilogue: str, groups: Mapping[str, tuple[str, str]]) -> App:
     app = App(
         name=PROGRAM,
-        help="Start agent runs, wait for them, and run files of prompts, within the API's rate limits.",
-        help_epilogue=_EPILOGUE,
+        help=about,
+        help_epilogue=epilogue,
         version=f"{PROGRAM} {__version__}",
         help_format="plaintext",
         help_formatter="plain",
@@ -58,7 +89,7 @@ def make_app() -> App:
         print_error=False,
         suppress_keyboard_interrupt=False,
     )
-    for name, (place, text) in _GROUPS.items():
+    for name, (place, text) in groups.items():
         app.command(f"codegen_async.cli.{place}", name=name, help=text)
     return app
 
@@ -67,7 +98,7 @@ def run(words: Sequence[str]) -> int:
     """Run a command and return its exit code. No traceback leaves it, unless it is asked for."""
     prepare_streams(json=any(word.startswith(("--json", "--jq")) for word in words))
     try:
-        return _run(expand(words))
+        return _run(words)
     except BrokenPipeError:
         raise  # whoever reads the output has left, and is told nothing
     except Exception as error:  # noqa: BLE001 - a user is told in words, whatever it is
@@ -76,8 +107,14 @@ def run(words: Sequence[str]) -> int:
         return complain(explain(error))
 
 
-def _run(words: Sequence[str]) -> int:
-    app = make_app()
+def _run(given: Sequence[str]) -> int:
+    words, flag = lift(given)
+    choice = None if words[:1] and words[0] in _SAME else choose(flag)
+    another = choice is not None and not choice.is_built_in
+    if choice is not None and another:
+        check_offered(words, choice)
+    app = make_app_for_dialects() if another else make_app()
+    words = put_back(expand(words, another=another), flag)
     try:
         result: Any = app(words)
     except CycloptsError as error:

@@ -40,10 +40,11 @@ def login(
 ) -> Exit:
     """Try a token and write it to the user's config file."""
     from codegen_async.cli import config
+    from codegen_async.cli.choosing import user_file
     from codegen_async.cli.output import Output
 
     output = Output(display)
-    path = config.user_file()
+    path = user_file()
     if path is None:
         raise CommandError("there is no home to keep a config file in", "set CODEGEN_API_TOKEN instead")
     token = _read_token()

@@ -6,7 +6,7 @@ import enum
 import http.client
 import platform
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -16,7 +16,9 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from codegen_async.cli import config
+from codegen_async.cli.choosing import user_file
 from codegen_async.cli.errors import Exit, explain
+from codegen_async.cli.output import Output
 from codegen_async.codegen.account import count_of, named
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import clean
@@ -54,6 +56,15 @@ def failed(check: str, error: Exception) -> Finding:
     return Finding(check, Verdict.FAIL, text, told.code)
 
 
+def show(output: Output, findings: Sequence[Finding]) -> Exit:
+    """Show what was found; return what a command ends with that has looked."""
+    if output.structured:
+        output.records([finding._asdict() for finding in findings])
+    else:
+        output.table(("CHECK", "STATUS", "FOUND"), [finding[:3] for finding in findings], whole=True)
+    return next((finding.code for finding in findings if finding.code is not Exit.OK), Exit.OK)
+
+
 def check_versions() -> Finding:
     """Look at what is installed."""
     installed = [f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in _PACKAGES)]
@@ -74,14 +85,15 @@ def check_settings(settings: config.Settings) -> Iterator[Finding]:
     except Exception as error:  # noqa: BLE001 - told as a finding
         yield failed("token", error)
     else:
-        yield _found(settings["token"])
+        yield found(settings["token"])
     if settings["org_id"].value is None:
         yield Finding("org_id", Verdict.OK, "not set: the only organization of the token is taken")
     else:
-        yield _found(settings["org_id"])
+        yield found(settings["org_id"])
 
 
-def _found(setting: config.Setting) -> Finding:
+def found(setting: config.Setting) -> Finding:
+    """Return the finding for a setting that is there."""
     text = f"{setting.shown} (from {setting.source})"
     if isinstance(setting.value, Secret) and setting.value.reveal().startswith("Bearer"):
         return Finding("token", Verdict.WARN, f"{text}; it begins with 'Bearer', which is not part of a token")
@@ -90,7 +102,7 @@ def _found(setting: config.Setting) -> Finding:
 
 def check_files(journal: Path | None) -> Iterator[Finding]:
     """Look at who may read the files that hold a token or prompts."""
-    private = [path for path in (config.user_file(),) if path is not None]
+    private = [path for path in (user_file(),) if path is not None]
     if journal is not None:
         from codegen_async.batch.schema import SIDES
 

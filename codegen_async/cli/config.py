@@ -1,7 +1,7 @@
 """Where a setting comes from: flag, environment, project file, user file, default, in this order.
 
 There is no flag for a token, as other users of a machine see command lines. A project file comes with other people's
-code, so it may say neither a token nor to which server one is sent.
+code, so it may say neither a token nor to which server one is sent, nor a dialect, whose module would be imported.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codegen_async.arguments import LARGEST_ID
+from codegen_async.cli.choosing import BUILT_IN, VARIABLE, user_file
 from codegen_async.cli.errors import CommandError, Exit, UsageError
 from codegen_async.cli.streams import printable, write
 from codegen_async.errors import ConfigurationError, clean
@@ -65,6 +66,7 @@ KEYS = (
     Key("proxy", "CODEGEN_PROXY", secret=True, in_project=False),  # its URL may hold a password
     Key("memory", "CODEGEN_MEMORY", in_project=False),  # by default a file among the user's state
     Key("phases", "CODEGEN_PHASES", dict),
+    Key("dialect", VARIABLE, default=BUILT_IN, in_project=False),  # its module is imported
     Key("middesk_token", "MIDDESK_API_KEY", secret=True, in_project=False),
     Key("middesk_base_url", "MIDDESK_API_BASE_URL", in_project=False),  # by default the key decides
     Key("middesk_phases", "MIDDESK_PHASES", dict),
@@ -97,24 +99,14 @@ class Flags:
     org_id: int | None = None
     base_url: str | None = None
     phases: str | None = None
+    dialect: str | None = None
     middesk_base_url: str | None = None
     middesk_phases: str | None = None
 
 
 def flags_of(server: Server) -> Flags:
     """Return the settings that the options of a command give."""
-    return Flags(org_id=server.org_id, base_url=server.base_url, phases=server.phases)
-
-
-def user_file() -> Path | None:
-    """Return where the user's config file is; None for a user without a home."""
-    given = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-    if given.is_absolute():  # any other has no meaning, says the standard that names the variable
-        return given / "codegen-async" / "config.toml"
-    try:
-        return Path.home() / ".config" / "codegen-async" / "config.toml"
-    except RuntimeError:  # a container's user without an entry in the passwd file
-        return None
+    return Flags(org_id=server.org_id, base_url=server.base_url, phases=server.phases, dialect=server.dialect)
 
 
 def where_user_file_is() -> str:
@@ -259,6 +251,17 @@ def _user() -> Mapping[str, Any]:
     if any(key.secret and key.name in values for key in KEYS) and exposed(path):
         raise CommandError(f"{path} holds a token and others can read it", f"chmod 600 {path}", Exit.AUTH)
     return values
+
+
+def dialect_of_user(path: Path) -> str | None:
+    """Return the dialect that the user's file names, if it does; no other setting of it is looked at.
+
+    Raises:
+        UsageError: the file cannot be right.
+    """
+    given = _read(path).get("dialect")
+    key = next(key for key in KEYS if key.name == "dialect")
+    return None if given is None else str(_checked(key, given, str(path)))
 
 
 def variable_of(name: str) -> str | None:

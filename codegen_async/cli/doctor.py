@@ -44,6 +44,7 @@ def doctor(
         check_server,
         check_settings,
         check_versions,
+        show,
     )
     from codegen_async.cli.output import Output
 
@@ -55,11 +56,7 @@ def doctor(
         findings += check_server(str(settings["base_url"].value))
     if not failed:
         findings += _ask(server, display, settings["org_id"].value, echo=echo)
-    if output.structured:
-        output.records([finding._asdict() for finding in findings])
-    else:
-        output.table(("CHECK", "STATUS", "FOUND"), [finding[:3] for finding in findings], whole=True)
-    return next((finding.code for finding in findings if finding.code is not Exit.OK), Exit.OK)
+    return show(output, findings)
 
 
 def _ask(server: RealServer, display: Display, org_id: object, *, echo: bool) -> list[Finding]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -33,6 +34,7 @@ class Simulation:
     """The server to be simulated."""
 
     api: Annotated[Literal["codegen", "middesk"], Parameter(help="Which API.", show_default=True)] = "codegen"
+    server: Annotated[str | None, Parameter(help="Another, as module:Name of a SimulatedServer.")] = None
     port: Annotated[int, Parameter(help="Where to listen. Default: any free port.")] = 0
     speed: Annotated[float, Parameter(help="How many times faster than life its clock runs.", show_default=True)] = 1.0
     latency: Annotated[float, Parameter(help="Seconds a request takes, and its answer, at most.")] = 0.0
@@ -51,16 +53,24 @@ class Simulation:
         Raises:
             UsageError: an option cannot be right.
         """
-        from functools import partial
-
         from codegen_async.cli import serving
 
         if not 0 <= self.port <= _LAST_PORT:
             raise UsageError(f"--port: expected 0..{_LAST_PORT}")
         if not self.speed > 0 or not self.latency >= 0 or not self.median > 0:
             raise UsageError("--speed and --median: expected more than 0; --latency: 0 or more")
+        return serving.Served(self._making(), map(serving.read_fault, self.fault))
+
+    def _making(self) -> Callable[[], SimulatedServer]:
+        """Return what makes the server, on its loop."""
+        from functools import partial
+
+        from codegen_async.cli import serving
+
+        if self.server is not None:
+            return self._making_other(self.server)
         codegen = partial(serving.codegen, plan=self.plan, repos=not self.no_repos, median=self.median)
-        listening = partial(
+        return partial(
             serving.middesk if self.api == "middesk" else codegen,
             port=self.port,
             speed=self.speed,
@@ -70,7 +80,21 @@ class Simulation:
             retry_after=self.retry_after,
             seed=self.seed,
         )
-        return serving.Served(listening, map(serving.read_fault, self.fault))
+
+    def _making_other(self, server: str) -> Callable[[], SimulatedServer]:
+        """Return the same for a server of others, which is given only what differs from the defaults."""
+        from codegen_async.cli import serving
+
+        given = {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
+        for name in ("api", "limit", "plan", "no_repos", "median"):
+            if name in given:
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{flag} does not go with --server", "what that serves is said in its own code")
+        del given["server"]
+        given.pop("fault", None)
+        if "latency" in given:
+            given["latency"] = (0.0, self.latency)
+        return serving.of_others(server, given)
 
 
 USUAL = Simulation()
@@ -87,14 +111,16 @@ number of times, or a probability with a point in it; for ever by default."""
 Prints the variables that point a client there, then serves until a signal
 comes, and says what it counted. It listens on 127.0.0.1 only. With --speed
 there is one more variable, which lets clients of this server, and of no other,
-be as much faster.
+be as much faster. A server of --server is looked for in this directory too, and
+is given --port, --speed and the like only where they are not the usual ones.
 
 {_FAULTS}
 
 Examples:
   codegen-async fake serve --port 8017 --speed 60
   codegen-async fake serve --limit create=5/60 --fault reset-after:create:0.5
-  codegen-async fake serve --api middesk"""
+  codegen-async fake serve --api middesk
+  codegen-async fake serve --server acme_server:AcmeServer"""
 )
 def serve(*, simulation: Simulation = USUAL, display: Display = PLAIN) -> Exit:
     """Serve an API, simulated, with its documented limits."""
@@ -103,6 +129,8 @@ def serve(*, simulation: Simulation = USUAL, display: Display = PLAIN) -> Exit:
 
     async def work(session: Session[SimulatedServer]) -> Exit:
         values = session.client.environment
+        if simulation.server is not None:
+            session.output.note(f"serving {session.client.url}; the token is {session.client.token}")
         if session.output.structured:
             session.output.document(values)
         else:

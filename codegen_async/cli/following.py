@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from codegen_async.cli.errors import Exit
 from codegen_async.cli.live import budget, duration, shown
 from codegen_async.cli.output import Linked, make_table
-from codegen_async.cli.render import show_row, show_run, status_of, summary_of
+from codegen_async.cli.render import plain, show_row, show_run, status_of, summary_of
 from codegen_async.codegen.models import AgentRun, AgentRunLog
-from codegen_async.middesk.models import MiddeskRun
-from codegen_async.models import Phase
+from codegen_async.models import Phase, RunId, RunLike
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
     from codegen_async.codegen.client import CodegenClient
     from codegen_async.hosted.client import RunClient
 
-R = TypeVar("R", AgentRun, MiddeskRun)
-Id = TypeVar("Id", int, str)
+R = TypeVar("R", bound=RunLike)
+Id = TypeVar("Id", bound=RunId)
 
 _COLUMNS = ("RUN", "STATUS", "SINCE", "AGE", "SUMMARY")
 
 
-def verdict(runs: Iterable[AgentRun | MiddeskRun]) -> Exit:
+def verdict(runs: Iterable[RunLike]) -> Exit:
     """Return what a command ends with that has waited for these runs."""
     phases = {run.phase for run in runs}
     if phases & {Phase.FAILED, Phase.CANCELLED}:
@@ -156,8 +155,25 @@ async def show_rests(
             show_run(session.output, run)
         remark(run)
     if session.output.json:
-        session.output.document([run.to_dict() for run in ended])
+        session.output.document([plain(run) for run in ended])
     return verdict(ended)
+
+
+async def show_changes(
+    session: Session[RunClient[R, Id]],
+    runs: Iterable[Id | R],
+    *,
+    timeout: float | None,  # noqa: ASYNC109 - the wait's own
+    latency: float | None,
+) -> Exit:
+    """Show each run at every change of its phase, where no picture does that."""
+    output = session.output
+    async for run in changes(session, runs, timeout=timeout, latency=latency):
+        if output.jsonl:
+            output.document(plain(run))
+        elif not output.pictured:
+            output.row(("RUN", "STATUS"), (str(run.id), status_of(run)))
+    return Exit.OK
 
 
 class _Board(Generic[R]):

@@ -70,10 +70,16 @@ class Repository(Options):
     ] = None
 
 
+Dialect = Annotated[
+    str | None, Parameter(help="API, as module:Name, or codegen. Default: CODEGEN_DIALECT, else the user's file.")
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Server(Options):
-    """Which Codegen server to talk to, as which organization."""
+    """Which Codegen server to talk to, as which organization; or that it is another API, whose commands differ."""
 
+    dialect: Dialect = None
     org_id: Annotated[
         int | None, Parameter(help="Organization. Default: CODEGEN_ORG_ID, the config files, or the token's only one.")
     ] = None
@@ -112,9 +118,19 @@ class MiddeskConnection(Options):
     ] = None
 
 
+@Parameter(name="*", group=_CONNECTION)
+@dataclass(frozen=True, kw_only=True)
+class HostedConnection(Options):
+    """Which API to talk to, in its dialect, and where."""
+
+    dialect: Dialect = None
+    base_url: Annotated[str | None, Parameter(help="Server. Default: NAME_BASE_URL, else the dialect's.")] = None
+
+
 HERE = Connection()
 REAL = RealServer()
 MIDDESK = MiddeskConnection()
+HOSTED = HostedConnection()
 PLAIN = Display()
 UNLIMITED = Limits()
 ANY_REPOSITORY = Repository()

@@ -10,17 +10,30 @@ FILE = Path(__file__).with_name("pages.txt")
 MARK = "\f"
 """What a page begins with, before the words of its command."""
 
+ANOTHER = "--dialect"
+"""The first word of the pages of commands for other dialects."""
+
 _FLAGS = ("--help", "-h")
 
 
-def find(words: Sequence[str]) -> str | None:
-    """Return the page that a command line asks for; None if it asks for none, or for what is not known."""
+def is_asked_for(words: Sequence[str]) -> bool:
+    """Whether a command line asks for help."""
     end = words.index("--") if "--" in words else len(words)
-    if not any(flag in words[:end] for flag in _FLAGS):
-        return None
+    return any(flag in words[:end] for flag in _FLAGS)
+
+
+def find(words: Sequence[str], *, another: bool = False) -> str | None:
+    """Return the page of the command that is named; None for what is not known.
+
+    Args:
+        words: the command line.
+        another: whether the commands are those for other dialects than Codegen's, which have pages of their own.
+    """
     pages = read()
     name = [word for word in words[:2] if not word.startswith("-")]
-    return pages.get(" ".join(name)) or pages.get(" ".join(name[:1]))
+    chains = [" ".join(name), " ".join(name[:1])]
+    own = [f"{ANOTHER} {chain}".strip() for chain in chains] if another else []
+    return next((pages[chain] for chain in (*own, *chains) if chain in pages), None)
 
 
 def read() -> Mapping[str, str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from codegen_async.cli.output import Linked, Output, one_line
 from codegen_async.errors import clean_lines
-from codegen_async.models import Phase
+from codegen_async.models import Phase, RunLike
+from codegen_async.record import Model
 
 if TYPE_CHECKING:
     from codegen_async.codegen.models import AgentRun, AgentRunLog
@@ -41,13 +42,16 @@ def status_of(run: Standing) -> str:
     return run.phase.value if word.lower() in ("", run.phase.value) else f"{run.phase.value} ({one_line(word, 40)})"
 
 
-def summary_of(run: AgentRun | MiddeskRun) -> str:
+def summary_of(run: RunLike) -> str:
     """Return what a run says of itself in a line."""
     from codegen_async.codegen.models import AgentRun
+    from codegen_async.middesk.models import MiddeskRun
 
     if isinstance(run, AgentRun):
         return one_line(run.summary or run.result or run.web_url or "", _WIDEST)
-    return one_line("; ".join(_questions(run)) or ", ".join(_found(run)), _WIDEST)
+    if isinstance(run, MiddeskRun):
+        return one_line("; ".join(_questions(run)) or ", ".join(_found(run)), _WIDEST)
+    return one_line(_said(run, "error") or _said(run, "text") or run.web_url or "", _WIDEST)
 
 
 def row_of(run: AgentRun | MiddeskRun) -> Sequence[str]:
@@ -58,15 +62,30 @@ def row_of(run: AgentRun | MiddeskRun) -> Sequence[str]:
     return Linked(run.id, run.web_url), status_of(run), (run.created_at or "")[:19], started or "", summary_of(run)
 
 
-def show_run(output: Output, run: AgentRun | MiddeskRun) -> None:
-    """Print one run."""
-    from codegen_async.codegen.models import AgentRun
+def plain(run: RunLike) -> dict[str, Any]:
+    """Return a run as JSON values: all that a model has, of what a dialect has made itself what every run has."""
+    if isinstance(run, Model):
+        return run.to_dict()
+    created = None if run.created_time is None else run.created_time.isoformat()
+    return {"id": run.id, "status": run.status, "phase": run.phase, "created": created, "web_url": run.web_url}
 
+
+def show_run(output: Output, run: RunLike) -> None:
+    """Print one run."""
     if output.structured:
-        output.document(run.to_dict())
+        output.document(plain(run))
         return
-    for line in _run_lines(run) if isinstance(run, AgentRun) else _middesk_lines(run):
+    for line in _lines(run):
         output.line(line)
+
+
+def _lines(run: RunLike) -> Iterator[str]:
+    from codegen_async.codegen.models import AgentRun
+    from codegen_async.middesk.models import MiddeskRun
+
+    if isinstance(run, AgentRun):
+        return _run_lines(run)
+    return _middesk_lines(run) if isinstance(run, MiddeskRun) else _hosted_lines(run)
 
 
 def _run_lines(run: AgentRun) -> Iterator[str]:
@@ -90,6 +109,28 @@ def _middesk_lines(run: MiddeskRun) -> Iterator[str]:
         yield from _facts({"found": artifact})
     for step in run.steps or ():
         yield from _facts({"step": f"{step.status or ''} {step.label or step.name or step.id}"})
+
+
+def _hosted_lines(run: RunLike) -> Iterator[str]:
+    from codegen_async.hosted.run import HostedRun
+
+    created = run.created_time
+    yield f"run {one_line(run.id)}  {status_of(run)}"
+    yield from _facts({"created": None if created is None else f"{created:%Y-%m-%dT%H:%M:%SZ}", "url": run.web_url})
+    if isinstance(run, HostedRun):
+        for url in run.urls:
+            yield from _facts({"made": url})
+        yield from _facts({"cost": None if run.cost is None else f"{run.cost.amount:g} {run.cost.unit}"})
+    yield from _facts({"error": _said(run, "error")})
+    if text := _said(run, "text"):
+        yield ""
+        yield clean_lines(text).rstrip()
+
+
+def _said(run: RunLike, name: str) -> str:
+    """Return a text of a run that those of other dialects may not have."""
+    value: object = getattr(run, name, None)
+    return value if isinstance(value, str) else ""
 
 
 def _facts(facts: dict[str, str | None]) -> Iterator[str]:

@@ -22,10 +22,14 @@ Select = Callable[[object], Iterator[object]]
 """Yields what is wanted of a value that JSON can hold."""
 
 
-def expand(words: Sequence[str]) -> list[str]:
+def expand(words: Sequence[str], *, another: bool = False) -> list[str]:
     """Return a command line in which names behind `--json` are an option of their own.
 
     One name alone may be an argument of the command as well, so it has to be one that is known.
+
+    Args:
+        words: the command line.
+        another: whether its command is one for other dialects than Codegen's, whose runs may have any fields.
 
     Raises:
         UsageError: names are given that are no fields.
@@ -42,7 +46,7 @@ def expand(words: Sequence[str]) -> list[str]:
         if not equals and _NAMES.fullmatch(following) and ("," in following or _is_field(following)):
             names = following
             next(rest)
-        expanded += [form, f"--fields={_checked(names, form, words)}"] if equals or names else [form]
+        expanded += [form, f"--fields={_checked(names, form, () if another else words)}"] if equals or names else [form]
     return [*expanded, *words[end:]]
 
 
@@ -89,9 +93,10 @@ def _is_field(name: str) -> bool:
     from codegen_async.batch.results import COLUMNS
     from codegen_async.codegen import account_models as account
     from codegen_async.codegen import models
+    from codegen_async.hosted.run import HostedRun
     from codegen_async.middesk.models import MiddeskRun
 
-    kinds = (Outcome, models.AgentRun, models.AgentRunLog, MiddeskRun, account.Organization, account.Repo)
+    kinds = (Outcome, models.AgentRun, models.AgentRunLog, MiddeskRun, HostedRun, account.Organization, account.Repo)
     return name in {"phase", *COLUMNS, *(field for kind in kinds for field in kind.__struct_fields__)}
 
 

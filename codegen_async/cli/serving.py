@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
 from codegen_async.cli.errors import CommandError, Exit, UsageError
+from codegen_async.cli.loading import load, made
 from codegen_async.cli.session import RealTime, Session
 from codegen_async.cli.simulation import counted
 from codegen_async.errors import clean
@@ -19,6 +20,7 @@ from codegen_async.testing import CodegenServer, Fault, Life, MiddeskServer
 from codegen_async.testing.codegen import RATES
 from codegen_async.testing.server import SimulatedServer
 
+_SERVER = "--server"
 _SIGMA = 0.5  # the longest of a hundred runs takes about three times the median, so a rehearsal ends soon
 _SIGNALLED = 128  # and the number of the signal: what shells make of a program that one has ended
 _OF_MIDDESK = ("agents", "agent", "create_thread", "threads", "thread", "feedback", "stream")
@@ -58,6 +60,7 @@ class Served(RealTime):
             except OSError as error:
                 raise CommandError(f"--port: {error.strerror}", "without --port any free one is taken") from None
             for planned in self._faults:
+                _check_endpoint(planned.endpoint, self.server)
                 self.server.faults.add(
                     planned.fault, endpoint=planned.endpoint, times=planned.times, probability=planned.probability
                 )
@@ -80,6 +83,24 @@ def middesk(**options: Any) -> MiddeskServer:
     server.world.create(script=[(0.0, [{"label": "Is this the right company?"}]), (0.0, "completed")])
     server.world.create()
     return server
+
+
+def of_others(name: str, options: Mapping[str, Any]) -> Callable[[], SimulatedServer]:
+    """Return what makes a server that a user names as `module:Name`.
+
+    Raises:
+        UsageError: there is no such class.
+    """
+    kind = load(_SERVER, name, SimulatedServer, here=True)
+    if not isinstance(kind, type):  # one that is there already belongs to another loop
+        raise UsageError(f"{_SERVER}: expected a class, got {clean(name, 60)}")
+    return lambda: made(_SERVER, kind, **options)
+
+
+def _check_endpoint(endpoint: str | None, server: SimulatedServer) -> None:
+    known = list(dict.fromkeys(route.endpoint for route in server.routes()))
+    if endpoint is not None and endpoint not in known:
+        raise UsageError(f"--fault: there is no endpoint {clean(endpoint, 60)!r}", f"endpoints are {', '.join(known)}")
 
 
 async def until_signal(session: Session[SimulatedServer]) -> Exit:
@@ -160,8 +181,6 @@ def read_fault(text: str) -> PlannedFault:
         probability = float(often) if "." in often else 1.0
     except (KeyError, ValueError):
         raise UsageError(f"--fault: expected NAME[:ENDPOINT[:HOW-OFTEN]], got {clean(text, 60)}", _FAULTS) from None
-    if endpoint and endpoint not in _ENDPOINTS:
-        raise UsageError(f"--fault: there is no endpoint {clean(endpoint, 60)!r}", _KNOWN)
     return PlannedFault(fault, endpoint or None, times, probability)
 
 

@@ -78,7 +78,7 @@ def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Wo
     client = MiddeskClient(
         config.required(settings, "middesk_token").reveal(),
         base_url=None if base_url is None else str(base_url),
-        proxy=_proxy(settings),
+        proxy=proxy_of(settings),
         memory=memory_file(settings),
         phases=config.phases(settings, "middesk_phases"),
     )
@@ -104,7 +104,7 @@ def _codegen(connection: Server, *, any_organization: bool, token: Secret | None
         (token or config.required(settings, "token")).reveal(),
         org_id=org_id if isinstance(org_id, int) else None,
         base_url=config.required(settings, "base_url"),
-        proxy=_proxy(settings),
+        proxy=proxy_of(settings),
         memory=memory_file(settings),
         phases=config.phases(settings),
         observe=telling(observers),
@@ -112,7 +112,8 @@ def _codegen(connection: Server, *, any_organization: bool, token: Secret | None
     return Real(client, observers)
 
 
-def _proxy(settings: config.Settings) -> str | None:
+def proxy_of(settings: config.Settings) -> str | None:
+    """Return the proxy that the settings name."""
     given = settings["proxy"].value
     return given.reveal() if isinstance(given, Secret) else None
 

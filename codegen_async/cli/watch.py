@@ -41,7 +41,6 @@ def watch(
 ) -> Exit:
     """Watch runs as they change, until all have ended."""
     from codegen_async.arguments import LARGEST_PAGE, check_int
-    from codegen_async.cli.render import status_of
     from codegen_async.cli.targets import execute_on
 
     if display.json:
@@ -49,16 +48,10 @@ def watch(
     check_int("recent", recent, 1, LARGEST_PAGE)
 
     async def work(session: Session[CodegenClient]) -> Exit:
-        from codegen_async.cli.following import changes
+        from codegen_async.cli.following import show_changes
 
-        output = session.output
         session.resume = command("watch", *run_ids, *connection.words())
         runs: tuple[int | AgentRun, ...] = run_ids or (await session.client.list_runs_page(limit=recent)).items
-        async for run in changes(session, runs, timeout=timeout, latency=latency):
-            if output.jsonl:
-                output.document(run.to_dict())
-            elif not output.pictured:
-                output.row(("RUN", "STATUS"), (str(run.id), status_of(run)))
-        return Exit.OK
+        return await show_changes(session, runs, timeout=timeout, latency=latency)
 
     return execute_on(connection, display, work)

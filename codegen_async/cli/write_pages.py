@@ -9,15 +9,21 @@ from io import StringIO
 from cyclopts import App
 from rich.console import Console
 
-from codegen_async.cli.app import make_app
-from codegen_async.cli.pages import FILE, MARK
+from codegen_async.cli.app import make_app, make_app_for_dialects
+from codegen_async.cli.pages import ANOTHER, FILE, MARK
 
 _WIDTH = 80
 
 
-def render(app: App) -> str:
-    """Return all pages of a tree of commands as the file has them."""
-    return "".join(f"{MARK}{' '.join(chain)}\n{_page(app, chain)}" for chain in _chains(app, ()))
+def render() -> str:
+    """Return all pages as the file has them; those that are the same for all dialects once."""
+    pages, others = _pages(make_app()), _pages(make_app_for_dialects())
+    pages |= {f"{ANOTHER} {name}".strip(): text for name, text in others.items() if text != pages.get(name)}
+    return "".join(f"{MARK}{name}\n{text}" for name, text in pages.items())
+
+
+def _pages(app: App) -> dict[str, str]:
+    return {" ".join(chain): _page(app, chain) for chain in _chains(app, ())}
 
 
 def _chains(app: App, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -35,5 +41,5 @@ def _page(app: App, chain: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    FILE.write_text(render(make_app()), "utf-8")
+    FILE.write_text(render(), "utf-8")
     sys.stdout.write(f"written: {FILE}\n")

@@ -37,7 +37,7 @@ class DialectRemote(Generic[R]):
     def __init__(self, calls: Calls[R]) -> None:
         self._calls = calls
         self._dialect = calls.dialect
-        _, pages = _look_of(self._dialect)
+        _, pages = look_of(self._dialect)
         get = self._dialect.get(any_id(self._dialect))
         self._limits = {Stream.GET: get.limit, Stream.LIST: (pages or get).limit}
         self._since: float | None = None  # up to when, by the server's clock, all changes were shown
@@ -89,7 +89,7 @@ class DialectRemote(Generic[R]):
 
 def schedule_of(dialect: Dialect[Any], rates: Mapping[str, Sequence[Rate]], share: float) -> PollSchedule:
     """Return a schedule for the looks that a dialect offers."""
-    look, call = _look_of(dialect)
+    look, call = look_of(dialect)
     get = dialect.get(any_id(dialect)).limit
     if look is None or call is None:
         return PollSchedule(get=_pace_of(rates[get]), page=None, share=share)
@@ -102,7 +102,8 @@ def _pace_of(rates: Sequence[Rate]) -> Rate:
     return min(rates, key=lambda rate: rate.limit / rate.period, default=ASSUMED)
 
 
-def _look_of(dialect: Dialect[Any]) -> tuple[Look | None, Call[Any] | None]:
+def look_of(dialect: Dialect[Any]) -> tuple[Look | None, Call[Any] | None]:
+    """Return the look at several runs that serves the waits, and its call; None and None where gets alone do."""
     if dialect.many_at_most > 1 and (many := dialect.many([any_id(dialect)])) is not None:
         return ManyById(dialect.many_at_most), many
     if (changed := dialect.changed(0.0, None)) is not None:
