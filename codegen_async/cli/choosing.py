@@ -78,7 +78,7 @@ def choose(flag: str | None) -> Choice:
     if value := os.environ.get(VARIABLE):
         return Choice(value, f"environment {VARIABLE}")
     path = user_file()
-    if path is None or not path.exists():
+    if path is None or not _is_file(path):
         return Choice(BUILT_IN, "default")
     from codegen_async.cli.config import dialect_of_user
 
@@ -102,6 +102,13 @@ def user_file() -> Path | None:
         return Path.home() / ".config" / "codegen-async" / "config.toml"
     except RuntimeError:  # a container's user without an entry in the passwd file
         return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a place that this user may not look into
+        return False
 
 
 def check_offered(words: Sequence[str], choice: Choice) -> None:

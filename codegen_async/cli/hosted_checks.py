@@ -103,7 +103,9 @@ def check_create(dialect: Dialect[Any], fields: Mapping[str, Any]) -> Finding:
     if twice is Twice.REFUSED:
         return Finding("create once", Verdict.OK, "a name is refused that is taken: a lost create is sent again")
     if dialect.find(_KEY, None) is not None and parent is not None:
-        return Finding("create once", Verdict.OK, "what a run belongs to is made first: a lost create is looked for there")
+        return Finding(
+            "create once", Verdict.OK, "what a run belongs to is made first: a lost create is looked for there"
+        )
     if dialect.find(_KEY, None) is not None:
         return Finding("create once", Verdict.OK, "the server shows keys: a lost create is looked for")
     text = "the API offers nothing for it: of a lost create the outcome is unknown, and a person decides"

@@ -107,9 +107,11 @@ def execute_on_dialect(
     )
     try:
         return execute(work, Real(client, observers), display)
-    except (CommandError, OSError):
+    except CommandError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and not isinstance(error, CodegenAsyncError):
+            raise  # of the output
         raise _explained(error, dialect, [*connection.words()]) from error
 
 

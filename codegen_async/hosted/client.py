@@ -133,13 +133,19 @@ class RunClient(ABC, Generic[R, Id]):
         try:
             await self._learn(transport)
             self._check_loop()
+            calls = Calls(transport, self.dialect, self._words)
+            waiting = self._waiting(calls)  # asks the dialect, which may stumble
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await transport.aclose()
             forget()
             raise
-        calls = Calls(transport, self.dialect, self._words)
-        waiting = Waiting(
+        self._link = Link(transport, calls, waiting, forget)
+        self.reporter.tell(ClientOpened(self))
+        return self
+
+    def _waiting(self, calls: Calls[R]) -> Waiting[R]:
+        return Waiting(
             self._remote(calls),
             self._schedule(),
             latency=self._latency,
@@ -150,9 +156,6 @@ class RunClient(ABC, Generic[R, Id]):
             end_of=self._end_of,
             without_run=self._without_run(),
         )
-        self._link = Link(transport, calls, waiting, forget)
-        self.reporter.tell(ClientOpened(self))
-        return self
 
     def _attached(self, memory: Memory) -> Callable[[], None]:
         end = self._sendings.attach(memory, self._clock)

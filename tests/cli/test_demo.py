@@ -47,8 +47,8 @@ _STAND_INS = {
     "8c1e": 2,  # an interrupt
     "decision.json": 2,
 }
-# These serve until they are told to end, need a server of their own, or go on while a run is paused.
-_SKIPPED = ("fake ", "middesk ", "watch --simulate")
+# These serve until they are told to end, need a server or a dialect of their own, or go on while a run is paused.
+_SKIPPED = ("fake ", "middesk ", "watch --simulate", "--dialect ")
 
 
 def examples() -> list[str]:
