@@ -18,7 +18,7 @@ VARIABLE = "CODEGEN_DIALECT"
 BUILT_IN = "codegen"
 
 _OTHERS = {
-    "batch": "batches are of prompts for Codegen",
+    "batch": "batches take prompts for Codegen only, for now",
     "org": "organizations are Codegen's",
     "repo": "repositories are Codegen's",
     "auth": "it keeps Codegen's token; a dialect names the variable that its own is in",

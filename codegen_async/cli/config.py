@@ -259,7 +259,7 @@ def dialect_of_user(path: Path) -> str | None:
     Raises:
         UsageError: the file cannot be right.
     """
-    given = _read(path).get("dialect")
+    given = _read(path, tell=False).get("dialect")  # the settings are read in turn, and it is told then
     key = next(key for key in KEYS if key.name == "dialect")
     return None if given is None else str(_checked(key, given, str(path)))
 
@@ -301,13 +301,14 @@ def _text_of(path: Path) -> str:
     return read_regular(path, _LARGEST).decode().replace("\r\n", "\n")
 
 
-def _read(path: Path) -> Mapping[str, Any]:
+def _read(path: Path, *, tell: bool = True) -> Mapping[str, Any]:
     try:
         values = tomllib.loads(_text_of(path))
     except (FileNotFoundError, NotADirectoryError):  # a home of /dev/null is none
         return {}
     except OSError as error:  # settings may come from elsewhere, so this stops nothing, but is told
-        write(sys.stderr, f"warning: {printable(str(path))} is left out: {error.strerror}\n")
+        if tell:
+            write(sys.stderr, f"warning: {printable(str(path))} is left out: {error.strerror}\n")
         return {}
     except (ValueError, RecursionError) as error:  # thousands of digits or of brackets are no errors of TOML
         raise UsageError(f"{path} is not valid TOML: {clean(str(error))}") from None
