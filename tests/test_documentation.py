@@ -100,7 +100,7 @@ def own_dialect(tmp_path: Path) -> Path:
 
 
 def test_the_tests_of_a_dialect_of_ones_own_pass_as_printed(own_dialect: Path) -> None:
-    assert list(DIALECT) == ["acme.py", "test_acme.py", "acme_server.py", "test_client.py", "use.py"]
+    assert list(DIALECT) == ["acme.py", "test_acme.py", "acme_server.py", "test_client.py", "use.py", "bulk.py"]
     assert "2 passed" in asyncio.run(run(own_dialect, "-m", "pytest", "-q", "-p", "no:cacheprovider"))
 
 
@@ -121,6 +121,13 @@ def test_the_commands_for_a_dialect_of_ones_own_work_as_printed(own_dialect: Pat
     assert "run r0  succeeded (finished)" in printed
     words = ("-c", "import os; os.execvp('bash', ['bash', '-eu', 'rehearsal.sh'])")
     assert "run r0  succeeded (finished)" in asyncio.run(run(own_dialect, *words, **own))
+
+
+def test_the_batch_of_a_dialect_of_ones_own_runs_as_printed(own_dialect: Path) -> None:
+    serve = SERVE_ACME.format(script=str(own_dialect / "bulk.py"))
+    printed = asyncio.run(run(own_dialect, "-c", serve, ACME_API_KEY="simulated")).splitlines()
+    assert sorted(printed) == [f"task {n} ended succeeded" for n in range(5)]
+    assert len((own_dialect / "bulk.csv").read_text().splitlines()) == 6
 
 
 SERVE_ACME = """

@@ -18,6 +18,7 @@ from codegen_async.codegen.creating import Creating
 from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.searching import is_cut_from, key_of
 from codegen_async.errors import APIError, NotFoundError
+from codegen_async.models import RunId
 
 _MOST_GETS = 100  # of runs that the list does not show
 
@@ -44,9 +45,9 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     missing: Sequence[str]
     unproven: Sequence[str] = ()
     complete: bool = True
-    duplicates: Mapping[str, Sequence[int]]
-    unrecorded: Mapping[str, int]
-    foreign: Sequence[int]
+    duplicates: Mapping[str, Sequence[RunId]]
+    unrecorded: Mapping[str, RunId]
+    foreign: Sequence[RunId]
 
     @property
     def ok(self) -> bool:
@@ -109,8 +110,8 @@ async def _compare(
     total = sum(map(len, found.values()))
     items = 0
     hidden: dict[str, _Hidden] = {}
-    duplicates: dict[str, Sequence[int]] = {}
-    unrecorded: dict[str, int] = {}
+    duplicates: dict[str, Sequence[RunId]] = {}
+    unrecorded: dict[str, RunId] = {}
     async for fact in facts:
         items += 1
         attempts = [found.pop(idempotency_key(batch_id, fact.identity, n + 1), []) for n in range(fact.attempt)]

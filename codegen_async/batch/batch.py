@@ -9,30 +9,36 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast, overload
 
 import anyio
 
-from codegen_async.arguments import LARGEST_ID, check_id, check_int, check_text
+from codegen_async.arguments import check_id, check_text
 from codegen_async.batch.aside import aside
-from codegen_async.batch.audit import AuditReport
 from codegen_async.batch.bounds import Bounds, check_most
 from codegen_async.batch.codegen import CodegenMaker
 from codegen_async.batch.ending import until_done
+from codegen_async.batch.hosted import HostedMaker
 from codegen_async.batch.inputs import Prompts, read_prompts
-from codegen_async.batch.items import Added, Outcome, State, Task, check_name
+from codegen_async.batch.items import Added, Id, Outcome, R, Task, check_name
 from codegen_async.batch.journal import Journal, driving
+from codegen_async.batch.looking import Looking
+from codegen_async.batch.making import Maker
 from codegen_async.batch.outside import export_journal, journal_status
 from codegen_async.batch.runner import Runner
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import ClientClosedError, InvalidArgumentError
 from codegen_async.events import ItemChanged
+from codegen_async.hosted.run import HostedRun
+from codegen_async.hosted.runs import HostedRuns
 
 __all__ = ["Batch", "export_journal", "journal_status"]
 
+_NOT_GIVEN = object()
 
-class Batch(anyio.AsyncContextManagerMixin):
+
+class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
     """Drive many prompts to the ends of their runs, with a journal that outlives the process.
 
     Use it as `async with Batch(client, "batch.db") as batch:`. Whatever happens to the process, the next one that opens
@@ -40,10 +46,10 @@ class Batch(anyio.AsyncContextManagerMixin):
     documentation. The file holds prompts and results and is readable to its owner only.
 
     Args:
-        client: an open client.
+        client: an open client: a `CodegenClient`, or a `HostedRuns` of any dialect. A journal is of one API for good.
         path: the journal; made if it is not there.
-        repo_id: the repository for prompts that name none; a setting that the journal does not keep, as it is no part
-            of a prompt. Default: the server's choice.
+        repo_id: the repository for prompts that name none, at Codegen; a setting that the journal does not keep, as
+            it is no part of a prompt. Default: the server's choice.
         adopt: take over a journal that this user did not make here, or whose server has another address now. Default:
             such a journal is refused, as its prompts would be run with your token, or its runs be looked for where they
             are not. It belongs to its organization for good.
@@ -56,9 +62,30 @@ class Batch(anyio.AsyncContextManagerMixin):
         ClientClosedError: on entering: the client is not open; from any method: the block has ended.
     """
 
+    @overload
+    def __init__(
+        self: Batch[AgentRun, int],
+        client: CodegenClient,
+        path: str | os.PathLike[str],
+        *,
+        repo_id: int | None = None,
+        adopt: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Batch[HostedRun, str],
+        client: HostedRuns[Any],
+        path: str | os.PathLike[str],
+        *,
+        adopt: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None: ...
+
     def __init__(
         self,
-        client: CodegenClient,
+        client: CodegenClient | HostedRuns[Any],
         path: str | os.PathLike[str],
         *,
         repo_id: int | None = None,
@@ -67,10 +94,10 @@ class Batch(anyio.AsyncContextManagerMixin):
     ) -> None:
         self.path: Path = Path(path)
         self._repo_id = None if repo_id is None else check_id("repo_id", repo_id)
-        self._client = client
+        self._client: Any = client
         self._clock = clock
         self._journal: Journal | None = None
-        self._runner: Runner[AgentRun] | None = None
+        self._runner: Runner[Any] | None = None
         self._driver: asyncio.Task[None] | None = None
         self._stopped = False
         self._paused = False
@@ -96,7 +123,7 @@ class Batch(anyio.AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
         self._client.check_open()
-        self._maker = CodegenMaker(self._client, self._repo_id)
+        self._maker = self._new_maker()
         async with driving(self.path, self._clock, self._maker.account, adopt=self._adopt) as journal:
             with self._client.remembering(journal.memory, self._clock):
                 self._journal = journal
@@ -113,10 +140,16 @@ class Batch(anyio.AsyncContextManagerMixin):
     def _tell(self, name: str, state: str) -> None:
         self._client.reporter.tell(ItemChanged(name, state, str(self.path)))
 
+    def _new_maker(self) -> Maker[Any]:
+        if isinstance(self._client, CodegenClient):
+            return CodegenMaker(self._client, self._repo_id)
+        return HostedMaker(self._client)
+
     # -- filling it
 
+    @overload
     def add(
-        self,
+        self: Batch[AgentRun, int],
         prompt: str,
         *,
         images: Iterable[str | os.PathLike[str] | bytes] = (),
@@ -125,8 +158,13 @@ class Batch(anyio.AsyncContextManagerMixin):
         model: str | None = None,
         agent_type: str | None = None,
         key: str | None = None,
-    ) -> None:
-        """Add a prompt; the other arguments are those of `CodegenClient.create_run`.
+    ) -> None: ...
+
+    @overload
+    def add(self: Batch[HostedRun, str], *, key: str | None = None, **fields: Any) -> None: ...
+
+    def add(self, prompt: object = _NOT_GIVEN, *, key: str | None = None, **fields: Any) -> None:
+        """Add a prompt; the other arguments are those of `create_run`.
 
         It is in the journal once `run` begins or the block ends. What is there already, with the same content, is not
         added again, so a script may simply be started anew. Without a key, items are told apart by their content; of
@@ -135,11 +173,8 @@ class Batch(anyio.AsyncContextManagerMixin):
 
         Args:
             prompt: what the agent is to do.
-            images: read when they are sent.
-            metadata: JSON to be stored with the run.
-            repo_id: the repository to work on.
-            model: the model to use.
-            agent_type: the agent to use.
+            fields: at Codegen `images`, which are read when they are sent, `metadata`, `repo_id`, `model` and
+                `agent_type`; else what the dialect's `create` takes, as JSON.
             key: a name for the item, at most 200 characters, the first of them no `#`. Default: `#0`, `#1`, ..., as
                 added when it was new.
 
@@ -148,9 +183,7 @@ class Batch(anyio.AsyncContextManagerMixin):
                 key is that of an item with other content.
         """
         self._opened()
-        task = Task.checked(
-            prompt, images=images, metadata=metadata, repo_id=repo_id, model=model, agent_type=agent_type
-        )
+        task = self._maker.task(fields if prompt is _NOT_GIVEN else {"prompt": prompt, **fields})
         name = f"#{self._copies.total()}" if key is None else check_name(key)
         if self._added.get(name, (task, None))[0] != task:
             raise InvalidArgumentError("key", name, "another key, as an item of this one was added with other content")
@@ -248,7 +281,7 @@ class Batch(anyio.AsyncContextManagerMixin):
         max_runs: int | None = None,
         max_failures: int | None = None,
         acknowledge: bool = True,
-    ) -> AsyncGenerator[Outcome]:
+    ) -> AsyncGenerator[Outcome[R, Id]]:
         """Create a run for each item, wait for all of them, and yield an outcome for each as it comes.
 
         What an earlier process began is gone on with. An outcome counts as handed out when the next one is asked for;
@@ -285,7 +318,7 @@ class Batch(anyio.AsyncContextManagerMixin):
         max_attempts: int = 1,
         max_runs: int | None = None,
         max_failures: int | None = None,
-    ) -> AsyncGenerator[Outcome]:
+    ) -> AsyncGenerator[Outcome[R, Id]]:
         """Do as `run` does, but wait for more when all is done: a durable queue behind a service.
 
         Add prompts at any time, `save` them before you promise anything, and end it by `stop` or by leaving the loop.
@@ -296,7 +329,7 @@ class Batch(anyio.AsyncContextManagerMixin):
 
     async def _drive(
         self, bounds: Bounds, max_active: int | None, *, serving: bool, note: bool = True
-    ) -> AsyncGenerator[Outcome]:
+    ) -> AsyncGenerator[Outcome[R, Id]]:
         journal = self._opened()
         if self._runner is not None:
             raise RuntimeError("this batch is being run already; to leave a run early, close it: contextlib.aclosing")
@@ -326,7 +359,7 @@ class Batch(anyio.AsyncContextManagerMixin):
                     over = driver.done()  # what it wrote is seen from here on
                     while outcomes := await journal.to_hand_out():
                         for place, outcome in outcomes:
-                            yield outcome
+                            yield cast("Outcome[R, Id]", outcome)
                             await journal.handed_out(place, note=note)
                     if not over:
                         await runner.news.wait()
@@ -382,48 +415,6 @@ class Batch(anyio.AsyncContextManagerMixin):
             await until_done(driver)  # what it still writes is written before others get the journal
             if not driver.cancelled():
                 driver.exception()  # told already, or of no use any more
-
-    # -- looking at it
-
-    async def status(self) -> dict[State, int]:
-        """Return how many items are in each state.
-
-        Raises:
-            JournalError: the journal cannot be read.
-        """
-        await self._save_added()
-        return await self._opened().counts()
-
-    async def under_way(self, most: int = 100) -> list[Outcome]:
-        """Return the items whose runs go on, those created first before the others.
-
-        Args:
-            most: how many at most. Default 100: what a person can look at.
-
-        Raises:
-            InvalidArgumentError: `most` is no number >= 1.
-            JournalError: the journal cannot be read.
-        """
-        check_int("most", most, 1, LARGEST_ID)
-        await self._save_added()
-        return await self._opened().under_way(most)
-
-    async def audit(self) -> AuditReport:
-        """Compare the journal with what the server has, run by run.
-
-        Do it when `run` is over: what is created meanwhile would look like an error. A run that the list does not show
-        is looked for over the client's `settle` time, and then by its id, before it is called missing.
-
-        Raises:
-            APIError: the runs could not be listed.
-            JournalError: the journal cannot be read.
-        """
-        return await self._maker.audit(self._opened())
-
-    async def export(self, path: str | os.PathLike[str], *, kind: str | None = None) -> int:
-        """Write where each item stands to a file, and return how many they are; see `export_journal`."""
-        await self._save_added()
-        return await export_journal(self.path, path, kind=kind)
 
     # -- helpers
 

@@ -49,6 +49,11 @@ class CodegenMaker(Maker[AgentRun]):
         return self._client.limits["create"].rate.limit
 
     @property
+    def most_active(self) -> float:
+        """Return that the pages state no such number."""
+        return math.inf
+
+    @property
     def floor(self) -> int:
         """Return the id of a run that exists; 0 while none is known."""
         return self._creating.floor or 0
@@ -60,9 +65,11 @@ class CodegenMaker(Maker[AgentRun]):
 
     def task(self, fields: dict[str, Any]) -> Task:
         """Return a task of the arguments of `CodegenClient.create_run`."""
+        if unknown := sorted(fields.keys() & {"folder", "extra"}):  # they say where a prompt came from
+            raise TypeError(f"add() got an unexpected keyword argument {unknown[0]!r}")
         return Task.checked(**fields)
 
-    async def begin(self) -> None:
+    async def begin(self, journal: Journal) -> None:  # noqa: ARG002 - an interface
         """Learn the id of a run that exists."""
         await self._creating.learn_floor()
 

@@ -6,7 +6,7 @@ import enum
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import msgspec
 
@@ -15,7 +15,19 @@ from codegen_async.codegen.creating import check_fields
 from codegen_async.codegen.images import check_images, locate_images
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import InvalidArgumentError
+from codegen_async.hosted.run import HostedRun
 from codegen_async.models import Phase, RunId
+
+if TYPE_CHECKING:  # whoever names no kind of runs means Codegen's; before Python 3.13 only type checkers know defaults
+    from typing_extensions import TypeVar
+
+    R = TypeVar("R", bound=AgentRun | HostedRun, default=AgentRun)
+    Id = TypeVar("Id", bound=RunId, default=int)
+else:
+    from typing import TypeVar
+
+    R = TypeVar("R")
+    Id = TypeVar("Id")
 
 _LONGEST_NAME = 200
 
@@ -45,11 +57,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Hold what a run is to be created with; see `CodegenClient.create_run`.
 
     Attributes:
+        fields: what a dialect's `create` takes; all else is Codegen's, and empty then.
         folder: where images with relative paths are; None for the working directory.
         extra: what else the line of its file said. It comes out with the results and is not sent.
     """
 
     prompt: str
+    fields: dict[str, Any] | None = None
     images: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None
     repo_id: int | None = None
@@ -87,7 +101,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             repo_id: the repository to work on where the task names none.
         """
         fields = msgspec.structs.asdict(self)
-        del fields["extra"]
+        del fields["extra"], fields["fields"]
         fields["repo_id"] = repo_id if self.repo_id is None else self.repo_id
         return fields | {"images": locate_images(self.images, fields.pop("folder"))}
 
@@ -155,7 +169,7 @@ class Fact(NamedTuple):
     run_id: RunId | None
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class Outcome(msgspec.Struct, Generic[R, Id], frozen=True, kw_only=True):
     """Tell what became of an item.
 
     Attributes:
@@ -173,13 +187,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         prompt: what the agent was to do.
         metadata: what was to be stored with the run.
         extra: what else the line of its file said.
+        fields: what its run was to be created with, where a dialect creates it; then there is no prompt.
     """
 
     key: str
     index: int
     state: State
-    run: AgentRun | None = None
-    run_id: int | None = None
+    run: R | None = None
+    run_id: Id | None = None
     error: str | None = None
     attempts: int = 1
     seconds: float | None = None
@@ -188,6 +203,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     prompt: str = ""
     metadata: Mapping[str, Any] | None = None
     extra: Mapping[str, Any] | None = None
+    fields: Mapping[str, Any] | None = None
 
     @property
     def succeeded(self) -> bool:

@@ -16,28 +16,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from codegen_async.batch import steps
+from codegen_async.batch import readers, steps
 from codegen_async.batch.commits import Committer
 from codegen_async.batch.holder import Turn, check_not_ours
 from codegen_async.batch.items import Added, Fact, Item, Outcome, State, Task, decode_task, idempotency_key
 from codegen_async.batch.lease import Lease, check_system
 from codegen_async.batch.ownership import note_driven, take
 from codegen_async.batch.places import Account, Place, are_numbers, from_text
-from codegen_async.batch.readers import OUTCOME, PAGE, counts_of, outcome_of, sent_of
+from codegen_async.batch.readers import IDENTITY, OUTCOME, PAGE, outcome_of
 from codegen_async.batch.schema import Identity, check_place, close_journal, explained, open_journal
 from codegen_async.batch.snapshots import encode_run
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.hosted.sendings import Memory
 from codegen_async.models import RunId, RunLike
 
-_NEAR = 50  # runs on either side of one that is looked for, which tell whether it would have been found
-
-_IDENTITY = "coalesce(identity, name)"  # what the keys of its runs are made of
-_ITEM = f"seq, name, {_IDENTITY}, attempt, floor, likely_done, run_id"
-_NUMBER = "CAST(run_id AS INTEGER)"
-_NUMBERED = f"SELECT {_IDENTITY}, attempt, run_id FROM items WHERE {_NUMBER}"  # noqa: S608 - a constant
-_OLDER = f"{_NUMBERED} <= ? ORDER BY {_NUMBER} DESC LIMIT ?"
-_NEWER = f"{_NUMBERED} > ? ORDER BY {_NUMBER} LIMIT ?"
+_ITEM = f"seq, name, {IDENTITY}, attempt, floor, likely_done, run_id"
 
 
 class Journal:
@@ -162,8 +155,17 @@ class Journal:
 
     async def near(self, floor: int) -> list[tuple[str, str]]:
         """Return the keys and runs of items whose runs have numbers near this one, where runs have numbers."""
-        rows = await self._rows(_OLDER, (floor, _NEAR)) + await self._rows(_NEWER, (floor, _NEAR))
-        return [(idempotency_key(self.batch_id, *attempt), run_id) for *attempt, run_id in rows]
+        rows = await self._committer.read(lambda connection: readers.near(connection, floor))
+        return [(idempotency_key(self.batch_id, identity, attempt), run_id) for identity, attempt, run_id in rows]
+
+    async def earlier(self, item: Item) -> str | None:
+        """Return the key of an item with a run that was sent before this one; None if there is none."""
+        row = await self._committer.read(lambda connection: readers.earlier(connection, item.seq))
+        return None if row is None else idempotency_key(self.batch_id, *row)
+
+    async def task(self, seq: int | None = None) -> Task | None:
+        """Return the task of an item, or of any; None if there is none."""
+        return await self._committer.read(lambda connection: readers.task_of(connection, seq))
 
     async def begin_at(self, floor: int) -> None:
         """Note the id of a run that existed before anything was sent."""
@@ -329,7 +331,7 @@ class Journal:
     async def facts(self) -> AsyncGenerator[Fact]:
         """Yield what an audit needs to know of each item."""
         query = (
-            f"SELECT seq, name, {_IDENTITY}, state, attempt, run_id FROM items WHERE seq > ? ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - a constant
+            f"SELECT seq, name, {IDENTITY}, state, attempt, run_id FROM items WHERE seq > ? ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - a constant
         )
         last = 0
         while rows := await self._rows(query, (last,)):
@@ -351,11 +353,11 @@ class Journal:
 
     async def counts(self) -> dict[State, int]:
         """Return how many items are in each state."""
-        return await self._committer.read(counts_of)
+        return await self._committer.read(readers.counts_of)
 
     async def sent(self) -> Counter[bytes]:
         """Return the contents of the tasks that have a run, or may have one."""
-        return await self._committer.read(sent_of)
+        return await self._committer.read(readers.sent_of)
 
     # -- helpers
 

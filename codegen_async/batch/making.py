@@ -74,8 +74,13 @@ class Maker(ABC, Generic[R]):
 
     @property
     @abstractmethod
+    def most_active(self) -> float:
+        """How many runs may go on at once, as far as that is known."""
+
+    @property
+    @abstractmethod
     def floor(self) -> int:
-        """The number of a run that exists, where runs have numbers that grow; 0 while none is known."""
+        """The number of a run that exists, where runs have numbers that grow; 0 while none is known, and elsewhere."""
 
     @property
     @abstractmethod
@@ -91,7 +96,7 @@ class Maker(ABC, Generic[R]):
         """
 
     @abstractmethod
-    async def begin(self) -> None:
+    async def begin(self, journal: Journal) -> None:
         """Learn what has to be known before anything is sent.
 
         Raises:

@@ -44,7 +44,7 @@ def take(connection: sqlite3.Connection, path: Path, account: Account | None, *,
     meta = dict(connection.execute("SELECT name, value FROM meta"))
     if account and not adopt and connection.execute("SELECT 1 FROM items LIMIT 1").fetchone():
         _check_owner(meta, path)
-    if _has_sent(connection):
+    if _has_sent(connection) or (account and not _is_of_api(connection, meta, account)):
         _check_account(meta, path, account, adopt=adopt)
     here = Place.of(path)
     last = _last_places(meta)
@@ -135,6 +135,13 @@ def _secret(path: Path, *, make: bool) -> bytes:
 def _has_sent(connection: sqlite3.Connection) -> bool:
     query = "SELECT 1 FROM items WHERE state NOT IN ('planned', 'rejected') OR attempt > 1 LIMIT 1"
     return connection.execute(query).fetchone() is not None
+
+
+def _is_of_api(connection: sqlite3.Connection, meta: Mapping[str, object], account: Account) -> bool:
+    """Whether what is planned can be created by this API: each takes fields of its own."""
+    known = account_of(meta)
+    planned = connection.execute("SELECT 1 FROM items LIMIT 1").fetchone() is not None
+    return not planned or known is None or known.api == account.api
 
 
 def _check_account(meta: Mapping[str, object], path: Path, account: Account | None, *, adopt: bool) -> None:

@@ -24,19 +24,20 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """Say where runs live: ids and keys mean nothing elsewhere."""
 
     base_url: str
-    org_id: int
+    org_id: int = 0
     api: str = _API
 
     @classmethod
-    def at(cls, base_url: str, org_id: int) -> Account:
+    def at(cls, base_url: str, org_id: int = 0, api: str = _API) -> Account:
         """Return an account, the same for all ways to write its address."""
         parts = urlsplit(base_url)
         port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
         host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        return cls(base_url=f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}", org_id=org_id)
+        return cls(base_url=f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}", org_id=org_id, api=api)
 
     def __str__(self) -> str:
-        return f"organization {self.org_id} at {self.base_url}"
+        whose = f"organization {self.org_id}" if self.api == _API else self.api
+        return f"{whose} at {self.base_url}"
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):

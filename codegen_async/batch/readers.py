@@ -9,7 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from codegen_async.batch.items import Outcome, State, decode_task
+from codegen_async.batch.items import Outcome, State, Task, decode_task
 from codegen_async.batch.places import Account, account_of, are_numbers
 from codegen_async.batch.schema import explained, open_to_read
 from codegen_async.batch.snapshots import decode_run
@@ -20,6 +20,13 @@ PAGE = 200
 
 OUTCOME = "seq, name, state, attempt, run_id, run, error, created_at, ended_at, task"
 """The columns that `outcome_of` reads."""
+
+IDENTITY = "coalesce(identity, name)"
+"""What the keys of an item's runs are made of."""
+
+_NEAR = 50  # runs on either side of one that is looked for, which tell whether it would have been found
+_NUMBER = "CAST(run_id AS INTEGER)"
+_NUMBERED = f"SELECT {IDENTITY}, attempt, run_id FROM items WHERE {_NUMBER}"  # noqa: S608 - a constant
 
 _SENT = "state NOT IN ('planned', 'rejected')"  # has a run, or may have one
 
@@ -106,6 +113,30 @@ def sent_of(connection: sqlite3.Connection) -> Counter[bytes]:
     return Counter(decode_task(task).content() for (task,) in rows)
 
 
+def near(connection: sqlite3.Connection, floor: int) -> list[tuple[str, int, str]]:
+    """Return identities, attempts and runs of items whose runs have numbers near this one."""
+    older = connection.execute(f"{_NUMBERED} <= ? ORDER BY {_NUMBER} DESC LIMIT {_NEAR}", (floor,)).fetchall()
+    return older + connection.execute(f"{_NUMBERED} > ? ORDER BY {_NUMBER} LIMIT {_NEAR}", (floor,)).fetchall()
+
+
+def earlier(connection: sqlite3.Connection, seq: int) -> tuple[str, int] | None:
+    """Return identity and attempt of the last item with a run that was sent before this one."""
+    query = (
+        f"SELECT {IDENTITY}, attempt FROM items"  # noqa: S608 - a constant
+        " WHERE seq < ? AND run_id IS NOT NULL AND turn = 0 AND attempt = 1 ORDER BY seq DESC LIMIT 1"
+    )
+    row: tuple[str, int] | None = connection.execute(query, (seq,)).fetchone()
+    return row
+
+
+def task_of(connection: sqlite3.Connection, seq: int | None) -> Task | None:
+    """Return the task of an item, or of the first; None if there is none."""
+    row = connection.execute(
+        "SELECT task FROM items WHERE seq = coalesce(?, seq) ORDER BY seq LIMIT 1", (seq,)
+    ).fetchone()
+    return None if row is None else decode_task(row[0])
+
+
 def outcome_of(row: tuple[Any, ...], *, numbered: bool) -> Outcome:
     """Return what the columns of `OUTCOME` say; `numbered`: whether the ids of runs are numbers."""
     seq, name, state, attempt, run_id, run, error, created_at, ended_at, content = row
@@ -124,4 +155,5 @@ def outcome_of(row: tuple[Any, ...], *, numbered: bool) -> Outcome:
         prompt=task.prompt,
         metadata=task.metadata,
         extra=task.extra,
+        fields=task.fields,
     )

@@ -14,7 +14,10 @@ from typing import IO, Any, Protocol
 import msgspec
 
 from codegen_async.batch.items import Outcome
+from codegen_async.batch.snapshots import Snapshot
 from codegen_async.errors import InvalidArgumentError
+from codegen_async.hosted.run import HostedRun
+from codegen_async.models import RunId
 from codegen_async.private import replacing
 
 FORMATS = ("csv", "tsv", "jsonl", "json")
@@ -38,7 +41,7 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     state: str
     status: str | None
-    run_id: int | None
+    run_id: RunId | None
     attempts: int
     created_at: str | None
     ended_at: str | None
@@ -80,14 +83,14 @@ def export(outcomes: Iterable[Outcome], path: Path, *, kind: str | None = None) 
         raise InvalidArgumentError("path", str(path), f"a file that can be written ({error.strerror})") from None
 
 
-def row(outcome: Outcome) -> dict[str, Any]:
+def row(outcome: Outcome[Any, Any]) -> dict[str, Any]:
     """Return an outcome as the fields of an export; what else its line said comes last.
 
     Times are of RFC 3339, `duration` is in seconds. Where a name of the line is one of `COLUMNS`, it becomes
     `input_<name>`.
     """
     run = outcome.run
-    requests = () if run is None else run.github_pull_requests or ()
+    urls, summary, result = _came_of(run)
     fields = _Row(
         index=outcome.index,
         key=outcome.key,
@@ -99,15 +102,28 @@ def row(outcome: Outcome) -> dict[str, Any]:
         ended_at=time_of(outcome.ended_at),
         duration=outcome.seconds,
         web_url=None if run is None else run.web_url,
-        pull_requests=tuple(request.url for request in requests if request.url),
-        summary=None if run is None else run.summary,
-        result=None if run is None else run.result,
-        error=outcome.error,
+        pull_requests=urls,
+        summary=summary,
+        result=result,
+        error=outcome.error or (run.error if isinstance(run, HostedRun) else None),
         prompt=outcome.prompt,
         metadata=outcome.metadata,
     )
     extra = {f"input_{name}" if name in COLUMNS else name: value for name, value in (outcome.extra or {}).items()}
-    return msgspec.structs.asdict(fields) | extra
+    if isinstance(run, HostedRun) and run.cost is not None:
+        extra = {"cost": run.cost.amount, "cost_unit": run.cost.unit} | extra
+    given = {} if outcome.fields is None else {"phase": None if run is None else run.phase, "fields": outcome.fields}
+    return msgspec.structs.asdict(fields) | given | extra
+
+
+def _came_of(run: Snapshot | None) -> tuple[tuple[str, ...], str | None, str | None]:
+    """Return the addresses of what came of a run, its summary and its result."""
+    if run is None:
+        return (), None, None
+    if isinstance(run, HostedRun):
+        return run.urls, None, run.text
+    requests = run.github_pull_requests or ()
+    return tuple(request.url for request in requests if request.url), run.summary, run.result
 
 
 def time_of(seconds: float | None) -> str | None:

@@ -29,6 +29,7 @@ from codegen_async.errors import (
     REFUSALS,
     APIError,
     BatchPausedError,
+    CapacityError,
     ConnectionFailedError,
     DecodeError,
     InvalidArgumentError,
@@ -49,7 +50,7 @@ R = TypeVar("R", bound=RunLike)
 
 _log = logging.getLogger("codegen_async")
 
-_UNSENT = (ConnectionFailedError, RequestTimeoutError, RateLimitedError)
+_UNSENT = (ConnectionFailedError, RequestTimeoutError, RateLimitedError, CapacityError)
 _REFUSED = (*REFUSALS, RedirectedError)
 
 _ROUNDS = 3  # of looks, beyond the first, for one item; each needs a run that was created since
@@ -151,7 +152,7 @@ class Runner(Generic[R]):
 
     async def _take_up(self) -> None:
         """Go on with what an earlier process has begun."""
-        await outlast(self._maker.begin)
+        await outlast(lambda: self._maker.begin(self._journal))
         # Being a write, it also comes after all that an earlier run has left to be written.
         await self._journal.look_again()
         await self._journal.begin_at(self._maker.floor)
@@ -185,7 +186,7 @@ class Runner(Generic[R]):
                 return
 
     def _has_room(self) -> bool:
-        most = math.inf if self.max_active is None else self.max_active
+        most = min(self._maker.most_active, math.inf if self.max_active is None else self.max_active)
         return self._active - len(self._undecided) < most and self._lookups < self._maker.most_lookups
 
     def _may_create(self) -> bool:

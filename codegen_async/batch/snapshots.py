@@ -26,8 +26,19 @@ _hosted_run = msgspec.json.Decoder(HostedRun).decode
 
 
 def encode_run(run: RunLike | None) -> bytes | None:
-    """Return a snapshot as JSON."""
-    return None if run is None else msgspec.json.encode(run)
+    """Return a snapshot as JSON; that of a dialect with structs of its own as what all have in common, and the rest."""
+    if run is None or isinstance(run, AgentRun | HostedRun):
+        return None if run is None else msgspec.json.encode(run)
+    created = run.created_time
+    common = HostedRun(
+        id=str(run.id),
+        status=run.status,
+        phase=run.phase,
+        created=None if created is None else created.isoformat(),
+        web_url=run.web_url,
+        raw=run,
+    )
+    return msgspec.json.encode(common)
 
 
 def decode_run(content: bytes | str) -> Any:

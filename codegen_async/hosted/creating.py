@@ -32,6 +32,7 @@ from codegen_async.errors import (
     APIError,
     CapacityError,
     CreateOutcomeUnknownError,
+    DecodeError,
     NotFoundError,
     OutcomeUnknownError,
     own_copy,
@@ -41,7 +42,7 @@ from codegen_async.hosted.dialect import Call
 from codegen_async.hosted.settling import OnUnknown, noting_cancellation, settle
 from codegen_async.http.answers import Twice
 from codegen_async.http.retry import Backoff
-from codegen_async.limits import Concurrency, Permit
+from codegen_async.limits import Concurrency, Permit, Priority, Slot
 from codegen_async.models import RunId, RunLike
 from codegen_async.recent import Recent
 
@@ -65,8 +66,9 @@ class Doubt(NamedTuple):
 
     key: str
     number: int  # grows with each create
-    sent: float  # when it was first sent
+    sent: float | None  # when it was first sent; None where nobody knows
     unknown: OutcomeUnknownError
+    before: str | None = None  # the key of a run that was created before, in a former life of a journal
 
 
 class Places:
@@ -113,6 +115,9 @@ class Creating(Generic[R]):
         self._backoff = Backoff()
         self._numbers = itertools.count()
         self._made: Recent[str, _Made] = Recent(_MADE)
+        self._attempted: Recent[str, _Made] = Recent(_MADE)  # the first attempts under keys
+        self.begun: int = -1
+        """The number of the newest create whose run is known."""
 
     async def create(
         self,
@@ -163,7 +168,7 @@ class Creating(Generic[R]):
         sent: asyncio.Event,
         patience: float | None,
     ) -> R:
-        key = doubt.key
+        key, first = doubt.key, _now()
         call = self._dialect.create(key, fields)
         sends = 0
         while True:
@@ -178,8 +183,7 @@ class Creating(Generic[R]):
                 unknown = self._unknown(call, error, sent=sent.is_set())
                 patience = None  # from now on, to say that nothing was sent would be wrong
             else:
-                self._made[key] = _Made(key, doubt.number, doubt.sent)
-                return self._calls.known(run)
+                return self._known(run, _Made(key, doubt.number, first))
             if call.twice is Twice.REFUSED and sends < _SENDS:
                 await asyncio.sleep(self._backoff.delay(sends))
                 continue
@@ -215,6 +219,96 @@ class Creating(Generic[R]):
             else:
                 self._places.keep(run.id, permit)
                 return run
+
+    def _known(self, run: R, made: _Made) -> R:
+        self._made[made.key] = made
+        self.begun = max(made.number, self.begun)
+        return self._calls.known(run)
+
+    # -- single steps, for those who keep a journal
+
+    @property
+    def settle_time(self) -> float:
+        """Seconds until a create that nobody has seen is taken not to have happened."""
+        return self._settle
+
+    def finds(self, key: str) -> bool:
+        """Whether the API shows keys."""
+        return self._dialect.find(key, None) is not None
+
+    def slot(self, limit: str) -> Slot:
+        """Return a slot for one `attempt` that spends that limit."""
+        return self._calls.slot(limit, Priority.BACKGROUND)
+
+    async def attempt(self, key: str, fields: Mapping[str, Any], slot: Slot | None = None) -> R:
+        """Make one attempt at a create; without a slot, with as many as the transport makes.
+
+        Raises:
+            OutcomeUnknownError: it was sent, and whether there is a run now is unknown.
+            StaleSlotError: the slot has grown too old; nothing was sent.
+            APIError: any other failure; there is no run.
+        """
+        call = self._dialect.create(key, fields)
+        made = _Made(key, next(self._numbers), _now())
+        self._attempted.setdefault(key, made)
+        sent = asyncio.Event()
+        try:
+            run = await self._calls.carry(
+                call, priority=Priority.BACKGROUND, slot=slot, renew=slot is None, on_sent=sent.set
+            )
+        except AlreadyExistsError as error:
+            if not self.finds(key):
+                raise
+            raise _unknown_of(error) from None
+        except (OutcomeUnknownError, *PASSING) as error:
+            raise self._unknown(call, error, sent=sent.is_set()) from None
+        except DecodeError as error:  # of one that may be sent again, the transport says no more
+            unknown = OutcomeUnknownError(error.reason, method=error.method, path=error.path, status=error.status)
+            unknown.likely_done = True
+            raise unknown from None
+        return self._known(run, made)
+
+    def doubt(self, key: str, fields: Mapping[str, Any], before: str | None) -> Doubt:
+        """Return what is known of an attempt that is over.
+
+        Args:
+            key: its key.
+            fields: what was sent, or would be.
+            before: the key of a run that was created before, in a former life of the journal.
+        """
+        attempt = self._attempted.get(key)
+        number, sent = (-1, None) if attempt is None else (attempt.number, attempt.at)
+        return Doubt(key, number, sent, _never_heard_of(self._dialect.create(key, fields)), before)
+
+    def moment(self) -> int:
+        """Return the number of this moment; those of later creates are larger."""
+        return next(self._numbers)
+
+    def forget(self, key: str) -> None:
+        """Take a key for one that was never sent, as it is proven that there is no run."""
+        self._attempted.pop(key, None)
+
+    async def look(self, question: Doubt, *, each_decides: bool) -> tuple[R | None, bool]:
+        """Look over the settle time; return the run, or None and whether it is proven that there is none.
+
+        Args:
+            question: the create.
+            each_decides: whether any of the looks may prove it, as that time was over before.
+        """
+        return await self._settled(question, each_decides=each_decides)
+
+    async def decide(self, question: Doubt) -> tuple[R | None, bool]:
+        """Look once; return as `look` does.
+
+        Raises:
+            APIError: it could not be looked for.
+        """
+        if not self.finds(question.key):
+            return None, False
+        found = await self.find(question.key, _since(question.sent))
+        return (found, True) if found is not None else (None, await self._is_control_shown(question))
+
+    # -- looking
 
     def is_safe(self, key: str, fields: Mapping[str, Any]) -> bool:
         """Whether the API makes it safe to send a key again, whatever became of it before."""
@@ -283,17 +377,19 @@ class Creating(Generic[R]):
             raise self._unsettled(question.key, question.unknown)
         return found
 
-    async def _settled(self, question: Doubt) -> tuple[R | None, bool]:
+    async def _settled(self, question: Doubt, *, each_decides: bool = False) -> tuple[R | None, bool]:
         """Look for a run over the settle time; return it, or None and whether it is proven that there is none."""
         if self._dialect.find(question.key, None) is None:
             return None, False
 
         async def look() -> tuple[R | None, bool] | None:
-            found = await self.find(question.key, _now() - question.sent)
-            return None if found is None else (found, True)
+            found, proven = (
+                await decide() if each_decides else (await self.find(question.key, _since(question.sent)), True)
+            )
+            return (found, proven) if found is not None or (each_decides and proven) else None
 
         async def decide() -> tuple[R | None, bool]:
-            return await look() or (None, await self._is_control_shown(question))
+            return await self.decide(question)
 
         with contextlib.suppress(APIError):
             return await settle(look, self._settle, decide)
@@ -303,12 +399,15 @@ class Creating(Generic[R]):
         """Whether a search shows runs that were created just before and after, so that it would show this one."""
         before = [made for made in self._made.values() if made.number < question.number]
         after = [made for made in self._made.values() if made.number > question.number]
-        if not before or not after:
+        if not (before or question.before) or not after:
             return False
-        for control in (before[-1], after[-1]):
-            if await self.find(control.key, _now() - control.at) is None:
+        controls: list[tuple[str, float | None]] = [(made.key, made.at) for made in (*before[-1:], after[-1])]
+        if not before and question.before:
+            controls.append((question.before, None))
+        for key, at in controls:
+            if await self.find(key, _since(at)) is None:
                 return False
-        return await self.find(question.key, _now() - question.sent) is None
+        return await self.find(question.key, _since(question.sent)) is None
 
 
 def _never_heard_of(call: Call[Any]) -> OutcomeUnknownError:
@@ -323,6 +422,10 @@ def _unknown_of(refused: AlreadyExistsError) -> OutcomeUnknownError:
     unknown = OutcomeUnknownError(refused.reason, method=refused.method, path=refused.path, status=refused.status)
     unknown.likely_done = True
     return unknown
+
+
+def _since(moment: float | None) -> float | None:
+    return None if moment is None else _now() - moment
 
 
 def _now() -> float:

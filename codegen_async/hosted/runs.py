@@ -132,6 +132,12 @@ class HostedRuns(WaitCalls[R, str]):
         """How many runs may go on at once, as far as is known, and how many do."""
         return self._concurrency.state
 
+    @property
+    def creating(self) -> Creating[R]:
+        """The single steps of a create, for those who keep a journal."""
+        self._linked()
+        return self._creating
+
     # -- one run
 
     async def create_run(

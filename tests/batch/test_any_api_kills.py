@@ -1,0 +1,59 @@
+"""Kill the process of a batch at an API of a dialect again and again: every item becomes one run all the same."""
+
+import random
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.batch.any_api_processes import DIALECTS, drive, serve
+from tests.batch.surviving import FORKS, started
+
+pytestmark = pytest.mark.slow
+
+
+@contextmanager
+def serving(kind: str, seed: int) -> Generator[Any]:
+    ours, theirs = FORKS.Pipe()
+    process = started(serve, theirs, kind, seed)
+    theirs.close()
+    try:
+        yield ours
+    finally:
+        ours.close()
+        process.join(10)
+        process.kill()
+
+
+def live(kind: str, port: int, path: Path, tasks: list[str], seconds: float | None) -> int | None:
+    """Drive the batch for so long, and return how that ended."""
+    process = FORKS.Process(target=drive, args=(kind, port, path, tasks))
+    process.start()
+    process.join(seconds)
+    process.kill()
+    process.join()
+    return process.exitcode
+
+
+@pytest.mark.parametrize("kind", DIALECTS)
+def test_fifty_kills_lose_and_double_nothing(tmp_path: Path, kind: str) -> None:
+    rng = random.Random(kind)
+    kills = batches = 0
+    everything: list[str] = []
+    with serving(kind, seed=1) as server:
+        port = server.recv()
+        while kills < 50:
+            batches += 1
+            tasks = [f"batch {batches}, task {n}" for n in range(120)]
+            everything += tasks
+            path = tmp_path / f"{batches}.db"
+            # Of the first create of all, no search can tell that it would show it: nothing was there before.
+            assert live(kind, port, path, tasks[:1], None) == 0
+            while (code := live(kind, port, path, tasks, 0.2 + rng.expovariate(1 / 0.5))) != 0:
+                assert code == -9
+                kills += 1
+            server.send("runs")
+            assert server.recv() == dict.fromkeys(everything, 1)  # 0 missing, 0 doubled
+    print(f"\n{kind}: {kills} kills, {len(everything)} tasks")  # noqa: T201 - the figures
