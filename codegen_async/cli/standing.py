@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
+
 from codegen_async.batch.items import Outcome, State
 from codegen_async.batch.lease import is_driven
 from codegen_async.batch.readers import read_outcomes
@@ -47,7 +49,7 @@ def show_items(journal: Path, states: Sequence[str], display: Display) -> Exit:
 def _row(outcome: Outcome) -> Sequence[str]:
     """Return an outcome as a row of `COLUMNS`, with its prompt where nothing else is to be said."""
     *fields, said = outcome_row(outcome)
-    return *fields, said or outcome.prompt
+    return *fields, said or outcome.prompt or msgspec.json.encode(outcome.fields or {}).decode()
 
 
 def watch_items(journal: Path, display: Display) -> Exit:

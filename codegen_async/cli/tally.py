@@ -49,8 +49,11 @@ def verdict(counts: Mapping[str, int]) -> Exit:
 
 def outcome_fields(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as JSON fields."""
+    fields = msgspec.structs.asdict(outcome)
+    if outcome.fields is None:  # of Codegen, whose fields have columns of their own
+        del fields["fields"]
     return {
-        **msgspec.structs.asdict(outcome),
+        **fields,
         "run": None if outcome.run is None else outcome.run.to_dict(),
         "created_at": time_of(outcome.created_at),
         "ended_at": time_of(outcome.ended_at),

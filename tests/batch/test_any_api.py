@@ -14,6 +14,7 @@ import pytest
 from codegen_async import CodegenClient, HostedRun, HostedRuns, NotOfferedError, Rate
 from codegen_async.batch.batch import Batch, export_journal
 from codegen_async.batch.items import Outcome, State
+from codegen_async.cli.app import run
 from codegen_async.errors import InvalidArgumentError, JournalError
 from codegen_async.hosted.dialect import Dialect
 from codegen_async.models import Phase
@@ -252,3 +253,23 @@ async def test_a_copy_is_refused_where_nothing_tells_what_the_original_has_sent(
         with pytest.raises(JournalError, match="is a copy"):
             await run_all(batch)
     assert len(api.runs) == 1
+
+
+async def test_the_commands_that_read_a_journal_need_no_dialect(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with opened(Api(), path, Tagged()) as batch:
+        batch.add(key="a", task="do a")
+        batch.add(key="b", task="do b")
+        await run_all(batch)
+    said: list[str] = []
+    for words in (["list"], ["list", "--json"], ["status"], ["export", "--format", "jsonl"]):
+        more = ["-"] if words[0] == "export" else []
+        assert await asyncio.to_thread(run, ["batch", words[0], str(path), *more, *words[1:]]) == 0
+        said.append(capsys.readouterr().out)
+    listed, as_json, standing, exported = said
+    assert [line.split()[:3] for line in listed.splitlines()] == [
+        ["a", "run/0", "succeeded"],
+        ["b", "run/1", "succeeded"],
+    ]
+    assert [item["run_id"] for item in json.loads(as_json)] == ["run/0", "run/1"]
+    assert "succeeded\t2" in standing
+    assert [json.loads(line)["fields"] for line in exported.splitlines()] == [{"task": "do a"}, {"task": "do b"}]
