@@ -6,11 +6,11 @@ import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
 
 from codegen_async.limits import Rate
 from codegen_async.models import RunId
 from codegen_async.polling.agenda import Agenda, Turn
+from codegen_async.polling.flights import Flight
 from codegen_async.polling.listing import Listing
 from codegen_async.polling.look import Look
 from codegen_async.polling.pacing import Pace
@@ -21,15 +21,6 @@ from codegen_async.polling.windows import Watch
 _FEW = 2  # runs a page shows besides
 _PATIENT = 1e9  # seconds; of longer ones squares cannot be taken
 _UNSEEN = 60.0  # seconds for which a run that nobody has seen yet counts as unseen
-
-
-class _Flight(NamedTuple):
-    """A request under way: when it was sent, which runs it should show, and which of them were hurried."""
-
-    poll: Poll
-    asked: float
-    runs: Sequence[Watch]
-    hurried: Collection[RunId]
 
 
 class PollSchedule:
@@ -80,7 +71,7 @@ class PollSchedule:
         self._listing: Look = Listing(None) if listing is None else listing
         self._agenda = Agenda(self._paces, self._paces[Stream.GET].gap, self._stream_of)
         self._hurried: OrderedDict[RunId, bool] = OrderedDict()  # and whether only a get will do
-        self._flights: dict[int, _Flight] = {}  # by the identity of the poll: equal ones may be under way
+        self._flights: dict[int, Flight] = {}  # by the identity of the poll: equal ones may be under way
         self._search: Poll | None = None  # the page under way that is to teach where the list stands, or how it does
         self._trust = Trust(SPARED if self._contended else 0.0)
         self._ahead = -math.inf  # how far the server's clock is ahead of ours
@@ -250,7 +241,7 @@ class PollSchedule:
         poll, runs = self._choose_run(now) if stream is Stream.GET else self._choose_page(now)
         unserved = (None,) if stream is Stream.GET else (None, True)
         hurried = [run.run_id for run in runs if self._hurried.get(run.run_id) not in unserved]
-        self._flights[id(poll)] = _Flight(poll, now, runs, hurried)
+        self._flights[id(poll)] = Flight(poll, now, runs, hurried)
         if not runs:
             self._search = poll
         for run_id in hurried:
@@ -346,7 +337,7 @@ class PollSchedule:
             if sighting.doubtful and (run := self._runs.get(sighting.run_id)):
                 self._hurry(run, now)
 
-    def _read(self, poll: PagePoll, seen: Sequence[Sighting], tail: Tail, flight: _Flight | None, now: float) -> None:
+    def _read(self, poll: PagePoll, seen: Sequence[Sighting], tail: Tail, flight: Flight | None, now: float) -> None:
         shown = {i: run for i, item in enumerate(seen) if (run := self._runs.get(item.run_id))}
         asked = now if flight is None else flight.asked
         believed = self._listing.read(poll, seen, shown, tail, asked)
@@ -400,12 +391,12 @@ class PollSchedule:
         if flight := self._land(poll):
             self._restore(flight, (), 0)
 
-    def _land(self, poll: Poll) -> _Flight | None:
+    def _land(self, poll: Poll) -> Flight | None:
         if poll is self._search:
             self._search = None
         return self._flights.pop(id(poll), None)
 
-    def _restore(self, flight: _Flight, shown: Collection[RunId], length: int, tail: Tail = NOTHING) -> None:
+    def _restore(self, flight: Flight, shown: Collection[RunId], length: int, tail: Tail = NOTHING) -> None:
         """Take back that the runs which were not shown were asked for; a get will look for them.
 
         If that fails as well, they wait for their next turn: a run that is never shown must not crowd out the others.
