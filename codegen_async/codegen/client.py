@@ -298,7 +298,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
 
     async def _learn(self, transport: Transport) -> None:
         if not self.org_id:
-            self.dialect = CodegenDialect(await only_organization(transport), self._words)
+            self.dialect: CodegenDialect = CodegenDialect(await only_organization(transport), self._words)
 
     def _remote(self, calls: Calls[AgentRun]) -> CodegenRemote:
         self._creating = Creating(calls, self.dialect, settle=self._settle)

@@ -6,7 +6,7 @@ more than one call can show (`searching`), so there is no `find`. Pages are aske
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from codegen_async.codegen.account_models import ModelCatalog, Organization, OrganizationPage, Repo, RepoPage, User
@@ -18,7 +18,7 @@ from codegen_async.hosted.wire import PageDecoder, given
 from codegen_async.http.answers import Response
 from codegen_async.http.transport import ForeignAnswerError
 from codegen_async.limits import Rate
-from codegen_async.models import Vocabulary
+from codegen_async.models import Phase, Vocabulary
 from codegen_async.reading import Reader, read_json
 from codegen_async.waiting import Page
 
@@ -62,8 +62,8 @@ class CodegenDialect(Dialect[AgentRun]):
     name = "codegen"
     base_url = BASE_URL
     token_variable = "CODEGEN_API_TOKEN"  # noqa: S105 - its name
-    rates = RATES
-    phases = WORDS
+    rates: Mapping[str, Rate | Sequence[Rate]] = RATES
+    phases: Mapping[str, Phase] = WORDS
 
     def __init__(self, org_id: int, words: Vocabulary | None = None) -> None:
         self.org_id = org_id

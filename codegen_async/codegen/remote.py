@@ -7,6 +7,7 @@ from codegen_async.codegen.models import AgentRun
 from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.remote import DialectRemote
 from codegen_async.limits import Priority, Slot
+from codegen_async.models import RunId
 from codegen_async.polling import ListPoll, Stream
 from codegen_async.waiting import Page
 
@@ -21,7 +22,11 @@ class CodegenRemote:
     def __init__(self, calls: Calls[AgentRun], dialect: CodegenDialect) -> None:
         self._calls = calls
         self._dialect = dialect
-        self.get = DialectRemote(calls).get
+        self._runs = DialectRemote(calls)
+
+    async def get(self, run_id: RunId, slot: Slot) -> AgentRun:
+        """Read one run."""
+        return await self._runs.get(run_id, slot)
 
     def slot(self, stream: Stream) -> Slot:
         """Return a slot for a poll of that stream."""

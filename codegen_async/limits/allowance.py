@@ -12,7 +12,7 @@ class Allowance:
     """Hold the server's last word on its budget; without one, or when its time is over, nothing is held back."""
 
     def __init__(self) -> None:
-        self.left = 0
+        self.left: int = 0
         """Requests that may still be sent before `until`; below 0 if more are under way than that."""
         self.until: float = -math.inf
         self._asked_at = -math.inf

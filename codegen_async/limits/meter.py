@@ -28,12 +28,14 @@ class Meter:
     def __init__(self, rates: Sequence[Rate], *, margin: float | None = None, lateness: float = 5.0) -> None:
         self.source: Source = "stated" if rates else "assumed"
         stated = bool(rates)
-        self.windows = tuple(Window(rate, margin=margin, stated=stated) for rate in rates or (ASSUMED,))
+        self.windows: tuple[Window, ...] = tuple(
+            Window(rate, margin=margin, stated=stated) for rate in rates or (ASSUMED,)
+        )
         self.lateness = lateness
         self.cycle: float = min(window.cycle for window in self.windows)
         """Seconds after an answer until the first of its slots comes back."""
-        self.gate = Gate(max(window.cycle for window in self.windows), self.cycle)
-        self.ended = 0
+        self.gate: Gate = Gate(max(window.cycle for window in self.windows), self.cycle)
+        self.ended: int = 0
         """Requests that the server must have counted: their answers were seen, or their time is over."""
         self.late: deque[float] = deque()
         """When requests with unknown outcome are taken to have ended."""

@@ -24,11 +24,11 @@ class Window:
 
     def __init__(self, rate: Rate, *, margin: float | None = None, stated: bool = True) -> None:
         self._margin = margin
-        self.rate = rate
+        self.rate: Rate = rate
         self.cycle: float = rate.period + self.margin
         """Seconds that a slot is away after its answer."""
-        self.pacer = Pacer(rate, bursts=stated)
-        self.free = rate.limit
+        self.pacer: Pacer = Pacer(rate, bursts=stated)
+        self.free: int = rate.limit
         self.cooling: list[float] = []
         """Heap of the times at which slots come back."""
 

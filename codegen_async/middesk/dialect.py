@@ -11,6 +11,7 @@ from codegen_async.http.answers import Response
 from codegen_async.limits import Rate
 from codegen_async.middesk import decoding, requests
 from codegen_async.middesk.models import WORDS, MiddeskRun, MiddeskRunPage
+from codegen_async.models import Phase
 
 BASE_URL = "https://api.middesk.com"
 
@@ -32,7 +33,7 @@ class MiddeskDialect(Dialect[MiddeskRun]):
     base_url = BASE_URL
     token_variable = "MIDDESK_API_KEY"  # noqa: S105 - its name
     rates: Mapping[str, Rate | Sequence[Rate]] = {requests.ENDPOINT: RATE}
-    phases = WORDS
+    phases: Mapping[str, Phase] = WORDS
 
     def __init__(self) -> None:
         self.pages: PageDecoder[MiddeskRunPage] = decoding.make_page_decoder()

@@ -8,6 +8,7 @@ from codegen_async.limits import Priority, Slot
 from codegen_async.middesk import requests
 from codegen_async.middesk.dialect import MiddeskDialect
 from codegen_async.middesk.models import MiddeskRun, MiddeskRunPage
+from codegen_async.models import RunId
 from codegen_async.polling import ListPoll, Stream
 from codegen_async.waiting import Page
 
@@ -23,7 +24,11 @@ class MiddeskRemote:
     def __init__(self, calls: Calls[MiddeskRun], dialect: MiddeskDialect) -> None:
         self._calls = calls
         self._dialect = dialect
-        self.get = DialectRemote(calls).get
+        self._runs = DialectRemote(calls)
+
+    async def get(self, run_id: RunId, slot: Slot) -> MiddeskRun:
+        """Read one run."""
+        return await self._runs.get(run_id, slot)
 
     def slot(self, stream: Stream) -> Slot:  # noqa: ARG002 - one limit holds for all
         """Return a slot for a poll."""

@@ -20,6 +20,8 @@ R = TypeVar("R", bound=RunLike)
 
 _log = logging.getLogger("codegen_async")
 
+_AT_ONCE = 1e-6  # seconds; timers that are due within the resolution of a clock fire without time having moved on
+
 MOST_POLLS = 50
 """Polls of one stream that may be under way at once: what a slow server does not answer is not to pile up."""
 
@@ -114,19 +116,19 @@ class Driver(Generic[R]):
             while True:
                 lane.nudge.clear()
                 due = math.inf if len(lane.polls) >= MOST_POLLS else self._schedule.next_due(stream, _now())
-                if due > _now():
+                if due > _now() + _AT_ONCE:
                     await self._pause(lane, due)
                     continue
                 slot = self._remote.slot(stream)
                 await slot.__aenter__()
-                self._use(slot, stream, lane)
+                self._use(slot, stream, lane, max(due, _now()))
                 await asyncio.sleep(0)  # where slots are free and time stands still, nothing else lets others run
         except Exception as exc:  # noqa: BLE001 - see `broke`
             self._break(exc)
 
-    def _use(self, slot: Slot, stream: Stream, lane: _Lane) -> None:
+    def _use(self, slot: Slot, stream: Stream, lane: _Lane, now: float) -> None:
         try:
-            poll = self._schedule.next(stream, _now())
+            poll = self._schedule.next(stream, now)
         except BaseException:
             slot.close()
             raise
