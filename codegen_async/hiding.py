@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 _SHORTEST = 8
 """Characters that a piece has at least; tokens shorter than that are looked for as a whole."""
 
-_LEAST = 6  # characters of a token that is looked for everywhere: a shorter one is made up, and a word of our own
+_LEAST = 10  # characters of a token that is looked for everywhere: a shorter one is made up, and a word of our own
 _DEEPEST = 4  # encodings within one another
 _ESCAPE = re.compile(
     r"\\u([0-9a-fA-F]{4})|\\u\{0*([0-9a-fA-F]{2})\}|\\U000000([0-9a-fA-F]{2})|\\x([0-9a-fA-F]{2})|[%=]([0-9a-fA-F]{2})"

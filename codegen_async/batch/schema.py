@@ -225,10 +225,10 @@ def explain(path: Path, error: sqlite3.Error) -> JournalError:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
-    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        if connection.execute("PRAGMA page_count").fetchone()[0]:  # of a write-ahead log that is not here
-            raise JournalError(str(path), f"is not whole: it is empty, and {path.name}-wal is missing; {_BRING}")
+    if not _pragma(connection, "page_count"):  # asked first, as another may be making it
         return
+    if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:  # they are in a log that is not here
+        raise JournalError(str(path), f"is not whole: it is empty, and {path.name}-wal is missing; {_BRING}")
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise JournalError(str(path), _ADVICE[sqlite3.SQLITE_NOTADB])
     version = _pragma(connection, "user_version")
