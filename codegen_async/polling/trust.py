@@ -10,15 +10,14 @@ time to time a page for the witness shows how the list does.
 
 from __future__ import annotations
 
-import itertools
 import math
+from collections import deque
 from collections.abc import Iterable
 
 import msgspec
 
 from codegen_async.models import RunId
 from codegen_async.polling.polls import Sighting
-from codegen_async.polling.queues import Queue
 from codegen_async.polling.windows import Watch
 
 PART = 12
@@ -37,6 +36,7 @@ UNSEEN = 300.0
 """Seconds after a get from which on a check is worth more than one more look at a run that pages show."""
 
 _SENTENCE = 60.0  # seconds; the first
+_SLACK = 64  # places that are not worth sweeping out
 _LONGEST = 3600.0  # also how long it takes until former sentences are forgotten
 _ABSENCES = 3  # pages without the witness, until it is dismissed
 
@@ -71,7 +71,10 @@ class Trust:
         self.witness: Witness | None = None
         self.checking: bool = False
         """Whether the last get was a check."""
-        self._longest = Queue("confirmed", "check", itertools.count())
+        self._longest: deque[Watch] = (
+            deque()
+        )  # as gets were sent for them; the last place of a run is the one that counts
+        self._most = _SLACK  # places, from which on those that do not count are swept out
         self._pages = 0  # since the last check
         self._checked = -math.inf  # when that was
         self._until = -math.inf  # the end of the last sentence
@@ -87,15 +90,15 @@ class Trust:
 
     def enter(self, run: Watch) -> None:
         """Take in a run."""
-        self._longest.push(run)
+        self._append(run)
 
     def leave(self, run: Watch) -> None:
         """Forget a run."""
-        run.check = -1
+        run.places = 0
 
     def candidate(self, now: float, fresh: float = FRESH) -> Watch | None:
         """Return the run for which no get was sent for longest, or None if one was sent for each but now."""
-        run = self._longest.head() if self.holds else None
+        run = self._head() if self.holds else None
         return run if run and now - run.confirmed >= fresh else None
 
     def is_due(self, now: float) -> bool:
@@ -108,6 +111,26 @@ class Trust:
         if self.checking:
             self._pages, self._checked = 0, now
         run.confirmed = now
+        self._append(run)
+
+    def _append(self, run: Watch) -> None:
+        run.places += 1
+        self._longest.append(run)
+        if len(self._longest) > self._most:
+            last = dict.fromkeys(each for each in reversed(self._longest) if each.places)
+            self._longest = deque(reversed(last))
+            for each in last:
+                each.places = 1
+            self._most = 2 * len(last) + _SLACK
+
+    def _head(self) -> Watch | None:
+        while self._longest:
+            run = self._longest[0]
+            if run.places == 1:
+                return run
+            self._longest.popleft()
+            run.places -= run.places > 0
+        return None
 
     # Evidence
 

@@ -48,7 +48,7 @@ class Watch(msgspec.Struct, eq=False, gc=False):
     entry: int = -1  # its ticket in the queue of those that are due
     turn: int = -1  # its ticket among those of its level
     level: int = -1  # the class of its patience
-    check: int = -1  # its ticket in the queue of those that are to be checked
+    places: int = 0  # in the queue of those that are to be checked
 
     def gain(self, now: float) -> float:
         """Return what a look is worth: the chance of an end since the last one, times the wait it would save."""

@@ -57,7 +57,7 @@ def convicted(now: float = 10.0) -> Trust:
 
 def test_a_check_is_for_the_run_for_which_no_get_was_sent_for_longest() -> None:
     trust = Trust()
-    runs = [watched(trust, run_id, confirmed=float(run_id)) for run_id in (3, 1, 2)]
+    runs = [watched(trust, run_id, confirmed=float(run_id)) for run_id in (1, 2, 3)]  # as time goes by
     now = 10.0 + FRESH
     for run_id in (1, 2, 3):
         run = trust.candidate(now)
