@@ -75,7 +75,8 @@ def stop_until_done(server: Server, path: Path, prompts: list[str], rng: random.
         time.sleep(rng.uniform(0.3, 1.5))
         for driver in drivers:
             if driver.exitcode is None:
-                os.kill(driver.pid, rng.choice([signal.SIGSTOP, signal.SIGCONT, signal.SIGCONT]))
+                with contextlib.suppress(ProcessLookupError):  # it has come to its end just now
+                    os.kill(driver.pid, rng.choice([signal.SIGSTOP, signal.SIGCONT, signal.SIGCONT]))
             if driver.exitcode is None and rng.random() < 0.05:
                 driver.kill()
         seen += Counter(str(driver.exitcode) for driver in drivers if driver.exitcode is not None)
@@ -83,7 +84,8 @@ def stop_until_done(server: Server, path: Path, prompts: list[str], rng: random.
         if seen["0"]:
             break
     for driver in drivers:  # whoever still stands goes on now, and finds that all is done
-        os.kill(driver.pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):  # as above
+            os.kill(driver.pid, signal.SIGCONT)
         driver.join()
     seen += Counter(str(driver.exitcode) for driver in drivers)
     assert seen.keys() <= {"0", "-9", str(REFUSED), str(TAKEN_OVER)}
