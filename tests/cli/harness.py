@@ -125,7 +125,14 @@ class CommandLine:
         """Run a command with pipes, and return what it left."""
         return self.spawn(self.words(*words), stdin=stdin, env=env)
 
-    def spawn(self, words: Sequence[str], *, stdin: str | bytes = b"", env: Mapping[str, str] | None = None) -> Result:
+    def spawn(
+        self,
+        words: Sequence[str],
+        *,
+        stdin: str | bytes = b"",
+        env: Mapping[str, str] | None = None,
+        patience: float = PATIENCE,
+    ) -> Result:
         """Run any program as `run` does."""
         done = subprocess.run(  # noqa: S603 - written down in the test
             words,
@@ -133,7 +140,7 @@ class CommandLine:
             capture_output=True,
             env=self.env | dict(env or {}),
             cwd=self.home,
-            timeout=PATIENCE,
+            timeout=patience,
             check=False,
         )
         return _checked(done.returncode, done.stdout, done.stderr)

@@ -8,7 +8,7 @@ import pytest
 
 from codegen_async.cli import pages
 from codegen_async.testing import CodegenServer, Life
-from tests.cli.harness import CommandLine, Served, running
+from tests.cli.harness import PATIENCE, CommandLine, Served, running
 from tests.support.canary import CANARY
 
 
@@ -79,6 +79,7 @@ def test_every_example_works_in_an_empty_folder(bare: CommandLine) -> None:
         fake.do(_add_the_runs_of_the_examples)
         for line in lines:
             # Whoever types an example answers what it asks: a token.
-            done = bare.spawn(["bash", "-euo", "pipefail", "-c", line], stdin=CANARY)
+            # An end that looks like the one before a resume is believed after a minute.
+            done = bare.spawn(["bash", "-euo", "pipefail", "-c", line], stdin=CANARY, patience=2 * PATIENCE)
             expected = next((code for part, code in _STAND_INS.items() if part in line), 0)
             assert done.code == expected, (line, done)
