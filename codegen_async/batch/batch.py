@@ -17,7 +17,9 @@ from codegen_async.arguments import check_id, check_text
 from codegen_async.batch.aside import aside
 from codegen_async.batch.bounds import Bounds, check_most
 from codegen_async.batch.codegen import CodegenMaker
+from codegen_async.batch.columns import CODEGEN
 from codegen_async.batch.ending import until_done
+from codegen_async.batch.fields import DialectColumns
 from codegen_async.batch.hosted import HostedMaker
 from codegen_async.batch.inputs import Prompts, read_prompts
 from codegen_async.batch.items import Added, Id, Outcome, R, Task, check_name
@@ -202,6 +204,10 @@ class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
         Paths of images are taken from the folder of the file. Without a key, an item is called `#<file>:<line>`, and is
         the item of the same content wherever that line was before; of several equal lines, each is an item of its own.
 
+        For a dialect, objects and tables have `key` and the fields that its `create` takes; a cell is text, or JSON in
+        a column whose name ends with a colon; a line of a `.txt` file is its `prompt_field`. Names that begin with `_`
+        come out with the results. A field of which nothing would be sent cannot be right.
+
         The file may have changed since it was added before: what was not sent, or rejected, is corrected under its key,
         and left out where the file does not have it any more.
 
@@ -214,7 +220,8 @@ class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
                 item with other content, which was sent.
             JournalError: the journal cannot be written to.
         """
-        return await self.add_prompts(await aside(lambda: read_prompts(Path(path))), whole=whole)
+        columns = CODEGEN if isinstance(self._client, CodegenClient) else DialectColumns(self._client.dialect)
+        return await self.add_prompts(await aside(lambda: read_prompts(Path(path), columns=columns)), whole=whole)
 
     async def add_prompts(self, prompts: Prompts, *, whole: bool = False) -> Added:
         """Add the prompts of a file that was read already; see `add_file`."""

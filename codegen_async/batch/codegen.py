@@ -44,9 +44,14 @@ class CodegenMaker(Maker[AgentRun]):
         return Account.at(self._client.base_url, self._client.org_id)
 
     @property
+    def limit(self) -> str:
+        """Return the limit of creates."""
+        return "create"
+
+    @property
     def most_lookups(self) -> int:
         """Return how many creates the server takes at once."""
-        return self._client.limits["create"].rate.limit
+        return self._client.limits[self.limit].rate.limit
 
     @property
     def most_active(self) -> float:

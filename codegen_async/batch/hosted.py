@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from codegen_async.arguments import check_json_object
 from codegen_async.batch.audit import AuditReport
+from codegen_async.batch.fields import ANY_KEY, call_of
 from codegen_async.batch.items import Item, State, Task, idempotency_key
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.making import Maker, Search
@@ -21,11 +22,6 @@ from codegen_async.limits import Slot
 from codegen_async.models import RunId, RunLike
 
 R = TypeVar("R", bound=RunLike)
-
-_ANY = "0"  # any key: whether keys are shown does not depend on it
-
-_NO_FIELDS = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError)
-"""What a dialect raises where fields are missing or of another kind."""
 
 
 class HostedMaker(Maker[R]):
@@ -46,6 +42,11 @@ class HostedMaker(Maker[R]):
     def account(self) -> Account:
         """Return the API and its address."""
         return Account.at(self._client.base_url, api=self._client.dialect.name)
+
+    @property
+    def limit(self) -> str | None:
+        """Return the limit of the creates that were looked at."""
+        return self._limit
 
     @property
     def most_lookups(self) -> int:
@@ -78,13 +79,8 @@ class HostedMaker(Maker[R]):
         fields = task.fields
         if fields is None:
             raise InvalidArgumentError("prompt", task.prompt, f"fields of {self._client.dialect.name}")
-        try:
-            call = self._client.dialect.create(_ANY, fields)
-            parent = self._client.dialect.parent(fields)
-        except _NO_FIELDS as problem:
-            what = f"what {type(self._client.dialect).__name__}.create takes ({type(problem).__name__}: {problem})"
-            raise InvalidArgumentError("fields", fields, what) from None
-        if parent is not None:
+        call = call_of(self._client.dialect, fields)
+        if self._client.dialect.parent(fields) is not None:
             raise NotOfferedError(
                 f"{self._client.dialect.name} makes a parent for each run, which a journal cannot keep"
             )
@@ -112,7 +108,7 @@ class HostedMaker(Maker[R]):
                 "is a copy, and nothing proves that what was sent since would be found; go on with the original, "
                 "or, if nothing was sent from it, adopt this: Batch(adopt=True)",
             )
-        self._moved = self._creating.finds(_ANY)
+        self._moved = self._creating.finds(ANY_KEY)
 
     def _is_safe(self) -> bool:
         """Whether the same key may be sent again: the API gives back the same run, or refuses to make another."""
@@ -121,7 +117,7 @@ class HostedMaker(Maker[R]):
     async def _shows_keys(self, journal: Journal) -> bool:
         """Whether the newest run that the journal knows is found under its key."""
         known = [(key, run_id) for key, run_id in (await journal.runs_by_key()).items() if run_id is not None]
-        if not known or not self._creating.finds(_ANY):
+        if not known or not self._creating.finds(ANY_KEY):
             return False
         found = await self._creating.find(known[-1][0], None)
         return found is not None and found.id == known[-1][1]
@@ -164,7 +160,7 @@ class HostedMaker(Maker[R]):
         Raises:
             NotOfferedError: the API shows no keys.
         """
-        if not self._creating.finds(_ANY):
+        if not self._creating.finds(ANY_KEY):
             raise NotOfferedError(f"{self._client.dialect.name} has no search for keys")
         items = runs = 0
         missing: list[str] = []

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from codegen_async.batch.columns import FIELDS, correction, known, meant
+from codegen_async.batch.columns import CODEGEN, Columns
 from codegen_async.batch.items import TAKEN_AND_SENT, Task, check_name
 from codegen_async.batch.rows import has_heading, read_json, read_lines, read_table
 from codegen_async.batch.texts import NoTextError, read_text, read_whole
@@ -39,14 +39,16 @@ class Prompts:
 
     Attributes:
         name: the file's, for messages.
+        columns: what its lines may say.
         lines: those that can be right, in order; of several with one key and the same content, the first.
         extra: the names of fields that are kept for the results and not sent, in order.
         images: the bytes of each image that was looked at.
         problems: what cannot be right, each with file, line and field.
     """
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, columns: Columns = CODEGEN) -> None:
         self.name = name
+        self.columns = columns
         self.lines: list[Line] = []
         self.extra: dict[str, None] = {}
         self.images: dict[str, int] = {}
@@ -125,42 +127,37 @@ class Prompts:
         self.extra |= dict.fromkeys(line.task.extra or ())
 
     def _line(self, number: int, fields: Mapping[str, Any]) -> Line:
-        given = _given(fields)
-        extra = {name: given.pop(name) for name in list(given) if name not in FIELDS}
-        asked = {name: value for name, value in given.items() if value is not None}
-        key = asked.pop("key", None)
-        task = Task.checked(asked.pop("prompt", None), **asked, folder=self._folder, extra=extra or None)
+        given = self._given(fields)
+        key = given.get("key")
+        task = self.columns.task(given, self._folder)
         return Line(number, None if key is None else check_name(key), task)
 
-
-def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields under the names by which they are known."""
-    given: dict[str, Any] = {}
-    for name, value in fields.items():
-        own = known(name) or name
-        if own in given:
-            raise InvalidArgumentError(name, value, f"{own} once")
-        given[own] = value
-    for name, value in given.items():
-        if name not in FIELDS and (field := meant(name, given)) is not None:
-            raise InvalidArgumentError(name, value, correction(field))
-    return given
+    def _given(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Return fields under the names by which they are known."""
+        given: dict[str, Any] = {}
+        for name, value in fields.items():
+            own = self.columns.known(name) or name
+            if own in given:
+                raise InvalidArgumentError(name, value, f"{own} once")
+            given[own] = value
+        return given
 
 
-def read_prompts(path: Path, *, kind: str | None = None) -> Prompts:
+def read_prompts(path: Path, *, kind: str | None = None, columns: Columns = CODEGEN) -> Prompts:
     """Read a file of prompts.
 
-    A `.jsonl` or `.json` file has objects, one a line, one after the other or in an array, with `prompt` and, where
-    wanted, `key`, `images`, `metadata`, `repo_id`, `model`, `agent_type`. A `.csv` or `.tsv` file has these as columns,
-    separated by commas, semicolons, tabs or bars, `metadata` as JSON and `images` as a JSON list or a single path. A
-    `.txt` file has a prompt a line. Blank lines, rows and columns of nothing and empty cells are skipped. Paths of
-    images are taken from the folder of the file; for `/dev/stdin` and its like, which have none, from the working
-    directory. What names are understood is told in `batch.columns`.
+    For Codegen, a `.jsonl` or `.json` file has objects, one a line, one after the other or in an array, with `prompt`
+    and, where wanted, `key`, `images`, `metadata`, `repo_id`, `model`, `agent_type`. A `.csv` or `.tsv` file has these
+    as columns, separated by commas, semicolons, tabs or bars, `metadata` as JSON and `images` as a JSON list or a
+    single path. A `.txt` file has a prompt a line. Blank lines, rows and columns of nothing and empty cells are
+    skipped. Paths of images are taken from the folder of the file; for `/dev/stdin` and its like, which have none, from
+    the working directory. What names are understood is told in `batch.columns`, for dialects in `batch.fields`.
 
     Args:
         path: the file, or a pipe.
         kind: one of `FORMATS`. Default: by the file's suffix; for a pipe, and a file of another suffix that is no
             prose, by what it begins with.
+        columns: what its lines may say.
 
     Raises:
         InvalidArgumentError: it cannot be read at all, or it cannot be told what it is. What is wrong with its lines
@@ -173,7 +170,7 @@ def read_prompts(path: Path, *, kind: str | None = None) -> Prompts:
     except (OSError, ValueError) as error:
         raise InvalidArgumentError("path", str(path), f"a readable file ({_reason(error)})") from None
     name, folder = (path.name, path.parent.absolute()) if has_place(path) else ("pipe", Path.cwd())
-    return parse_prompts(content, name, folder, kind=kind or _SUFFIXES.get(path.suffix.lower()))
+    return parse_prompts(content, name, folder, kind=kind or _SUFFIXES.get(path.suffix.lower()), columns=columns)
 
 
 def has_place(path: Path) -> bool:
@@ -181,7 +178,9 @@ def has_place(path: Path) -> bool:
     return path.absolute().parts[1:2] not in (("dev",), ("proc",))
 
 
-def parse_prompts(content: bytes, name: str, folder: Path, *, kind: str | None = None) -> Prompts:
+def parse_prompts(
+    content: bytes, name: str, folder: Path, *, kind: str | None = None, columns: Columns = CODEGEN
+) -> Prompts:
     """Read prompts from the content of a file; see `read_prompts`.
 
     Args:
@@ -189,25 +188,26 @@ def parse_prompts(content: bytes, name: str, folder: Path, *, kind: str | None =
         name: what the file is called.
         folder: where images with relative paths are.
         kind: one of `FORMATS`. Default: by what it begins with.
+        columns: what its lines may say.
 
     Raises:
         InvalidArgumentError: it cannot be told what it is.
     """
-    prompts = Prompts(name, folder)
+    prompts = Prompts(name, folder, columns)
     try:
         text = read_text(content)
     except NoTextError as error:
         prompts.report(error.line, "encoding", error.found, "UTF-8 text; save it as that")
         return prompts
-    for number, fields in _READERS[kind or _guess(name, text)](text, prompts.report):
+    for number, fields in _READERS[kind or _guess(name, text, columns)](text, columns, prompts.report):
         prompts.add(number, fields)
     return prompts
 
 
-def _guess(name: str, text: str) -> str:
+def _guess(name: str, text: str, columns: Columns) -> str:
     if text.lstrip()[:1] in ("", "{", "["):
         return "jsonl"
-    if has_heading(text):
+    if has_heading(text, columns):
         return "csv"
     raise InvalidArgumentError("path", name, f"a file whose name ends with .{', .'.join(FORMATS)}, or its format")
 

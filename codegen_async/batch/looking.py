@@ -29,6 +29,16 @@ class Looking(ABC, Generic[R, Id]):
     def _opened(self) -> Journal:
         """Return the journal."""
 
+    @property
+    def limit(self) -> str | None:
+        """The one of the client's limits that creates spend; None while nothing was added or sent that tells.
+
+        Raises:
+            ClientClosedError: the block has ended.
+        """
+        self._opened()
+        return self._maker.limit
+
     async def status(self) -> dict[State, int]:
         """Return how many items are in each state.
 

@@ -69,6 +69,11 @@ class Maker(ABC, Generic[R]):
 
     @property
     @abstractmethod
+    def limit(self) -> str | None:
+        """The name of the limit that creates spend; None while it is not known."""
+
+    @property
+    @abstractmethod
     def most_lookups(self) -> int:
         """How many creates may be looked for at once: who loses every answer must not make half a batch ambiguous."""
 

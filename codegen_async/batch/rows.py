@@ -11,30 +11,27 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from codegen_async.batch.columns import FIELDS, correction, known, meant
+from codegen_async.batch.columns import Columns, refuse
 
 Row = tuple[int, Mapping[str, Any]]
 Report = Callable[[int, str, object, str], None]
 """Takes a line, the field in it, its value, and what was expected."""
 
 
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
 _Value = tuple[int, Any]  # and where it begins
-_JSON: Final = json.JSONDecoder(parse_constant=_refuse)
+_JSON: Final = json.JSONDecoder(parse_constant=refuse)
 _BLANK: Final = re.compile(r"\s*")
 _LINE_END: Final = re.compile("\r\n|\r|\n")
 _SEPARATOR: Final = re.compile('"?sep=(.)"?(?:\r\n|\r|\n)', re.IGNORECASE)  # how spreadsheets are told of it
 _DELIMITERS: Final = ",;\t|"
-_DIGITS: Final = re.compile("([0-9]{1,100})(?:[.,]0+)?")  # Python reads no thousands of them; some programs add .0
+_WITH_NAMES: Final = "objects (.jsonl, .json) or a table (.csv, .tsv)"
+_NO_LINE: Final = "its dialect does not say by `prompt_field` which field a line of text is"
 
 
-def read_json(text: str, report: Report) -> Iterator[Row]:
+def read_json(text: str, columns: Columns, report: Report) -> Iterator[Row]:
     """Read objects: one a line, one after the other, or in an array. A text instead of an object is a prompt."""
     text = _LINE_END.sub("\n", text)  # they mean nothing inside JSON
     start = _skip(text, 0)
@@ -43,8 +40,10 @@ def read_json(text: str, report: Report) -> Iterator[Row]:
     for position, value in values:
         line += text.count("\n", seen, position)
         seen = position
-        if isinstance(value, str | dict):
-            yield line, {"prompt": value} if isinstance(value, str) else value
+        if isinstance(value, dict):
+            yield line, value
+        elif isinstance(value, str) and columns.line is not None:
+            yield line, {columns.line: value}
         else:
             report(line, "line", _start(text, position), "a JSON object")
 
@@ -85,32 +84,37 @@ def _decode(text: str, position: int, report: Report) -> tuple[Any, int] | None:
         return None
 
 
-def read_lines(text: str, report: Report) -> Iterator[Row]:
+def read_lines(text: str, columns: Columns, report: Report) -> Iterator[Row]:
     """Read a prompt from each line that is not blank."""
-    del report  # nothing can be wrong
-    for line, content in enumerate(_LINE_END.split(text), 1):
-        if content.strip():
-            yield line, {"prompt": content.strip()}
+    lines = [(line, content.strip()) for line, content in enumerate(_LINE_END.split(text), 1) if content.strip()]
+    if columns.line is None and lines:
+        report(lines[0][0], "line", lines[0][1], f"a file of {_WITH_NAMES}, as {_NO_LINE}")
+        return
+    yield from ((line, {columns.line or "": content}) for line, content in lines)
 
 
-def read_table(text: str, report: Report) -> Iterator[Row]:
+def read_table(text: str, columns: Columns, report: Report) -> Iterator[Row]:
     """Read rows below a heading. Rows and columns of nothing are left out, and so is an empty cell."""
-    table = _Table.open(text)
+    table = _Table.open(text, columns)
     header: _Header | None = None
     for line, cells in table.rows(report):
         if not any(cell.strip() for cell in cells):
             continue
         if header is None:
-            header = _Header.read(line, cells, report)
+            header = _Header.read(line, cells, columns, report)
             if header is None:
                 return
         elif fields := header.fields(line, cells, report):
             yield line, fields
 
 
-def has_heading(text: str) -> bool:
+def has_heading(text: str, columns: Columns) -> bool:
     """Whether text begins as a table of prompts."""
-    return "prompt" in map(known, _Table.open(text).heading)
+    return _tells(_Table.open(text, columns).heading, columns)
+
+
+def _tells(heading: Iterable[str], columns: Columns) -> bool:
+    return not {*columns.telling}.isdisjoint(map(columns.known, heading))
 
 
 class _Table(NamedTuple):
@@ -120,12 +124,12 @@ class _Table(NamedTuple):
     heading: Sequence[str]
 
     @classmethod
-    def open(cls, text: str) -> _Table:
-        """Find out what separates the cells: that by which there is a prompt, or else the most columns."""
+    def open(cls, text: str, columns: Columns) -> _Table:
+        """Find out what separates the cells: that by which a column is known, or else the most columns."""
         if told := _SEPARATOR.match(text):
             return cls(text[told.end() :], told[1], 2, ()).with_heading()
         tables = [cls(text, delimiter, 1, ()).with_heading() for delimiter in _DELIMITERS]
-        return max(tables, key=lambda table: ("prompt" in map(known, table.heading), len(table.heading)))
+        return max(tables, key=lambda table: (_tells(table.heading, columns), len(table.heading)))
 
     def with_heading(self) -> _Table:
         rows = self.rows(_ignore)
@@ -162,24 +166,19 @@ def _ignore(line: int, field: str, value: object, expected: str) -> None:
 
 class _Header(NamedTuple):
     names: Sequence[str]
+    columns: Columns
 
     @classmethod
-    def read(cls, line: int, cells: Sequence[str], report: Report) -> _Header | None:
+    def read(cls, line: int, cells: Sequence[str], columns: Columns, report: Report) -> _Header | None:
         """Return the heading, without columns of nothing at its end; None if it cannot be right."""
-        names = [known(cell) or cell.strip() for cell in cells]
+        names = [columns.known(cell) or cell.strip() for cell in cells]
         while not names[-1]:
             names.pop()
-        wrong = [
-            (name, correction(field))
-            for name in names
-            if name not in FIELDS and (field := meant(name, names)) is not None
-        ]
+        wrong = [*columns.refused([name for name in names if name]).items()]
         wrong += [(name, "each column once") for name in dict.fromkeys(names) if name and names.count(name) > 1]
-        if "prompt" not in names and not wrong:
-            wrong.append((", ".join(names), "a column prompt"))
         for name, expected in wrong:
             report(line, "header", name, expected)
-        return None if wrong else cls(names)
+        return None if wrong else cls(names, columns)
 
     def fields(self, line: int, cells: Sequence[str], report: Report) -> Mapping[str, Any] | None:
         """Return what the cells of a row say; None if they cannot be right."""
@@ -201,23 +200,12 @@ class _Header(NamedTuple):
                 )
                 return None
             try:
-                fields[name] = _value(name, cell)
+                field, value = self.columns.cell(name, cell)
             except (ValueError, RecursionError) as error:
                 report(line, name, cell, f"JSON ({_reason(error)})")
                 return None
+            fields[field] = value
         return fields
-
-
-def _value(name: str, cell: str) -> Any:
-    text = cell.strip()
-    if name == "repo_id":
-        digits = _DIGITS.fullmatch(text)
-        return int(digits[1]) if digits else cell
-    if name == "metadata" or (name == "images" and text.startswith("[")):
-        return json.loads(text, parse_constant=_refuse)  # the whole of it
-    if name == "images":
-        return [text]
-    return text if name in FIELDS and name != "prompt" else cell
 
 
 def _reason(error: Exception) -> str:

@@ -109,6 +109,8 @@ class Dialect(ABC, Generic[R]):
         headers: headers of every call, such as a version.
         id_parts: the names of what an id is made of, where that is more than one: of `agent` and `run`, say, written
             `agent/run`. The paths of calls have them from `parts`.
+        prompt_field: the field of `create` that says what the agent is to do: what a line of plain text is in a file of
+            prompts. Default: such files are not understood.
         many_at_most: how many runs `many` may name.
         unseen_for: seconds for which the API may deny a run that it has just created. Default 60. A create whose answer
             was lost is looked for as long.
@@ -123,6 +125,7 @@ class Dialect(ABC, Generic[R]):
     headers: Mapping[str, str] = {}
     id_parts: Sequence[str] = ("id",)
     concurrency: int | None = None
+    prompt_field: str | None = None
     many_at_most: int = 0
     unseen_for: float = 60.0
     settles: Mapping[str, float] = {}
