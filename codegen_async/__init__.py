@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         ServerError,
         StatusError,
         WaitTimeoutError,
+        is_passing,
     )
     from codegen_async.hosted.dialect import Call, Dialect, Shown
     from codegen_async.hosted.run import Cost, HostedRun
@@ -200,6 +201,7 @@ __all__ = [
     "WindowState",
     "__version__",
     "export_journal",
+    "is_passing",
     "journal_status",
     "read_budget",
     "stop_on_signals",

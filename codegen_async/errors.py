@@ -366,5 +366,15 @@ class WaitTimeoutError(RunError, TimeoutError):
 PASSING = (ConnectionFailedError, RequestTimeoutError, RateLimitedError, ServerError)
 """What goes by with time, and is no fault of the request."""
 
+
+def is_passing(error: BaseException) -> bool:
+    """Whether an error goes by with time, so that the same call may do what was wanted later.
+
+    An outage, a gateway, a limit, or no room for one more run. Not so a create whose outcome is unknown: to make that
+    again is safe only under the same `idempotency_key` and with `newer_than`.
+    """
+    return isinstance(error, (*PASSING, LimiterBusyError, CapacityError))
+
+
 REFUSALS = (AuthenticationError, PermissionDeniedError)
 """What a token may not do, or one that is not good."""

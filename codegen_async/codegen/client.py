@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-from codegen_async.arguments import check_id, check_key, check_patience, check_text
+from codegen_async.arguments import LARGEST_ID, check_id, check_int, check_key, check_patience, check_text
 from codegen_async.codegen.account import AccountCalls, only_organization
 from codegen_async.codegen.creating import Creating
 from codegen_async.codegen.dialect import BASE_URL, RATES, CodegenDialect
@@ -159,6 +159,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         agent_type: str | None = None,
         webhooks: Iterable[RunWebhook] = (),
         idempotency_key: str | None = None,
+        newer_than: int | None = None,
         on_unknown: OnUnknown = "raise",
         patience: float | None = None,
     ) -> AgentRun:
@@ -180,6 +181,11 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
                 again, in this program or the next, brings back the first run, as it is now, if it is among the newest
                 thousand. To look costs up to ten list pages for a client's first key, and one for each further one.
                 Default: a new random key, and no look.
+            newer_than: says that another process may have sent the key, even a moment ago, and the id of a run that
+                existed before anybody did (`newest_run_id`). All newer runs are looked through over the client's
+                `settle` time before anything is sent, and it is sent only if they prove that there is no run: one of
+                them has to be a run that this client has created since the call began. Needs an `idempotency_key`.
+                Default: nobody else has.
             on_unknown: `raise` (default) or `retry`: whether to send the same key again where no run was found. Even
                 then it is only sent again if the list shows a run that this client has created since, and could not
                 have hidden this one.
@@ -195,6 +201,9 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             APIError: any other failure; there is no run.
         """
         key = None if idempotency_key is None else check_key(idempotency_key)
+        floor = None if newer_than is None else check_int("newer_than", newer_than, 0, LARGEST_ID)
+        if floor is not None and key is None:
+            raise InvalidArgumentError("newer_than", floor, "an idempotency_key beside it, which may have been sent")
         seconds = check_patience(patience)
         check_on_unknown(on_unknown)
         creating = self.creating
@@ -210,7 +219,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         if key is None:
             run = await creating.create(fields, uuid.uuid4().hex, on_unknown=on_unknown, patience=seconds)
         else:
-            run = await self.keyed.create(fields, key, on_unknown=on_unknown, patience=seconds)
+            run = await self.keyed.create(fields, key, on_unknown=on_unknown, patience=seconds, newer_than=floor)
         self.reporter.tell(PhaseChanged(run, None))
         self._linked().waiting.seen(run)
         return run
@@ -231,6 +240,16 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         """
         floor = None if newer_than is None else check_id("newer_than", newer_than)
         return await self.creating.look(check_key(idempotency_key), floor)
+
+    async def newest_run_id(self) -> int:
+        """Return the id of the newest run of the organization; 0 if it has none.
+
+        Whatever is created from now on is newer, for `newer_than`. Costs one page of the list.
+
+        Raises:
+            APIError: the page could not be had.
+        """
+        return await self.creating.newest_id()
 
     @property
     def creating(self) -> Creating:

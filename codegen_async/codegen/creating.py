@@ -315,6 +315,20 @@ class Creating:
         self._made(run, key, begun)
         return run
 
+    async def newest_id(self) -> int:
+        """Return the id of the newest run; 0 if there is none.
+
+        Raises:
+            APIError: the page could not be had.
+        """
+        page, _ = await self._page(0)
+        self._note(run.id for run in page.items)
+        return max((run.id for run in page.items), default=0)
+
+    def sent_elsewhere(self, key: str, floor: int) -> tuple[Question, OutcomeUnknownError]:
+        """Return what is asked about a key that another process may have sent, a moment ago."""
+        return self.question(key, floor), self._unknown("another process may have sent it")
+
     async def newest(self, floor: int | None) -> Sight:
         """Return what is seen of the newest runs, down to the floor; without one, ten pages of them.
 

@@ -60,10 +60,18 @@ class KeyedCreates:
         self._looked_to: int | None = None
 
     async def create(
-        self, fields: Mapping[str, Any], key: str, *, on_unknown: OnUnknown, patience: float | None = None
+        self,
+        fields: Mapping[str, Any],
+        key: str,
+        *,
+        on_unknown: OnUnknown,
+        patience: float | None = None,
+        newer_than: int | None = None,
     ) -> AgentRun:
         """Return the run of this key, created if there is none; see `CodegenClient.create_run`."""
         digest = _digest(fields)
+        if newer_than is not None and key not in self._known and key not in self._under_way:
+            self._doubts.setdefault(key, self._creating.sent_elsewhere(key, newer_than))
         while key in self._under_way:
             run = await self._other(key, digest)
             if run is not None:

@@ -7,12 +7,13 @@ Required on the wire are only ids. Every other field may be missing or null, unk
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from codegen_async.errors import RunFailedError
+from codegen_async.errors import InvalidArgumentError, RunFailedError
 from codegen_async.models import Phase, PhaseTable, parse_time
 from codegen_async.record import Model
 
@@ -130,6 +131,24 @@ class AgentRun(_Run, frozen=True, kw_only=True):
     summary: str | None = None
     source_type: str | None = None
     github_pull_requests: tuple[PullRequest, ...] | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> AgentRun:
+        """Return a run again from what `to_dict` made of it, or from the JSON of `to_json`: what a queue has kept, say.
+
+        Its `phase` is the one that it had, also where that was taught to the client that saw it.
+
+        Raises:
+            InvalidArgumentError: it was made of something else.
+        """
+        try:
+            run = cls._take(values)
+            phase = Phase(values.get("phase", run.phase))
+        except (ValueError, AttributeError) as error:
+            raise InvalidArgumentError("values", values, f"what AgentRun.to_dict returns ({error})") from None
+        if phase is not run.phase:
+            vars(run)["taught"] = phase
+        return run
 
     def raise_for_status(self) -> AgentRun:
         """Return the run itself, unless it ended in failure or was stopped.
