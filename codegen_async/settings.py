@@ -142,15 +142,21 @@ def check_proxy(url: object) -> Secret:
         ConfigurationError: if it is not http or https with a host and, where wanted, a port, a user and a password. The
             message does not show it.
     """
-    try:
-        parts = urlsplit(url) if isinstance(url, str) else None
-        valid = parts is not None and _is_plain(url) and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        parts, valid = None, False
-    if parts is None or not valid or parts.scheme not in ("http", "https") or parts.path.strip("/") or parts.query:
+    secret = Secret(url, "proxy") if isinstance(url, str) and _is_proxy(url) else None
+    del url  # crash reporters show the variables of functions that raise
+    if secret is None:
         example = "http://user:password@proxy.example:3128"
         raise ConfigurationError(f"proxy: expected a URL such as {example} (what was given is not shown)")
-    return Secret(str(url), "proxy")
+    return secret
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        valid = _is_plain(url) and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    return valid and parts.scheme in ("http", "https") and not parts.path.strip("/") and not parts.query
 
 
 def _is_plain(url: object) -> bool:

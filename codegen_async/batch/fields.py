@@ -14,8 +14,8 @@ from codegen_async.arguments import check_json_object
 from codegen_async.batch.columns import Columns, from_json, plain
 from codegen_async.batch.items import Task
 from codegen_async.errors import InvalidArgumentError, clean
-from codegen_async.hosted.client import rates_of
 from codegen_async.hosted.dialect import Call, Dialect
+from codegen_async.hosted.setup import rates_of
 from codegen_async.http.answers import Request
 
 ANY_KEY = "0" * 32

@@ -12,7 +12,7 @@ from typing import Any
 from codegen_async.arguments import LARGEST_ID, check_id, check_int, check_key, check_patience, check_text
 from codegen_async.codegen.account import AccountCalls, only_organization
 from codegen_async.codegen.creating import Creating
-from codegen_async.codegen.dialect import BASE_URL, RATES, CodegenDialect
+from codegen_async.codegen.dialect import BASE_URL, CodegenDialect
 from codegen_async.codegen.images import read_images
 from codegen_async.codegen.keyed import Doubts, KeyedCreates
 from codegen_async.codegen.logs import LogCalls
@@ -25,24 +25,15 @@ from codegen_async.codegen.webhooks import RunWebhook, check_webhooks
 from codegen_async.errors import ConfigurationError, InvalidArgumentError, OutcomeUnknownError
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.hosted.calls import Calls
-from codegen_async.hosted.client import replaced
 from codegen_async.hosted.settling import OnUnknown, check_on_unknown
+from codegen_async.hosted.setup import secrets_of
 from codegen_async.http.transport import Sender, Transport
-from codegen_async.limits import Limits, Rate
+from codegen_async.limits import Rate
 from codegen_async.models import Phase, Vocabulary
 from codegen_async.polling import Listing, PollSchedule
-from codegen_async.secret import Secret
-from codegen_async.settings import (
-    Timeouts,
-    check_base_url,
-    check_phases,
-    check_proxy,
-    check_seconds,
-    from_environment,
-    speed_of,
-)
+from codegen_async.settings import Timeouts, check_base_url, check_phases
 
-_TOKEN = ("CODEGEN_API_TOKEN", "token", "CODEGEN_API_KEY")  # the last is what some of the vendor's tools read
+_TOKEN = (CodegenDialect.token_variable, "CODEGEN_API_KEY")  # the last is what some of the vendor's tools read
 
 
 class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
@@ -111,32 +102,28 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         sender: Sender | None = None,
     ) -> None:
         try:
-            secret = Secret(from_environment(*_TOKEN) if token is None else token)
-            way = None if proxy is None else check_proxy(proxy)
+            secrets = secrets_of(token, proxy, *_TOKEN)
         finally:
             del token, proxy  # crash reporters show the variables of functions that raise
-        base_url = check_base_url(base_url or os.environ.get("CODEGEN_API_BASE_URL") or BASE_URL)
-        speed = speed_of(base_url)
-        self._rates = {name: rate.sped_up(speed) for name, rate in replaced(RATES, rates).items()}
         words = Vocabulary(PHASES, check_phases(phases))
-        self._settle = check_seconds("settle", settle) / speed
-        self._doubts: Doubts = {}
         super().__init__(
             CodegenDialect(_org_id(org_id), words),
-            secret,
-            base_url=base_url,
+            secrets,
+            base_url=check_base_url(base_url or os.environ.get("CODEGEN_API_BASE_URL") or BASE_URL),
             words=words,
-            limits=Limits(self._rates, ceiling=None if ceiling is None else ceiling.sped_up(speed)),
+            rates=rates,
+            ceiling=ceiling,
+            settle=settle,
             latency=latency,
             share=share,
             timeouts=timeouts,
             max_body=max_body,
-            proxy=way,
+            observe=observe,
             memory=memory,
             sender=sender,
-            observe=observe,
             end_of=lambda run: run.result or None,
         )
+        self._doubts: Doubts = {}
 
     def __repr__(self) -> str:
         return f"CodegenClient(org_id={self.org_id or None}, base_url={self.base_url!r})"
@@ -325,7 +312,8 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         return CodegenRemote(calls, self.dialect)
 
     def _schedule(self) -> PollSchedule:
-        return PollSchedule(get=self._rates["get"], page=self._rates["list"], share=self._share, listing=Listing("API"))
+        (get,), (page,) = self._rates["get"], self._rates["list"]
+        return PollSchedule(get=get, page=page, share=self._share, listing=Listing("API"))
 
     def _without_run(self) -> Callable[[], Awaitable[object]]:
         return self.me

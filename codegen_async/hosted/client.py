@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import time
 from abc import ABC, abstractmethod
@@ -21,13 +20,12 @@ from codegen_async.hosted.calls import Calls, meaning_of
 from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.link import Link
 from codegen_async.hosted.sendings import Memory, Sendings
+from codegen_async.hosted.setup import Secrets, check_options, replaced
 from codegen_async.http.transport import Sender, Transport
-from codegen_async.limits import LimiterState, Limits, Rate, WindowLimiter
+from codegen_async.limits import Concurrency, LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.logs import show_log_if_asked
 from codegen_async.models import RunId, RunLike, Vocabulary
-from codegen_async.numeric import is_number
 from codegen_async.polling import PollSchedule
-from codegen_async.secret import Secret
 from codegen_async.settings import Timeouts, check_seconds, speed_of
 from codegen_async.version import __version__
 from codegen_async.waiting import Grace, Remote, Waiting
@@ -35,7 +33,6 @@ from codegen_async.waiting import Grace, Remote, Waiting
 T = TypeVar("T")
 R = TypeVar("R", bound=RunLike)
 Id = TypeVar("Id", bound=RunId)
-L = TypeVar("L", Rate, Rate | Sequence[Rate])
 
 _TO_SEND = 5.0  # seconds between a slot and the first byte, beyond what it may take to connect
 
@@ -50,34 +47,43 @@ class RunClient(ABC, Generic[R, Id]):
     def __init__(
         self,
         dialect: Dialect[R],
-        token: Secret,
+        secrets: Secrets,
         *,
         base_url: str,
-        limits: Limits,
         words: Vocabulary,
+        rates: Mapping[str, Rate | Sequence[Rate]] | None,
+        settle: float,
         latency: float,
         share: float,
         timeouts: Timeouts | None,
         max_body: int,
-        sender: Sender | None,
         observe: Observer | None,
-        proxy: Secret | None = None,
-        memory: str | os.PathLike[str] | None = None,
+        memory: str | os.PathLike[str] | None,
+        sender: Sender | None,
+        ceiling: Rate | None = None,
         is_old: Callable[[R], bool] | None = None,
         end_of: Callable[[R], object | None] | None = None,
     ) -> None:
         self.dialect = dialect
         self.base_url = base_url
-        _check_set_up(share, max_body, timeouts, memory)
-        self._token = token
-        self._proxy = proxy
+        check_options(share, max_body, timeouts, memory)
+        self._token, self._proxy = secrets
         self._timeouts = timeouts or Timeouts()
-        self._limits = limits
-        limits.send_by(self._timeouts.connect + _TO_SEND)
+        speed = speed_of(base_url)
+        self._rates = {
+            name: tuple(rate.sped_up(speed) for rate in several)
+            for name, several in replaced(dialect.rates, rates).items()
+        }
+        self._concurrency = Concurrency(dialect.concurrency)
+        self._limits = Limits(
+            self._rates, ceiling=None if ceiling is None else ceiling.sped_up(speed), concurrency=self._concurrency
+        )
+        self._limits.send_by(self._timeouts.connect + _TO_SEND)
+        self._settle = check_seconds("settle", settle) / speed
         self._memory = None if memory is None else Path(memory)
         self._clock: Callable[[], float] = time.time  # another one is for tests
-        self._sendings = Sendings(limits, self.base_url)
-        self._latency = check_seconds("latency", latency) / speed_of(self.base_url)
+        self._sendings = Sendings(self._limits, self.base_url)
+        self._latency = check_seconds("latency", latency) / speed
         self._share = share
         self._max_body = max_body
         self._sender = sender
@@ -399,17 +405,6 @@ class RunClient(ABC, Generic[R, Id]):
         return map(self._check_run, runs)
 
 
-def _check_set_up(share: object, max_body: object, timeouts: object, memory: object) -> None:
-    if not is_number(share) or not 0 < share <= 1:
-        raise ConfigurationError(f"share: expected more than 0 and at most 1, got {shown(share)}")
-    if not is_number(max_body) or not 1 <= max_body < math.inf:
-        raise ConfigurationError(f"max_body: expected at least 1 byte, got {shown(max_body)}")
-    if not isinstance(timeouts, Timeouts | None):
-        raise ConfigurationError(f"timeouts: expected Timeouts, got {shown(timeouts)}")
-    if not isinstance(memory, str | os.PathLike | None):
-        raise ConfigurationError(f"memory: expected the path of a file, got {shown(memory)}")
-
-
 def _nothing() -> None:
     pass
 
@@ -419,22 +414,3 @@ def _opened(memory: Path) -> Memory:
         return Memory(memory)
     except (OSError, ValueError) as exc:
         raise ConfigurationError(f"memory: {clean(str(memory))}: {clean(reason_of(exc))}") from None
-
-
-def rates_of(several: Rate | Sequence[Rate]) -> Sequence[Rate]:
-    """Return all rates of one name."""
-    return (several,) if isinstance(several, Rate) else several
-
-
-def replaced(rates: Mapping[str, L], by: Mapping[str, L] | None) -> dict[str, L]:
-    """Return the limits of the vendor's pages with those that a user replaces.
-
-    Raises:
-        ConfigurationError: there is no such endpoint, or this is no rate.
-    """
-    for endpoint, rate in (by or {}).items():
-        if not all(isinstance(each, Rate) for each in (rate if isinstance(rate, list | tuple) else (rate,))):
-            raise ConfigurationError(f"rates: expected a Rate for {shown(endpoint)}, got {shown(rate)}")
-    if unknown := set(by or {}) - set(rates):
-        raise ConfigurationError(f"rates: expected endpoints of {sorted(rates)}, got {sorted(unknown)}")
-    return {**rates, **(by or {})}

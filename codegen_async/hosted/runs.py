@@ -11,27 +11,18 @@ from codegen_async.arguments import check_key, check_patience, check_text
 from codegen_async.errors import InvalidArgumentError, NotOfferedError, OutcomeUnknownError, RunEndedError
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.hosted.calls import Calls
-from codegen_async.hosted.client import rates_of, replaced
 from codegen_async.hosted.creating import Creating, Places
 from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
 from codegen_async.hosted.keyed import KeyedCreates, Keys
 from codegen_async.hosted.remote import DialectRemote, schedule_of
 from codegen_async.hosted.settling import OnUnknown, check_on_unknown
+from codegen_async.hosted.setup import secrets_of
 from codegen_async.hosted.waits import WaitCalls
 from codegen_async.http.transport import Sender
-from codegen_async.limits import Concurrency, ConcurrencyState, Limits, Rate
+from codegen_async.limits import ConcurrencyState, Rate
 from codegen_async.models import Phase, RunLike, Vocabulary
 from codegen_async.polling import PollSchedule
-from codegen_async.secret import Secret
-from codegen_async.settings import (
-    Timeouts,
-    check_base_url,
-    check_phases,
-    check_proxy,
-    check_seconds,
-    from_environment,
-    speed_of,
-)
+from codegen_async.settings import Timeouts, check_base_url, check_phases
 
 T = TypeVar("T")
 R = TypeVar("R", bound=RunLike)
@@ -92,37 +83,26 @@ class HostedRuns(WaitCalls[R, str]):
     ) -> None:
         try:
             check_dialect_class(dialect)
-            secret = Secret(
-                from_environment(dialect.token_variable, "token") if token is None else token, auth=dialect.auth
-            )
-            way = None if proxy is None else check_proxy(proxy)
+            secrets = secrets_of(token, proxy, dialect.token_variable, auth=dialect.auth)
         finally:
             del token, proxy  # crash reporters show the variables of functions that raise
-        base_url = check_base_url(base_url or dialect.base_url, paths_begin="")
-        speed = speed_of(base_url)
-        self._rates = {
-            name: tuple(each.sped_up(speed) for each in rates_of(several))
-            for name, several in replaced(dialect.rates, rates).items()
-        }
-        self._settle = (max(_SETTLE, dialect.unseen_for) if settle is None else check_seconds("settle", settle)) / speed
-        self._concurrency = Concurrency(dialect.concurrency)
-        self._places = Places(self._concurrency)
-        self._keys: Keys[R] = Keys()
         super().__init__(
             dialect,
-            secret,
-            base_url=base_url,
+            secrets,
+            base_url=check_base_url(base_url or dialect.base_url, paths_begin=""),
             words=Vocabulary(phase_table(dialect), check_phases(phases)),
-            limits=Limits(self._rates, concurrency=self._concurrency),
+            rates=rates,
+            settle=max(_SETTLE, dialect.unseen_for) if settle is None else settle,
             latency=latency,
             share=share,
             timeouts=timeouts,
             max_body=max_body,
-            proxy=way,
+            observe=observe,
             memory=memory,
             sender=sender,
-            observe=observe,
         )
+        self._places = Places(self._concurrency)
+        self._keys: Keys[R] = Keys()
 
     def __repr__(self) -> str:
         return f"HostedRuns({type(self.dialect).__name__}, base_url={self.base_url!r})"

@@ -30,8 +30,9 @@ from codegen_async.errors import (
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.creating import Creating, Places
+from codegen_async.hosted.setup import secrets_of
 from codegen_async.http.transport import Sender
-from codegen_async.limits import Concurrency, Limits, Rate
+from codegen_async.limits import Rate
 from codegen_async.middesk import requests
 from codegen_async.middesk.dialect import BASE_URL, RATE, MiddeskDialect
 from codegen_async.middesk.interrupts import Answering, InterruptBook, InterruptHandler
@@ -44,16 +45,7 @@ from codegen_async.models import Phase, Vocabulary
 from codegen_async.polling import NumberedListing, PollSchedule
 from codegen_async.recent import Recent
 from codegen_async.secret import Secret
-from codegen_async.settings import (
-    Timeouts,
-    check_base_url,
-    check_phases,
-    check_proxy,
-    check_seconds,
-    from_environment,
-    is_loopback,
-    speed_of,
-)
+from codegen_async.settings import Timeouts, check_base_url, check_phases, is_loopback
 
 SANDBOX_URL = "https://api-sandbox.middesk.com"
 
@@ -127,37 +119,31 @@ class MiddeskClient(ThreadCalls, LookCalls):
         memory: str | os.PathLike[str] | None = None,
         sender: Sender | None = None,
     ) -> None:
-        dialect = MiddeskDialect()
         try:
-            secret = Secret(from_environment(dialect.token_variable, "token") if token is None else token)
-            way = None if proxy is None else check_proxy(proxy)
+            secrets = secrets_of(token, proxy, MiddeskDialect.token_variable)
         finally:
             del token, proxy  # crash reporters show the variables of functions that raise
-        base_url = check_base_url(base_url or os.environ.get("MIDDESK_API_BASE_URL") or _home_of(secret))
-        speed = speed_of(base_url)
-        self._rate = rate.sped_up(speed)
-        self._settle = check_seconds("settle", settle) / speed
         self._resume_body = resume_body
         self._fresh = Recent(_FRESH)
         self._book = InterruptBook()
         self._seen = SeenEvents()
         super().__init__(
-            dialect,
-            secret,
-            base_url=base_url,
+            MiddeskDialect(),
+            secrets,
+            base_url=check_base_url(base_url or os.environ.get("MIDDESK_API_BASE_URL") or _home_of(secrets.token)),
             words=Vocabulary(PHASES, check_phases(phases)),
-            limits=Limits({requests.ENDPOINT: self._rate}),
+            rates={requests.ENDPOINT: rate},
+            settle=settle,
             latency=latency,
             share=share,
             timeouts=timeouts,
             max_body=max_body,
-            proxy=way,
+            observe=observe,
             memory=memory,
             sender=sender,
-            observe=observe,
             is_old=self._book.is_old,
         )
-        _check_host(self.base_url, secret)
+        _check_host(self.base_url, secrets.token)
 
     def __repr__(self) -> str:
         return f"MiddeskClient(base_url={self.base_url!r})"
@@ -401,12 +387,13 @@ class MiddeskClient(ThreadCalls, LookCalls):
             waiting.notify(event.run.id)
 
     def _remote(self, calls: Calls[MiddeskRun]) -> MiddeskRemote:
-        self._creating = Creating(calls, settle=self._settle, places=Places(Concurrency(self.dialect.concurrency)))
+        self._creating = Creating(calls, settle=self._settle, places=Places(self._concurrency))
         return MiddeskRemote(calls, self.dialect)
 
     def _schedule(self) -> PollSchedule:
-        pages = Rate(self._rate.limit, min(self._rate.period * _PAGES_PART, 1e9))  # longer there is none
-        return PollSchedule(get=self._rate, page=pages, share=self._share, listing=NumberedListing(), shared=True)
+        (rate,) = self._rates[requests.ENDPOINT]
+        pages = Rate(rate.limit, min(rate.period * _PAGES_PART, 1e9))  # longer there is none
+        return PollSchedule(get=rate, page=pages, share=self._share, listing=NumberedListing(), shared=True)
 
     def _without_run(self) -> Callable[[], Awaitable[object]]:
         return self.list_agents

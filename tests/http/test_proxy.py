@@ -125,6 +125,16 @@ def _locals_of(error: BaseException) -> list[str]:
     return [repr(value) for frame in frames for value in frame.f_locals.values()]
 
 
+@pytest.mark.parametrize(
+    "url", [f"ftp://user:{PASSWORD}@p:1", f"http://user:{PASSWORD}@p:x", f"http://user:{PASSWORD}@p/a"]
+)
+def test_a_proxy_that_cannot_be_one_is_shown_nowhere(url: str) -> None:
+    for make in (CodegenClient, MiddeskClient):
+        with pytest.raises(ConfigurationError, match="proxy: expected a URL") as caught:
+            make("token", proxy=url)
+        assert not [text for text in _locals_of(caught.value) if PASSWORD in text]
+
+
 @pytest.mark.parametrize("other", [{"latency": -1}, {"base_url": "ftp://x"}, {"share": 2}])
 def test_a_set_up_that_fails_shows_no_password(other: dict[str, Any]) -> None:
     for make in (CodegenClient, MiddeskClient):
