@@ -106,7 +106,7 @@ async def call_all(seed: int) -> tuple[Counter[str], int]:
     ):
 
         async def call(read: Calling) -> None:
-            async with asyncio.timeout(100):
+            async with asyncio.timeout(600):
                 try:
                     seen[type(await read(client)).__name__] += 1
                 except CodegenAsyncError as error:
