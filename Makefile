@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 JOBS ?= 2
+# Slow proofs wait, for processes and for time to pass, more than they compute.
+SLOW_JOBS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all test-uvloop test-lowest lint type bench docs format clean
@@ -53,7 +55,7 @@ test: .venv/made  ## the tests, under 8 minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 test-all: test build/langgraph/made  ## the slow proofs as well: kills, power cuts, bad disks, 10,000 prompts, 100,000 requests and waits; some 20 minutes in all
-	$(BIN)/python -m pytest -n $(JOBS) -m slow -rP
+	$(BIN)/python -m pytest -n $(SLOW_JOBS) -m slow -rP
 
 test-uvloop: .venv/made  ## the tests that need no virtual clock, on uvloop; half a minute
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" --uvloop
