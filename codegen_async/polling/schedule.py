@@ -75,6 +75,7 @@ class PollSchedule:
         self._search: Poll | None = None  # the page under way that is to teach where the list stands, or how it does
         self._trust = Trust(SPARED if self._contended else 0.0)
         self._ahead = -math.inf  # how far the server's clock is ahead of ours
+        self._resting = -math.inf  # until when others ask
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -121,10 +122,7 @@ class PollSchedule:
 
     def _change(self, run: Watch, latency: float) -> None:
         self._agenda.leave(run)
-        in_time = run.asked + latency
-        run.due = min(run.due, in_time) if run.due < run.asked + run.latency else in_time
-        run.latency = latency
-        run.grow_older(run.asked + self._ahead)
+        run.want(latency, self._ahead)
         self._agenda.enter(run)
         self._listing.touch((run,))
 
@@ -154,10 +152,17 @@ class PollSchedule:
 
     # When
 
+    def rest(self, until: float) -> None:
+        """Until then, ask only for runs that somebody is in a hurry for: others ask, and tell what they see."""
+        self._resting = until
+
     def next_due(self, stream: Stream, now: float) -> float:
         """Return when the stream should next take a slot; it may be past, and is infinite if there is nothing to do."""
         if stream not in self._paces:
             return math.inf
+        if now < self._resting:
+            is_urgent = stream is Stream.GET and self._hurried
+            return max(now, self._paces[stream].ready) if is_urgent else self._resting
         due, turn = self._due(stream, now), self._paces[Stream.GET]
         if not self._contended:
             return due
@@ -247,16 +252,13 @@ class PollSchedule:
         for run_id in hurried:
             del self._hurried[run_id]
         self._ask(runs, now)
-        self._spend(stream, now)
-        return poll
-
-    def _spend(self, stream: Stream, now: float) -> None:
         for each in {stream, Stream.GET} if self._shared else {stream}:
             self._paces[each].spend(now)
+        return poll
 
     def _choose_run(self, now: float) -> tuple[Poll, Sequence[Watch]]:
         turn, candidate = self._agenda.next(Stream.GET, now), self._trust.candidate(now)
-        if candidate and self._is_check_due(turn, now):
+        if candidate and now >= self._resting and self._is_check_due(turn, now):
             run = candidate
         elif self._hurried:
             run = self._runs[next(iter(self._hurried))]
@@ -322,7 +324,7 @@ class PollSchedule:
         if not isinstance(poll, GetPoll) and self._listing.checked:
             told = self._believed(told, asked, now, ours=flight is not None)
         for sighting in told:
-            self._see(sighting, asked)
+            self.sighted(sighting, asked)
         if isinstance(poll, GetPoll):
             for sighting in told:
                 if run := self._runs.get(sighting.run_id):
@@ -372,9 +374,10 @@ class PollSchedule:
         """The run of which a page must tell how it is, though nobody waits for it any more."""
         return None if self._trust.witness is None else self._trust.witness.run_id
 
-    def sighted(self, sighting: Sighting, now: float) -> None:
-        """Take in any other answer that showed a run."""
-        self._see(sighting, now)
+    def seen(self, run_id: RunId) -> float | None:
+        """Return when a watched run was last seen, by what was asked then; None if it never was."""
+        run = self._runs.get(run_id)
+        return run.seen if run is not None and run.known else None
 
     def failed(self, poll: Poll, now: float, wait: float = 0.0) -> None:
         """Take in that no answer came: its runs are as stale as before; its endpoint is spared if that goes on.
@@ -418,7 +421,8 @@ class PollSchedule:
             if run.run_id in flight.hurried:
                 self._hurry(run, flight.asked)
 
-    def _see(self, sighting: Sighting, asked: float) -> None:
+    def sighted(self, sighting: Sighting, asked: float) -> None:
+        """Take in any answer that showed a run, and was asked for at that time."""
         run = self._runs.get(sighting.run_id)
         if run is None:
             return

@@ -61,6 +61,13 @@ class Watch(msgspec.Struct, eq=False, gc=False):
         self.patience = ripe * (1 + self.latency) ** 2
         self.birthday = server_now + max(_YOUNG - age, _NEAR * ripe)
 
+    def want(self, latency: float, ahead: float) -> None:
+        """Take another latency; what is due sooner for another reason stays so. `ahead`: of the server's clock."""
+        in_time = self.asked + latency
+        self.due = min(self.due, in_time) if self.due < self.asked + self.latency else in_time
+        self.latency = latency
+        self.grow_older(self.asked + ahead)
+
 
 def heaviest(places: Sequence[int], weights: Iterable[float], reach: int, starts: int | None = None) -> slice:
     """Return the slice of sorted places, all within `reach` of the first, that weighs most.

@@ -9,6 +9,8 @@ ends        what was seen of runs, for those who need no newer look
 lasting     what must last before it counts
 barriers    what stands between a client and all of its runs
 resumed     which ends are old ones, after a resume
+elsewhere   for those who share looks with other processes
+others      what these hear of what happens here
 remote      what is asked of a dialect
 
 The rules:
@@ -21,8 +23,10 @@ The rules:
 5. A wait that is cancelled or times out disturbs no other. When nobody waits, nothing runs.
 """
 
+from codegen_async.waiting.elsewhere import Elsewhere
 from codegen_async.waiting.lasting import Grace, Standing
+from codegen_async.waiting.others import Others, Wish
 from codegen_async.waiting.remote import Page, Remote
 from codegen_async.waiting.waits import Waiting
 
-__all__ = ["Grace", "Page", "Remote", "Standing", "Waiting"]
+__all__ = ["Elsewhere", "Grace", "Others", "Page", "Remote", "Standing", "Waiting", "Wish"]

@@ -16,6 +16,7 @@ from codegen_async.recent import Recent
 from codegen_async.waiting.ends import Memory
 from codegen_async.waiting.lasting import OddWord, Ration
 from codegen_async.waiting.listeners import Listener
+from codegen_async.waiting.others import Nobody, Others
 from codegen_async.waiting.resumed import FORGOTTEN, Resumed
 from codegen_async.waiting.watched import Watched
 
@@ -60,7 +61,9 @@ class Board(Generic[R]):
         self._knows = knows
         self._ration = Ration()
         self._familiar: dict[RunId, None] = {}
+        self._guests: dict[RunId, float] = {}  # runs that are watched for others, with the latency these want
         self.memory: Memory[R] = Memory()
+        self.others: Others[R] = Nobody()
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -90,6 +93,7 @@ class Board(Generic[R]):
         known = watched.run or ended or self.memory.recall(run_id, now) or snapshot
         if known is None or self.may_be_old(known, now) or not listener.tell(known):
             watched.join(listener)
+            self.others.wished(run_id)
             return True
         self._settle(run_id, watched)
         return False
@@ -102,15 +106,18 @@ class Board(Generic[R]):
 
     def _settle(self, run_id: RunId, watched: Watched[R]) -> None:
         """Ask about the run no more often than those who still wait for it need."""
-        if watched.listeners:
-            self._schedule.relax(run_id, watched.latency)
+        if watched.listeners or run_id in self._guests:
+            self._schedule.relax(run_id, min(watched.latency, self._guests.get(run_id, math.inf)))
+            self.others.wished(run_id)
         else:
             self._forget(run_id)
 
     def _forget(self, run_id: RunId) -> None:
         if self._watched.pop(run_id).known:
             self.met((run_id,))
+        self._guests.pop(run_id, None)
         self._schedule.discard(run_id)
+        self.others.wished(run_id)
         if not self._watched:
             self._on_empty()
 
@@ -139,6 +146,8 @@ class Board(Generic[R]):
         old = self.may_be_old(run, now)
         if not old and (run.phase.is_terminal or run.id in self.memory):
             self.memory.keep(run, now)
+        if not old:
+            self.others.told(run)
         watched = self._watched.get(run.id)
         if watched is None:
             return
@@ -146,9 +155,12 @@ class Board(Generic[R]):
         if old:
             return
         watched.run = run
-        self._report(watched, run)
+        if watched.listeners:
+            self._report(watched, run)
         leaving = [listener for listener in watched.listeners if listener.tell(run)]
         loosened = [watched.leave(listener) for listener in leaving]
+        if run.phase.is_terminal and self._guests.pop(run.id, None) is not None:
+            loosened.append(True)
         if any(loosened):
             self._settle(run.id, watched)
 
@@ -192,18 +204,60 @@ class Board(Generic[R]):
             self._forget(run_id)
             for listener in watched.listeners:
                 listener.abort(own_copy(error))
+        self.others.gave_up()
+
+    # -- runs that are watched for others
+
+    @property
+    def wanted(self) -> list[RunId]:
+        """The runs that somebody here waits for."""
+        return [run_id for run_id, watched in self._watched.items() if watched.listeners]
+
+    @property
+    def waits(self) -> int:
+        """How many runs these are."""
+        return len(self) - sum(not self._watched[run_id].listeners for run_id in self._guests)
+
+    def adopt(self, run_id: RunId, latency: float, seen: float | None, now: float) -> None:
+        """Watch a run for others; see `Elsewhere`."""
+        watched = self._watched.get(run_id)
+        if watched is None:
+            known = seen is not None or self.knows_of(run_id)
+            watched = self._watched[run_id] = Watched(known=known)
+        moment, seen_by_them = (now, False) if seen is None else (now - seen, True)
+        sighting = Sighting(run_id, order=order_of(run_id, None))
+        self._schedule.add(sighting, moment, latency=latency, seen=seen_by_them)
+        self._guests[run_id] = latency
+        self._schedule.relax(run_id, min(latency, watched.latency))
+
+    def disown(self, run_id: RunId) -> None:
+        """Watch a run for others no more."""
+        if self._guests.pop(run_id, None) is not None:
+            self._settle(run_id, self._watched[run_id])
 
     # -- runs that were taken up again
 
-    def reopen(self, run_id: RunId, now: float, before: R | None = None) -> None:
-        """Take the end that run had for its end no more: the server may still show it."""
+    def reopen(self, run_id: RunId, now: float, before: R | None = None, *, elsewhere: bool = False) -> None:
+        """Take the end that run had for its end no more: the server may still show it.
+
+        What was done elsewhere is nothing that the dialect knows of here, so its snapshots alone must tell.
+        """
         watched = self._watched.get(run_id)
         known = before or (watched and watched.run) or self.memory.recall(run_id, now, math.inf)
         self.memory.drop(run_id)
         if watched is not None:
             watched.run = None  # what was known is of its former life
-        if self._is_old is None:
+        if self._is_old is None or elsewhere:
             self._reopened[run_id] = Resumed(now, known if known and known.phase.is_still else None, self._end_of)
+
+    def believe(self, run_id: RunId) -> None:
+        """Take the end that is shown of a run for its new one: who shows it knows of the resume."""
+        self._reopened.pop(run_id, None)
+
+    def overtaken(self, run: R, asked: float) -> bool:
+        """Return whether an end was asked for before its run was taken up again."""
+        resumed = self._reopened.get(run.id)
+        return resumed is not None and run.phase.is_still and asked < resumed.at
 
     def was_reopened(self, run_id: RunId, now: float) -> bool:
         """Return whether that run was resumed so recently that the server may still show its old end."""
@@ -217,8 +271,8 @@ class Board(Generic[R]):
 
     def may_be_old(self, run: R, now: float) -> bool:
         """Return whether a snapshot may be from before a resume."""
-        if self._is_old is not None:
-            return self._is_old(run)
+        if self._is_old is not None and self._is_old(run):
+            return True
         resumed = self._reopened.get(run.id)
         return resumed is not None and resumed.may_be_old(run, now)
 

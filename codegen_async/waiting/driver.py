@@ -29,12 +29,12 @@ MOST_POLLS = 50
 class Outcomes(Protocol[R]):
     """Take in what polls have brought."""
 
-    def shown(self, poll: GetPoll, run: R) -> None:
-        """Take in a run."""
+    def shown(self, poll: GetPoll, run: R, asked: float) -> None:
+        """Take in a run that was asked for at that time."""
         ...
 
-    def listed(self, poll: PagePoll, page: Page[R]) -> None:
-        """Take in a page."""
+    def listed(self, poll: PagePoll, page: Page[R], asked: float) -> None:
+        """Take in a page that was asked for at that time."""
         ...
 
     def failed(self, poll: Poll, error: APIError) -> None:
@@ -79,6 +79,11 @@ class Driver(Generic[R]):
         """What is wrong with the polls that fail now, if any do."""
         failing = (lane.trouble for lane in self._lanes.values() if lane.trouble.error is not None)
         return next(failing, None)
+
+    @property
+    def stuck(self) -> float:
+        """Seconds for which polls have brought nothing good; 0 if none is awaited, or has failed."""
+        return max(0.0 if (since := lane.trouble.since) is None else _now() - since for lane in self._lanes.values())
 
     def drive(self) -> None:
         """Begin to ask, or look again at what is due."""
@@ -163,17 +168,18 @@ class Driver(Generic[R]):
         return task
 
     async def _ask(self, poll: Poll, slot: Slot, lane: _Lane) -> None:
-        lane.trouble.begin(_now())
+        asked = _now()
+        lane.trouble.begin(asked)
         self._watch_over()
         try:
             if isinstance(poll, GetPoll):
                 run = await self._remote.get(poll.run_id, slot)
                 self._answered(lane)
-                self._outcomes.shown(poll, run)
+                self._outcomes.shown(poll, run, asked)
             else:
                 page = await self._remote.page(poll, slot)
                 self._answered(lane)
-                self._outcomes.listed(poll, page)
+                self._outcomes.listed(poll, page, asked)
         except APIError as error:
             self._failed(poll, error, lane)
         except Exception as exc:  # noqa: BLE001 - see `broke`

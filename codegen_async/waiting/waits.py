@@ -19,9 +19,10 @@ from codegen_async.models import Phase, RunId, RunLike
 from codegen_async.polling import GetPoll, PagePoll, Poll, PollSchedule, Sighting
 from codegen_async.waiting.board import Board, id_of, order_of, sighting_of
 from codegen_async.waiting.driver import Driver
+from codegen_async.waiting.elsewhere import Elsewhere
 from codegen_async.waiting.ends import Sharing
 from codegen_async.waiting.failures import Failures
-from codegen_async.waiting.lasting import Grace, Standing
+from codegen_async.waiting.lasting import Grace, Standing, is_about_the_run
 from codegen_async.waiting.listeners import Changes, Collector, Ending, Endings
 from codegen_async.waiting.remote import Page, Remote
 
@@ -71,6 +72,8 @@ class Waiting(Generic[R]):
         )
         self._sharing: Sharing[R] = Sharing()
         self._failures = Failures(schedule, self._board, self._driver, grace or Grace(), without_run)
+        self.elsewhere: Elsewhere[R] = Elsewhere(self._board, schedule, self._driver, self._failures)
+        """For those who share looks with other processes."""
         self._closed = False
 
     # -- for callers
@@ -150,7 +153,7 @@ class Waiting(Generic[R]):
     @property
     def watched(self) -> int:
         """How many runs somebody waits for."""
-        return len(self._board)
+        return self._board.waits
 
     def seen(self, run: R, *, read: bool = True) -> None:
         """Take in a snapshot that a call of the user's own brought; `read`: one that only reads."""
@@ -159,6 +162,7 @@ class Waiting(Generic[R]):
         self._failures.allowed(run.id)
         self._board.met((run.id,))
         self._schedule.sighted(sighting_of(run), _now())
+        self._board.others.looked((run.id,), _now())
         self._board.tell(run, _now())
         self._driver.nudge()
 
@@ -168,7 +172,7 @@ class Waiting(Generic[R]):
         for run in page.items:
             if run.id in self._board.memory and not run.phase.is_terminal:
                 self._board.memory.drop(run.id)
-        self.listed(poll, page)
+        self.listed(poll, page, _now())
         self._driver.nudge()
 
     async def look(
@@ -210,6 +214,7 @@ class Waiting(Generic[R]):
     def notify(self, run_id: RunId) -> None:
         """Look at that run now: something is known to have happened to it."""
         self._board.memory.drop(run_id)
+        self._board.others.notified(run_id, asks=run_id in self._board)
         self.hurry(run_id)
 
     def hurry(self, run_id: RunId) -> None:
@@ -220,6 +225,7 @@ class Waiting(Generic[R]):
     def reopened(self, run_id: RunId, before: R | None = None) -> None:
         """Take the end that run had for its end no more: it was resumed, and the server may still show the old one."""
         self._board.reopen(run_id, _now(), before)
+        self._board.others.reopened(run_id, before)
 
     def may_be_old(self, run: R) -> bool:
         """Note a read of a run; return whether it may show what was before a resume."""
@@ -305,14 +311,18 @@ class Waiting(Generic[R]):
 
     # -- what polls bring
 
-    def shown(self, poll: GetPoll, run: R) -> None:
+    def shown(self, poll: GetPoll, run: R, asked: float) -> None:
         """Take in the answer to a get; see `Outcomes`."""
         self._failures.allowed(run.id)
+        self._board.others.looked((run.id,), asked)
         self._schedule.observed(poll, [sighting_of(run)], _now())
         self._board.witness(run, _now())
-        self._board.tell(run, _now())
+        if self._board.overtaken(run, asked):
+            self.hurry(run.id)
+        else:
+            self._board.tell(run, _now())
 
-    def listed(self, poll: PagePoll, page: Page[R]) -> None:
+    def listed(self, poll: PagePoll, page: Page[R], asked: float) -> None:
         """Take in a page; see `Outcomes`."""
         self._failures.answered()
         sure = page.sure and self._schedule.believes
@@ -320,6 +330,7 @@ class Waiting(Generic[R]):
         rows = [row for row in page.items if row.id in self._board and row.id not in twice]
         wanted = {row.id for row in rows if self._says_more(row, page)}
         whole = {run.id: run for run in page.read() if run.id in wanted} if wanted else {}
+        self._board.others.looked([row.id for row in rows if row.status is not None], asked)
         for row in rows:
             if row.status is not None and not row.phase.is_still:
                 self._board.witness(row, _now())
@@ -367,6 +378,8 @@ class Waiting(Generic[R]):
     def failed(self, poll: Poll, error: APIError) -> None:
         """Take in that a poll has failed; see `Outcomes`."""
         self._failures.failed(poll, error)
+        if isinstance(poll, GetPoll) and is_about_the_run(error):
+            self._board.others.refused(poll.run_id)
 
     def broke(self, error: Exception) -> None:
         """Take in a defect of ours; see `Outcomes`."""
