@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from codegen_async.batch.items import Outcome, State
 from codegen_async.batch.results import row
 from codegen_async.errors import InvalidArgumentError, reason_of
+from codegen_async.models import RunId
 from codegen_async.posix import flags
 from codegen_async.private import PRIVATE
 
@@ -23,14 +26,19 @@ _LONGEST = 2**28  # bytes of a line, which has a result of at most 32 MiB in it
 _START = b'{"index":'  # of every line
 
 
-class _Known(msgspec.Struct, frozen=True):
+class _Known(msgspec.Struct):
     """What tells one outcome from another, also where several batches share a file."""
 
     key: str
     state: State
     attempts: int
-    run_id: int | None
+    run_id: RunId | None
     prompt: str
+    fields: Mapping[str, Any] | None = None
+
+    def encode(self) -> bytes:
+        """Return it as JSON, equal ones as equal bytes."""
+        return msgspec.json.encode(self, order="sorted")
 
 
 _decode = msgspec.json.Decoder(_Known).decode
@@ -60,8 +68,8 @@ class OutcomeFile:
             self.close()
             raise
 
-    def _read(self) -> set[_Known]:
-        known: set[_Known] = set()
+    def _read(self) -> set[bytes]:
+        known: set[bytes] = set()
         with open(self._file, "rb", closefd=False) as file:
             whole = 0
             for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
@@ -70,7 +78,7 @@ class OutcomeFile:
                     break
                 whole += len(line)
                 try:
-                    known.add(_decode(line))
+                    known.add(_decode(line).encode())
                 except (msgspec.MsgspecError, ValueError) as error:
                     expected = f"a file that holds nothing but outcomes ({error})"
                     raise InvalidArgumentError(f"out, {self.path.name}, line {number}", line[:40], expected) from None
@@ -82,7 +90,9 @@ class OutcomeFile:
         Raises:
             OSError: it cannot be written; nothing of it is in the file.
         """
-        one = _Known(outcome.key, outcome.state, outcome.attempts, outcome.run_id, outcome.prompt)
+        one = _Known(
+            outcome.key, outcome.state, outcome.attempts, outcome.run_id, outcome.prompt, outcome.fields
+        ).encode()
         if one in self._known:
             return
         self._write(msgspec.json.encode(row(outcome)) + b"\n")

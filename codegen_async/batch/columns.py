@@ -16,6 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from codegen_async.batch.items import Task
+from codegen_async.batch.places import CODEGEN_API
 from codegen_async.codegen.dialect import RATES
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.limits import Rate
@@ -40,11 +41,13 @@ class Columns(ABC):
     """Know what the lines of a file of prompts may say.
 
     Attributes:
+        api: what journals call the API.
         line: the field that a line of plain text is; None if there is none.
         telling: names by any of which a table is known.
         rates: the stated rates that bound the creates of what was read.
     """
 
+    api: str
     line: str | None
     telling: Collection[str]
     rates: Sequence[Rate]
@@ -77,6 +80,7 @@ class Columns(ABC):
 class CodegenColumns(Columns):
     """Know the arguments of `CodegenClient.create_run`."""
 
+    api = CODEGEN_API
     line = "prompt"
     telling = ("prompt",)
     rates = (RATES["create"],)

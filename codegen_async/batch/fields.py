@@ -38,6 +38,7 @@ class DialectColumns(Columns):
     def __init__(self, dialect: Dialect[Any]) -> None:
         self._dialect = dialect
         self._sent: set[str] = set()  # fields that were seen to be sent
+        self.api = dialect.name
         self.line = dialect.prompt_field
         self.telling = ("key",) if self.line is None else ("key", self.line)
         self.rates = ()
@@ -61,12 +62,16 @@ class DialectColumns(Columns):
         """Return what a line asks for; what begins with an underscore is kept for the results."""
         extra = {name: value for name, value in given.items() if name.startswith("_")}
         fields = {name: value for name, value in given.items() if name not in extra and name != "key"}
-        self.check(fields)
+        self.check(fields, otherwise=" To keep it for the results only, begin the name with _")
         kept = check_json_object("extra", extra) if extra else None
         return Task(prompt="", fields=check_json_object("fields", fields), folder=folder, extra=kept)
 
-    def check(self, fields: Mapping[str, Any]) -> None:
+    def check(self, fields: Mapping[str, Any], *, otherwise: str = "") -> None:
         """Make sure that a create can be made of fields, and that all of them are sent.
+
+        Args:
+            fields: what `create` is to be given.
+            otherwise: what else may be done with a field that is not sent.
 
         Raises:
             InvalidArgumentError: one of them is missing, cannot be right, or is not sent.
@@ -76,7 +81,7 @@ class DialectColumns(Columns):
         for name in fields.keys() - self._sent:
             others = {other: value for other, value in fields.items() if other != name}
             if whole == _requests(self._dialect, others) == _requests(self._dialect, {**others, name: _OTHER}):
-                raise InvalidArgumentError(name, fields[name], _right(self._dialect, name, others))
+                raise InvalidArgumentError(name, fields[name], _right(self._dialect, name, others) + otherwise)
             self._sent.add(name)
 
 
@@ -139,5 +144,4 @@ def _right(dialect: Dialect[Any], name: str, fields: Mapping[str, Any]) -> str:
     dialect.create(ANY_KEY, asked)
     near = difflib.get_close_matches(name, asked.names, 1)
     meant = f": did you mean {clean(near[0])!r}?" if near else f", such as {', '.join(map(clean, asked.names))}."
-    what = f"a field that {type(dialect).__name__}.create sends{meant if asked.names else '.'}"
-    return f"{what} To keep it for the results only, begin the name with _"
+    return f"a field that {type(dialect).__name__}.create sends{meant if asked.names else '.'}"

@@ -11,7 +11,9 @@ import msgspec
 
 T = TypeVar("T")
 
-_API = "codegen"
+CODEGEN_API = "codegen"
+"""What the API is called whose runs have numbers."""
+
 _PORTS = {"https": 443, "http": 80}
 
 OVERTAKEN = 2
@@ -25,10 +27,10 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 
     base_url: str
     org_id: int = 0
-    api: str = _API
+    api: str = CODEGEN_API
 
     @classmethod
-    def at(cls, base_url: str, org_id: int = 0, api: str = _API) -> Account:
+    def at(cls, base_url: str, org_id: int = 0, api: str = CODEGEN_API) -> Account:
         """Return an account, the same for all ways to write its address."""
         parts = urlsplit(base_url)
         port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
@@ -36,7 +38,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         return cls(base_url=f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}", org_id=org_id, api=api)
 
     def __str__(self) -> str:
-        whose = f"organization {self.org_id}" if self.api == _API else self.api
+        whose = f"organization {self.org_id}" if self.api == CODEGEN_API else self.api
         return f"{whose} at {self.base_url}"
 
 
@@ -70,7 +72,7 @@ def account_of(meta: Mapping[str, object]) -> Account | None:
 def are_numbers(meta: Mapping[str, object]) -> bool:
     """Whether the ids of a journal's runs are numbers, as at Codegen; a journal that names no account is of there."""
     account = account_of(meta)
-    return account is None or account.api == _API
+    return account is None or account.api == CODEGEN_API
 
 
 def as_text(value: msgspec.Struct) -> str:

@@ -55,7 +55,8 @@ _GROUPS = {
 
 _SAME = ("middesk", "fake", "demo", "config", "completion")  # whatever the dialect
 _GROUPS_FOR_DIALECTS = {
-    "run": ("hosted:run", "Start, look at, stop and answer single runs."),
+    "run": ("hosted:run", "Start, list, look at, stop and answer single runs."),
+    "batch": ("hosted_batch:app", _GROUPS["batch"][1]),
     "watch": ("hosted:watch", "Watch runs as they change."),
     "doctor": ("hosted_doctor:app", "Check what the client needs: dialect, token, network, clock, limits."),
     **{name: _GROUPS[name] for name in _SAME},

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
-from codegen_async.cli.errors import Exit, UsageError, command
+from codegen_async.cli.errors import Exit, UsageError
+from codegen_async.cli.journals import app as journals
 from codegen_async.cli.options import (
+    ANY,
     ANY_REPOSITORY,
     HERE,
     PLAIN,
     REAL,
     UNLIMITED,
+    Adopt,
+    AllFailed,
+    BatchJournal,
     Connection,
     Display,
+    DoneJournal,
+    DryRun,
+    InputFormat,
+    JournalFile,
+    Keys,
     Limits,
+    OutcomesFile,
+    PromptsFile,
+    Reading,
     RealServer,
     Repository,
 )
 
 if TYPE_CHECKING:
     from codegen_async.batch.batch import Batch
+    from codegen_async.cli.repositories import FindRepo
     from codegen_async.cli.session import Session
     from codegen_async.codegen.client import CodegenClient
 
@@ -33,21 +47,7 @@ app: App = App(
     help_epilogue="Example:\n  codegen-async demo --prompts | codegen-async batch run - --simulate",
 )
 
-JournalFile = Annotated[Path, Parameter(name="JOURNAL", help="The journal of the batch, or its file of prompts.")]
-Adopt = Annotated[
-    bool, Parameter(help="Take over a journal that was made elsewhere, or whose server has another address now.")
-]
-PromptsFile = Annotated[
-    Path, Parameter(name="FILE", help="The prompts; - for the standard input.", allow_leading_hyphen=True)
-]
-InputFormat = Annotated[
-    Literal["jsonl", "json", "csv", "tsv", "txt"] | None,
-    Parameter(name="--format", help="What FILE is. Default: as its name or beginning says."),
-]
-OutputFormat = Annotated[
-    Literal["csv", "tsv", "jsonl", "json"] | None,
-    Parameter(name="--format", help="What FILE is to be. Default: as its name says."),
-]
+app.update(journals)
 
 
 @app.command(
@@ -79,10 +79,10 @@ def run(
     file: PromptsFile,
     /,
     *,
-    journal: Annotated[Path | None, Parameter(help="Where to remember. Default: FILE.db")] = None,
+    journal: BatchJournal = None,
     kind: InputFormat = None,
-    out: Annotated[Path | None, Parameter(help="Where to append each outcome, as JSON on a line.")] = None,
-    dry_run: Annotated[bool, Parameter(help="Only check the file, as `batch check` does.")] = False,
+    out: OutcomesFile = None,
+    dry_run: DryRun = False,
     adopt: Adopt = False,
     repository: Repository = ANY_REPOSITORY,
     limits: Limits = UNLIMITED,
@@ -93,18 +93,21 @@ def run(
     import os
     import tempfile
 
+    from codegen_async.batch.columns import CODEGEN
     from codegen_async.cli.driving import Drive
-    from codegen_async.cli.filling import Filling, appending
+    from codegen_async.cli.filling import Filling, appending, journal_of
     from codegen_async.cli.output import Output
     from codegen_async.cli.repositories import repository as meant
     from codegen_async.cli.targets import execute_on
 
     find_repo = meant(repository, connection)
+    reading = Reading(dialect=connection.dialect)
     if dry_run:
-        return check(file, journal=journal, kind=kind, display=display)
+        return check(file, journal=journal, kind=kind, reading=reading, display=display)
     if connection.simulate and journal is not None:
         raise UsageError("--simulate keeps no journal, as its runs are gone when it ends")
-    filling = Filling(file, kind, journal, simulated=connection.simulate)
+    place = None if connection.simulate else journal_of(file, journal)
+    filling = Filling(file, kind, place, CODEGEN, reading.words())
     filling.tell(Output(display))
 
     def drive(path: Path) -> Exit:
@@ -115,11 +118,11 @@ def run(
             return "" if connection.simulate else filling.again(path, options)
 
         with appending(out) as outcomes:
-            work = Drive(path, filling, again, limits, find_repo=find_repo, out=outcomes, adopt=adopt)
+            work = Drive(path, filling, again, limits, make=_making(path, find_repo, adopt=adopt), out=outcomes)
             return execute_on(connection, display, work)
 
-    if filling.journal is not None:
-        return drive(filling.journal)
+    if place is not None:
+        return drive(place)
     with tempfile.TemporaryDirectory(prefix="codegen-async-") as directory:
         os.environ["XDG_STATE_HOME"] = directory  # what would be kept for the user goes as well
         return drive(Path(directory) / "journal.db")
@@ -139,115 +142,17 @@ def check(
     file: PromptsFile,
     /,
     *,
-    journal: Annotated[Path | None, Parameter(help="What was done already. Default: FILE.db, if there.")] = None,
+    journal: DoneJournal = None,
     kind: InputFormat = None,
+    reading: Reading = ANY,  # noqa: ARG001 - who is here speaks to Codegen
     display: Display = PLAIN,
 ) -> Exit:
     """Check a file of prompts before anything is sent."""
+    from codegen_async.batch.columns import CODEGEN
     from codegen_async.cli.checking import check as show
     from codegen_async.cli.filling import read_file
 
-    return show(read_file(file, kind), journal or Path(f"{file}.db"), display)
-
-
-@app.command(
-    help_epilogue="""\
-Works while the batch is being run.
-
-Example:
-  codegen-async batch status prompts.jsonl.db"""
-)
-def status(journal: JournalFile, /, *, display: Display = PLAIN) -> Exit:
-    """Show how many prompts of a batch stand where, and on which server."""
-    from codegen_async.batch.readers import read_account, read_outcomes
-    from codegen_async.cli.inputs import existing
-    from codegen_async.cli.output import Output
-    from codegen_async.cli.tally import tally
-
-    output = Output(display)
-    journal = existing(journal)
-    counts = tally(read_outcomes(journal))
-    account = read_account(journal)
-    if output.structured:
-        where = {} if account is None else {"base_url": account.base_url, "org_id": account.org_id}
-        output.document({**counts, **where})
-    else:
-        output.note(f"its runs are those of {account or 'no server yet'}")
-        output.table(("STATUS", "PROMPTS"), [(name, str(count)) for name, count in counts.items()])
-    return Exit.OK
-
-
-@app.command(
-    help_epilogue="""\
-The file is .csv, .tsv, .jsonl or .json, and takes the place of another when it
-is complete; - writes to the standard output, .jsonl if nothing else is said.
-Each prompt has its state, run, attempts, times, result and error, its text and
-metadata, and what else its line said. Works while the batch is being run. In
-tables, text that a spreadsheet would take for a formula begins with an
-apostrophe.
-
-Examples:
-  codegen-async batch export prompts.jsonl results.csv
-  codegen-async batch export prompts.jsonl.db - > results.jsonl"""
-)
-def export(
-    journal: JournalFile,
-    file: Annotated[
-        Path, Parameter(name="FILE", help="The file to write; - for the standard output.", allow_leading_hyphen=True)
-    ],
-    /,
-    *,
-    kind: OutputFormat = None,
-    display: Display = PLAIN,
-) -> Exit:
-    """Write what became of each prompt to a file."""
-    from codegen_async.cli.exporting import export_to
-    from codegen_async.cli.inputs import existing
-
-    return export_to(existing(journal), file, kind, display)
-
-
-@app.command(
-    name="list",
-    help_epilogue="""\
-Works while the batch is being run. With --json and --jsonl each prompt has the
-fields of `batch export`.
-
-Examples:
-  codegen-async batch list prompts.jsonl
-  codegen-async batch list prompts.jsonl --state failed --state rejected
-  codegen-async batch list prompts.jsonl --state failed --json""",
-)
-def list_(
-    journal: JournalFile,
-    /,
-    *,
-    state: Annotated[tuple[str, ...], Parameter(help="Only these. Default: all.", negative=())] = (),
-    display: Display = PLAIN,
-) -> Exit:
-    """List the prompts of a batch and where each stands."""
-    from codegen_async.cli.inputs import existing
-    from codegen_async.cli.standing import show_items
-
-    return show_items(existing(journal), state, display)
-
-
-@app.command(
-    help_epilogue="""\
-Prints a line for each prompt whose status changes, and ends when nothing is
-left to do: with 3 if one ended badly, else 7 if one needs a person. It only
-reads the journal: it asks no server, and the batch goes on if it is stopped.
-
-Examples:
-  codegen-async batch watch prompts.jsonl
-  codegen-async batch watch prompts.jsonl.db --jsonl"""
-)
-def watch(journal: JournalFile, /, *, display: Display = PLAIN) -> Exit:
-    """Watch a batch that is being run elsewhere."""
-    from codegen_async.cli.inputs import existing
-    from codegen_async.cli.standing import watch_items
-
-    return watch_items(existing(journal), display)
+    return show(read_file(file, kind, CODEGEN), journal or Path(f"{file}.db"), display)
 
 
 @app.command(
@@ -266,10 +171,10 @@ Examples:
 )
 def retry(
     journal: JournalFile,
-    keys: Annotated[tuple[str, ...], Parameter(name="KEY", help="Which. Default: all that were rejected.")] = (),
+    keys: Keys = (),
     /,
     *,
-    failed: Annotated[bool, Parameter(help="All whose runs failed or were cancelled.")] = False,
+    failed: AllFailed = False,
     adopt: Adopt = False,
     repository: Repository = ANY_REPOSITORY,
     limits: Limits = UNLIMITED,
@@ -277,28 +182,21 @@ def retry(
     display: Display = PLAIN,
 ) -> Exit:
     """Send prompts again that came to nothing or failed, and run the batch."""
+    from codegen_async.batch.columns import CODEGEN
     from codegen_async.cli.driving import Drive
     from codegen_async.cli.inputs import existing
     from codegen_async.cli.repositories import repository as meant
-    from codegen_async.cli.retrying import choose, left
+    from codegen_async.cli.retrying import Retry
     from codegen_async.cli.targets import execute_on
 
-    find_repo, journal = meant(repository, server), existing(journal)
-    chosen = choose(journal, keys, failed=failed)
-
-    async def fill(batch: Batch) -> None:
-        await batch.retry(*chosen)
+    find_repo, journal = meant(repository, server), existing(journal, CODEGEN.api)
+    fill = Retry(journal, keys, failed=failed)
 
     def again() -> str:
-        options = (*repository.words(), *limits.words(), *server.words(), *display.words())
-        chosen_ones = keys or (chosen if failed else ())
-        named = left(journal, chosen_ones)
-        if chosen_ones and not named:
-            return ""  # without a key, it would send all that were rejected
-        end = ("--",) if any(key.startswith("-") for key in named) else ()
-        return command("batch", "retry", *options, *end, journal, *named)
+        return fill.again((*repository.words(), *limits.words(), *server.words(), *display.words()))
 
-    return execute_on(server, display, Drive(journal, fill, again, limits, find_repo=find_repo, adopt=adopt))
+    work = Drive(journal, fill, again, limits, make=_making(journal, find_repo, adopt=adopt))
+    return execute_on(server, display, work)
 
 
 @app.command(
@@ -313,29 +211,27 @@ def audit(
     journal: JournalFile, /, *, adopt: Adopt = False, server: RealServer = REAL, display: Display = PLAIN
 ) -> Exit:
     """Compare a batch with the runs that the server has."""
-    import msgspec
-
     from codegen_async.batch.batch import Batch
+    from codegen_async.batch.columns import CODEGEN
+    from codegen_async.cli.auditing import audit as show
     from codegen_async.cli.inputs import existing
     from codegen_async.cli.targets import execute_on
 
-    journal = existing(journal)  # one that is not there must not be made
+    journal = existing(journal, CODEGEN.api)  # one that is not there must not be made
 
     async def work(session: Session[CodegenClient]) -> Exit:
-        async with Batch(session.client, journal, adopt=adopt) as batch:
-            report = await batch.audit()
-        if session.output.structured:
-            session.output.document(report)
-        else:
-            rows = [(name, _shown(value)) for name, value in msgspec.structs.asdict(report).items()]
-            session.output.table(("FOUND", "WHICH"), rows, whole=True)
-        return Exit.OK if report.ok else Exit.ATTENTION
+        return await show(Batch(session.client, journal, adopt=adopt), session.output)
 
     return execute_on(server, display, work)
 
 
-def _shown(value: int | Sequence[object] | Mapping[str, object]) -> str:
-    if isinstance(value, int):
-        return str(value)
-    found = [f"{key}: {runs}" for key, runs in value.items()] if isinstance(value, Mapping) else map(str, value)
-    return ", ".join(found) or "none"
+def _making(journal: Path, find_repo: FindRepo, *, adopt: bool) -> Callable[[Session[CodegenClient]], Awaitable[Batch]]:
+    """Return what makes the batch of a journal."""
+
+    async def make(session: Session[CodegenClient]) -> Batch:
+        from codegen_async.batch.batch import Batch
+
+        repo_id = await find_repo(session.client)
+        return Batch(session.client, journal, repo_id=repo_id, adopt=adopt, clock=session.target.clock)
+
+    return make

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from codegen_async.batch.inputs import Prompts
+from codegen_async.batch.items import Task
 from codegen_async.batch.readers import read_keys, read_sent
 from codegen_async.cli.errors import CommandError, Exit
+from codegen_async.cli.inputs import check_api
 from codegen_async.cli.live import duration
 from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output
 from codegen_async.cli.streams import complain
-from codegen_async.codegen.dialect import RATES
+from codegen_async.limits import Rate
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +28,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         prompts: lines that can be right.
         keys: how many of them have a key.
         equal: how many without a key say what an earlier one says; each is made a run of its own.
-        longest: characters of the longest prompt.
+        longest: characters of the longest prompt; of its fields as JSON, where a dialect sends them.
         images: images that are there.
         image_bytes: their sizes in all.
         extra: fields that are kept for the results and not sent.
@@ -55,18 +58,20 @@ def check(prompts: Prompts, journal: Path | None, display: Display) -> Exit:
         display: how it is shown.
 
     Raises:
+        CommandError: the journal is of another API.
         JournalError: the journal cannot be read.
     """
     output = Output(display)
     sent = Counter[bytes]()
     if journal is not None and journal.is_file():
+        check_api(journal, prompts.columns.api)
         sent = read_sent(journal)
         prompts.look_at_keys(read_keys(journal))
     report = _report(prompts, sent)
     if output.structured:
         output.document(report)
     else:
-        output.table(("WHAT", "FOUND"), _rows(report), whole=True)
+        output.table(("WHAT", "FOUND"), _rows(report, prompts.columns.rates), whole=True)
     for problem in report.problems:
         complain(CommandError(problem))
     return Exit.USAGE if report.problems else Exit.OK
@@ -77,24 +82,32 @@ def _report(prompts: Prompts, sent: Counter[bytes]) -> Report:
     contents = Counter(line.task.content() for line in prompts.lines)
     keyless = Counter(line.task.content() for line in prompts.lines if line.key is None)
     creates = (contents - sent).total()
-    rate = RATES["create"]
     return Report(
         prompts=len(prompts.lines),
         keys=len(prompts.lines) - keyless.total(),
         equal=keyless.total() - len(keyless),
-        longest=max((len(line.task.prompt) for line in prompts.lines), default=0),
+        longest=max((_length(line.task) for line in prompts.lines), default=0),
         images=len(prompts.images),
         image_bytes=sum(prompts.images.values()),
         extra=tuple(prompts.extra),
         creates=creates,
-        seconds=max(0, math.ceil(creates / rate.limit) - 1) * rate.period,
+        seconds=max((_seconds(creates, rate) for rate in prompts.columns.rates), default=0.0),
         problems=tuple(map(str, prompts.problems)),
     )
 
 
-def _rows(report: Report) -> list[tuple[str, str]]:
-    rate = RATES["create"]
-    last = f"the last after {duration(report.seconds)}, at {rate.limit} in {rate.period:g} s"
+def _length(task: Task) -> int:
+    """Return the characters of a prompt; where a dialect sends it, of all fields as JSON."""
+    return len(task.prompt if task.fields is None else msgspec.json.encode(task.fields).decode())
+
+
+def _seconds(creates: int, rate: Rate) -> float:
+    return max(0, math.ceil(creates / rate.limit) - 1) * rate.period
+
+
+def _rows(report: Report, rates: Sequence[Rate]) -> list[tuple[str, str]]:
+    pace = " and ".join(f"{rate.limit} in {rate.period:g} s" for rate in rates)
+    last = f"the last after {duration(report.seconds)}, at {pace}" if pace else "at a limit that nobody states"
     rows = [
         ("prompts", f"{report.prompts}, {report.keys} with keys, the longest of {report.longest} characters"),
         ("equal", f"{report.equal} without a key say what an earlier one says; each gets a run"),

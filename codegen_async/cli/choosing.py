@@ -18,11 +18,9 @@ VARIABLE = "CODEGEN_DIALECT"
 BUILT_IN = "codegen"
 
 _OTHERS = {
-    "batch": "batches take prompts for Codegen only, for now",
     "org": "organizations are Codegen's",
     "repo": "repositories are Codegen's",
     "auth": "it keeps Codegen's token; a dialect names the variable that its own is in",
-    "run list": "clients of dialects list no runs",
     "run logs": "logs are Codegen's",
     "run resume": "here a run is told to go on by: run reply",
 }

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from codegen_async.batch.appending import OutcomeFile, is_done
 from codegen_async.batch.batch import Batch
@@ -22,14 +22,15 @@ from codegen_async.cli.progress import Progress, progress_shown
 from codegen_async.cli.streams import complain, has_reader, may_go_unread
 from codegen_async.cli.tally import COLUMNS, outcome_fields, outcome_row, summary, tally, verdict
 from codegen_async.errors import BatchPausedError
+from codegen_async.hosted.client import RunClient
 
 if TYPE_CHECKING:
-    from codegen_async.cli.repositories import FindRepo
     from codegen_async.cli.session import Session
-    from codegen_async.codegen.client import CodegenClient
+
+C = TypeVar("C", bound=RunClient[Any, Any])
 
 
-class Drive:
+class Drive(Generic[C]):
     """Be the work of a command that runs a batch.
 
     Args:
@@ -37,9 +38,8 @@ class Drive:
         fill: adds to the batch what is to be done.
         again: returns the command that goes on with it from where it stands; empty if there is none.
         limits: see `Batch.run`.
-        find_repo: returns the repository for prompts that name none; see `Batch`.
+        make: returns the batch.
         out: where each outcome is appended as well, once.
-        adopt: see `Batch`.
 
     Raises:
         InvalidArgumentError: the limits are no numbers >= 1.
@@ -48,25 +48,23 @@ class Drive:
     def __init__(
         self,
         journal: Path,
-        fill: Callable[[Batch], Awaitable[None]],
+        fill: Callable[[Batch[Any, Any]], Awaitable[None]],
         again: Callable[[], str],
         limits: Limits,
         *,
-        find_repo: FindRepo,
+        make: Callable[[Session[C]], Awaitable[Batch[Any, Any]]],
         out: OutcomeFile | None = None,
-        adopt: bool = False,
     ) -> None:
         self._journal = journal
         self._out = out
         self._fill = fill
         self._again = again
-        self._find_repo = find_repo
-        self._adopt = adopt
+        self._make = make
         self._limits = asdict(limits)
         for name, value in self._limits.items():
             check_most(name, value)
 
-    async def __call__(self, session: Session[CodegenClient]) -> Exit:
+    async def __call__(self, session: Session[C]) -> Exit:
         """Run the batch.
 
         Raises:
@@ -91,17 +89,14 @@ class Drive:
             raise session.interrupted()
         return verdict(counts)
 
-    async def _go(self, session: Session[CodegenClient]) -> None:
+    async def _go(self, session: Session[C]) -> None:
         try:
             await self._run(session)
         finally:
             session.resume = self._again()
 
-    async def _run(self, session: Session[CodegenClient]) -> None:
-        repo_id = await self._find_repo(session.client)
-        async with Batch(
-            session.client, self._journal, repo_id=repo_id, adopt=self._adopt, clock=session.target.clock
-        ) as batch:
+    async def _run(self, session: Session[C]) -> None:
+        async with await self._make(session) as batch:
             await self._fill(batch)
             await asyncio.to_thread(self._catch_up)
             at_once = not session.output.json and not may_go_unread(sys.stdout)
@@ -131,13 +126,13 @@ class Drive:
                 self._out.add(outcome)
 
 
-def _stop(session: Session[CodegenClient], batch: Batch, progress: Progress) -> None:
+def _stop(session: Session[C], batch: Batch[Any, Any], progress: Progress) -> None:
     batch.stop()
     progress.stop()
     session.output.note("creating no more; waiting for the runs that go on (once more to leave at once)")
 
 
-def _print(session: Session[CodegenClient], outcome: Outcome) -> None:
+def _print(session: Session[C], outcome: Outcome) -> None:
     if session.output.jsonl:
         session.output.document(outcome_fields(outcome))
     else:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from codegen_async.batch.appending import OutcomeFile
 from codegen_async.batch.batch import Batch
+from codegen_async.batch.columns import Columns
 from codegen_async.batch.inputs import Prompts, has_place, parse_prompts, read_prompts
 from codegen_async.batch.items import Added
 from codegen_async.batch.readers import read_sent
 from codegen_async.cli.errors import UsageError, command
-from codegen_async.cli.inputs import STDIN, is_journal, read_bytes
+from codegen_async.cli.inputs import STDIN, check_api, is_journal, read_bytes
 from codegen_async.cli.output import Output
 from codegen_async.errors import clean
 
@@ -25,29 +27,29 @@ class Filling:
     Args:
         file: the file, or - for the standard input.
         kind: what it is; see `read_prompts`.
-        journal: where the batch is remembered, if that was said.
-        simulated: whether it is remembered nowhere.
-
-    Attributes:
-        journal: where it is remembered; None for nowhere.
+        journal: where the batch is remembered, from `journal_of`; None for nowhere.
+        columns: what its lines may say.
+        options: those that name its API, for the commands of hints.
 
     Raises:
         InvalidArgumentError: the file cannot be read, or it cannot be told what it is.
-        UsageError: a line or an image cannot be right, or there is no place for a journal.
+        UsageError: a line or an image cannot be right.
+        CommandError: the journal is of another API.
         JournalError: the journal cannot be read.
     """
 
-    def __init__(self, file: Path, kind: str | None, journal: Path | None, *, simulated: bool) -> None:
+    def __init__(
+        self, file: Path, kind: str | None, journal: Path | None, columns: Columns, options: Iterable[str]
+    ) -> None:
         self._file = file
-        self._prompts: Prompts | None = None
         self._note: Callable[[str], None] = _nothing
-        self.journal: Path | None = file
-        if simulated or journal is not None or not is_journal(file):
-            self.journal = None if simulated else _place(file, journal)
-            self._prompts = read_file(file, kind)
-            _check(self._prompts, file, self.journal)
+        self._prompts = None if journal == file else read_file(file, kind, columns)
+        if journal is not None and journal.is_file():
+            check_api(journal, columns.api)
+        if self._prompts is not None:
+            _check(self._prompts, journal, command("batch", "check", file, *options))
 
-    async def __call__(self, batch: Batch) -> None:
+    async def __call__(self, batch: Batch[Any, Any]) -> None:
         """Add the prompts."""
         if self._prompts is not None:
             added = await batch.add_prompts(self._prompts, whole=True)
@@ -66,7 +68,22 @@ class Filling:
         return command("batch", "run", *words, *options)
 
 
-def read_file(file: Path, kind: str | None) -> Prompts:
+def journal_of(file: Path, given: Path | None) -> Path:
+    """Return where a batch is remembered: as given, else in the file if it is a journal, else beside it.
+
+    Raises:
+        UsageError: there is no such place.
+    """
+    if given is not None:
+        return given
+    if is_journal(file):
+        return file
+    if str(file) == STDIN or not has_place(file):
+        raise UsageError("prompts that come through a pipe have no place of their own", "give --journal PATH")
+    return Path(f"{file}.db")
+
+
+def read_file(file: Path, kind: str | None, columns: Columns) -> Prompts:
     """Return what a file of prompts says, or the standard input. Either is read once.
 
     Raises:
@@ -76,26 +93,17 @@ def read_file(file: Path, kind: str | None) -> Prompts:
     if str(file).startswith(STDIN) and str(file) != STDIN and not file.exists():  # a path forgets a ./ before its name
         raise UsageError(f"unknown option or file: {clean(str(file), 60)}", "name such a file as ./-...")
     if str(file) != STDIN:
-        return read_prompts(file, kind=kind)
-    return parse_prompts(read_bytes(None), "stdin", Path.cwd(), kind=kind)
+        return read_prompts(file, kind=kind, columns=columns)
+    return parse_prompts(read_bytes(None), "stdin", Path.cwd(), kind=kind, columns=columns)
 
 
-def _check(prompts: Prompts, file: Path, journal: Path | None) -> None:
+def _check(prompts: Prompts, journal: Path | None, more_shown_by: str) -> None:
     """Make sure that all lines and all images can be right, but for images that were sent already."""
     prompts.look_at_images(read_sent(journal) if journal is not None and journal.is_file() else ())
     if prompts.problems:
         first, *others = prompts.problems
-        more = f"; {len(others)} more like this: {command('batch', 'check', file)}" if others else ""
+        more = f"; {len(others)} more like this: {more_shown_by}" if others else ""
         raise UsageError(str(first), f"nothing was sent{more}")
-
-
-def _place(file: Path, given: Path | None) -> Path:
-    """Return where a batch is remembered: as given, else beside its file."""
-    if given is not None:
-        return given
-    if str(file) == STDIN or not has_place(file):
-        raise UsageError("prompts that come through a pipe have no place of their own", "give --journal PATH")
-    return Path(f"{file}.db")
 
 
 @contextmanager

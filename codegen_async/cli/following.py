@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from codegen_async.cli.errors import Exit
 from codegen_async.cli.live import budget, duration, shown
+from codegen_async.cli.options import PATIENT, Waits
 from codegen_async.cli.output import Linked, make_table
 from codegen_async.cli.render import plain, show_row, show_run, status_of, summary_of
 from codegen_async.codegen.models import AgentRun, AgentRunLog
@@ -38,13 +39,11 @@ def verdict(runs: Iterable[RunLike]) -> Exit:
 async def changes(
     session: Session[RunClient[R, Id]],
     runs: Iterable[Id | R],
-    *,
-    timeout: float | None = None,  # noqa: ASYNC109 - the wait's own
-    latency: float | None = None,
+    waits: Waits = PATIENT,
 ) -> AsyncGenerator[R]:
     """Yield each run as it is, and again whenever its phase changes; show it meanwhile."""
     board = _Board[R](session)
-    watched = session.client.watch(runs, timeout=timeout, latency=latency)
+    watched = session.client.watch(runs, timeout=waits.timeout, latency=waits.latency)
     async with shown(session, board.picture), aclosing(watched):
         async for run in watched:
             board.note(run)
@@ -54,14 +53,12 @@ async def changes(
 async def until_rest(
     session: Session[RunClient[R, Id]],
     runs: Iterable[Id | R],
-    *,
-    timeout: float | None = None,  # noqa: ASYNC109 - the wait's own
-    latency: float | None = None,
+    waits: Waits = PATIENT,
 ) -> AsyncGenerator[R]:
     """Yield each run once, when it has ended or waits for a person."""
     wanted = list(runs)
     waiting = {run if isinstance(run, int | str) else run.id for run in wanted}
-    async with aclosing(changes(session, wanted, timeout=timeout, latency=latency)) as stream:
+    async with aclosing(changes(session, wanted, waits)) as stream:
         async for run in stream:
             session.output.change(f"run {run.id} {status_of(run)}")
             if run.phase.is_still and run.id in waiting:
@@ -74,26 +71,22 @@ async def until_rest(
 async def until_it_rests(
     session: Session[RunClient[R, Id]],
     run: Id | R,
-    *,
-    timeout: float | None = None,  # noqa: ASYNC109 - the wait's own
-    latency: float | None = None,
+    waits: Waits = PATIENT,
 ) -> R:
     """Return a run when it has ended or waits for a person."""
-    async with aclosing(until_rest(session, [run], timeout=timeout, latency=latency)) as rests:
+    async with aclosing(until_rest(session, [run], waits)) as rests:
         return await anext(rests)
 
 
 async def follow_until_rest(
     session: Session[CodegenClient],
     run: int | AgentRun,
-    *,
-    timeout: float | None = None,  # noqa: ASYNC109 - the wait's own
-    latency: float | None = None,
+    waits: Waits = PATIENT,
 ) -> AgentRun:
     """Show the rows of a run's log as they come, and return the run when it has ended or waits for a person."""
     log = _Log(session, run if isinstance(run, int) else run.id)
-    rows = asyncio.create_task(log.follow(latency))
-    rest = asyncio.create_task(until_it_rests(session, run, timeout=timeout, latency=latency))
+    rows = asyncio.create_task(log.follow(waits.latency))
+    rest = asyncio.create_task(until_it_rests(session, run, waits))
     try:
         await asyncio.wait((rows, rest), return_when=asyncio.FIRST_COMPLETED)
         if rows.done():
@@ -143,13 +136,11 @@ async def show_rests(
     session: Session[RunClient[R, Id]],
     runs: Iterable[Id],
     remark: Callable[[R], None],
-    *,
-    timeout: float | None,  # noqa: ASYNC109 - the wait's own
-    latency: float | None,
+    waits: Waits,
 ) -> Exit:
     """Show each run when it has ended or waits for a person, with a remark; return what the command ends with."""
     ended: list[R] = []
-    async for run in until_rest(session, runs, timeout=timeout, latency=latency):
+    async for run in until_rest(session, runs, waits):
         ended.append(run)
         if not session.output.json:
             show_run(session.output, run)
@@ -162,13 +153,11 @@ async def show_rests(
 async def show_changes(
     session: Session[RunClient[R, Id]],
     runs: Iterable[Id | R],
-    *,
-    timeout: float | None,  # noqa: ASYNC109 - the wait's own
-    latency: float | None,
+    waits: Waits,
 ) -> Exit:
     """Show each run at every change of its phase, where no picture does that."""
     output = session.output
-    async for run in changes(session, runs, timeout=timeout, latency=latency):
+    async for run in changes(session, runs, waits):
         if output.jsonl:
             output.document(plain(run))
         elif not output.pictured:

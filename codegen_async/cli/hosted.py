@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from codegen_async.cli.errors import CommandError, Exit, UsageError, command
-from codegen_async.cli.options import HOSTED, PLAIN, Display, HostedConnection, Latency, Timeout
+from codegen_async.cli.options import HOSTED, PATIENT, PLAIN, Display, HostedConnection, Phases, Timeout, Waits
 
 if TYPE_CHECKING:
     from codegen_async.cli.hosted_target import Runs
@@ -58,8 +58,10 @@ def create(
     """Start a run, once, even if the answer is lost, as far as the API lets that be known."""
     import uuid
 
+    from codegen_async.batch.fields import DialectColumns
     from codegen_async.cli.fields import read_fields
     from codegen_async.cli.hosted_target import execute_on_dialect
+    from codegen_async.errors import InvalidArgumentError
 
     _check_timeout(wait, timeout)
     given = read_fields(fields)
@@ -67,10 +69,9 @@ def create(
 
     def check(dialect: Dialect[Any]) -> None:
         try:
-            dialect.create(key or drawn, given)
-        except Exception as error:
-            words = f"{type(error).__name__}: {error}"
-            raise UsageError(f"--field: {dialect.name} can make no run of these fields: {words}") from error
+            DialectColumns(dialect).check(given)
+        except InvalidArgumentError as error:
+            raise UsageError(f"--field {error}", "nothing was sent") from error
 
     async def work(session: Session[Runs]) -> Exit:
         dialect, name = session.client.dialect, key
@@ -118,6 +119,37 @@ def get(
 
 
 @run.command(
+    name="list",
+    help_epilogue="""\
+In the order of the API. On a terminal a table; elsewhere a line a run with tabs
+between id, status, time and summary.
+
+Examples:
+  codegen-async --dialect acme:Acme run list --limit 100
+  codegen-async --dialect acme:Acme run list --phase failed --json id,web_url""",
+)
+def list_(
+    *,
+    limit: Annotated[int, Parameter(help="How many.", show_default=True)] = 20,
+    phase: Phases = (),
+    connection: HostedConnection = HOSTED,
+    display: Display = PLAIN,
+) -> Exit:
+    """List runs, where the API does."""
+    from codegen_async.cli.hosted_target import execute_on_dialect
+    from codegen_async.cli.listing import check_limit, chosen, show_first
+    from codegen_async.cli.render import HOSTED_COLUMNS, hosted_row_of
+
+    most = check_limit(limit)
+
+    async def work(session: Session[Runs]) -> Exit:
+        listed = chosen(session.client.list_runs(), phase)
+        return await show_first(session.output, listed, most, HOSTED_COLUMNS, hosted_row_of)
+
+    return execute_on_dialect(connection, display, work)
+
+
+@run.command(
     usage="Usage: codegen-async run wait [OPTIONS] RUN_ID ...",
     help_epilogue="""\
 Shows each run as it ends. The exit code is 3 if one failed or was stopped, else 7 if one is paused.
@@ -129,8 +161,7 @@ def wait(
     run_ids: RunNames = (),
     /,
     *,
-    timeout: Timeout = None,
-    latency: Latency = None,
+    waits: Waits = PATIENT,
     connection: HostedConnection = HOSTED,
     display: Display = PLAIN,
 ) -> Exit:
@@ -147,7 +178,7 @@ def wait(
             _note_pause(session, ended, connection)
 
         session.resume = command("run", "wait", *run_ids, *connection.words())
-        return await show_rests(session, run_ids, remark, timeout=timeout, latency=latency)
+        return await show_rests(session, run_ids, remark, waits)
 
     return execute_on_dialect(connection, display, work)
 
@@ -223,8 +254,7 @@ def watch_runs(
     run_ids: RunNames = (),
     /,
     *,
-    timeout: Timeout = None,
-    latency: Latency = None,
+    waits: Waits = PATIENT,
     connection: HostedConnection = HOSTED,
     display: Display = PLAIN,
 ) -> Exit:
@@ -240,7 +270,7 @@ def watch_runs(
         from codegen_async.cli.following import show_changes
 
         session.resume = command("watch", *run_ids, *connection.words())
-        return await show_changes(session, run_ids, timeout=timeout, latency=latency)
+        return await show_changes(session, run_ids, waits)
 
     return execute_on_dialect(connection, display, work)
 
@@ -272,7 +302,7 @@ async def _started(
         else:
             session.output.line(one_line(started.id, WHOLE))
         return Exit.OK
-    final = await until_it_rests(session, started, timeout=timeout)
+    final = await until_it_rests(session, started, Waits(timeout=timeout))
     show_run(session.output, final)
     _note_pause(session, final, connection)
     return verdict([final])

@@ -12,7 +12,7 @@ from codegen_async.cli.choosing import choose
 from codegen_async.cli.errors import CommandError, Exit, command, explain
 from codegen_async.cli.loading import load_dialect
 from codegen_async.cli.memory import memory_file
-from codegen_async.cli.options import Display, HostedConnection
+from codegen_async.cli.options import Display, HostedConnection, Reading
 from codegen_async.cli.session import Work, execute, telling
 from codegen_async.cli.targets import Real, proxy_of
 from codegen_async.errors import (
@@ -38,7 +38,7 @@ class Place(NamedTuple):
     source: str
 
 
-def chosen_dialect(connection: HostedConnection) -> Dialect[Any]:
+def chosen_dialect(connection: HostedConnection | Reading) -> Dialect[Any]:
     """Return the dialect that the options, the environment or the user's file name.
 
     Raises:

@@ -8,8 +8,10 @@ from typing import Any, cast
 
 import msgspec
 
+from codegen_async.batch.places import CODEGEN_API
+from codegen_async.batch.readers import read_account, read_counts
 from codegen_async.batch.texts import read_whole
-from codegen_async.cli.errors import CommandError, UsageError
+from codegen_async.cli.errors import CommandError, Exit, UsageError, command
 from codegen_async.errors import clean, reason_of
 
 STDIN = "-"
@@ -64,12 +66,40 @@ def read_metadata(given: str | None) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value)
 
 
-def existing(journal: Path) -> Path:
+def existing(journal: Path, api: str | None = None) -> Path:
     """Return the path of a journal if there is one, or of the journal beside a file of prompts.
 
+    Args:
+        journal: either of them.
+        api: the API that it has to be of. Default: any.
+
     Raises:
-        CommandError: there is none.
+        CommandError: there is none, or it is of another API.
+        JournalError: it cannot be read.
     """
+    found = _existing(journal)
+    if api is not None:
+        check_api(found, api)
+    return found
+
+
+def check_api(journal: Path, api: str) -> None:
+    """Make sure that a batch is not of another API: its fields would mean nothing there.
+
+    Raises:
+        CommandError: it is.
+        JournalError: the journal cannot be read.
+    """
+    account = read_account(journal)
+    if account is None or account.api == api or not any(read_counts(journal).values()):
+        return
+    dialect = CODEGEN_API if account.api == CODEGEN_API else "module:Name"
+    what = f"{journal}: is a batch of {clean(str(account))}, and this command speaks to {clean(api)}"
+    hint = f"its dialect is needed: {command('--dialect', dialect)} batch ...; or give another --journal"
+    raise CommandError(what, hint, Exit.USAGE)
+
+
+def _existing(journal: Path) -> Path:
     beside = Path(f"{journal}.db")
     if is_journal(beside) and not is_journal(journal):
         return beside

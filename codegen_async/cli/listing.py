@@ -12,11 +12,13 @@ from typing import TypeVar
 from codegen_async.arguments import LARGEST_ID, check_int
 from codegen_async.cli.errors import Exit, UsageError
 from codegen_async.cli.output import Output
-from codegen_async.codegen.models import AgentRun
+from codegen_async.cli.render import plain
 from codegen_async.errors import clean
+from codegen_async.models import RunLike
 from codegen_async.record import Model
 
-M = TypeVar("M", bound=Model)
+M = TypeVar("M", bound=Model | RunLike)
+R = TypeVar("R", bound=RunLike)
 
 _AGO = re.compile("([0-9]{1,6})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -38,9 +40,7 @@ def read_since(text: str) -> datetime:
     return given if given.tzinfo else given.replace(tzinfo=UTC)
 
 
-async def chosen(
-    runs: AsyncGenerator[AgentRun], phases: Collection[str], since: datetime | None
-) -> AsyncGenerator[AgentRun]:
+async def chosen(runs: AsyncGenerator[R], phases: Collection[str], since: datetime | None = None) -> AsyncGenerator[R]:
     """Yield those of the runs, newest first, that stand in one of the phases and were created since then."""
     async with aclosing(runs):
         async for run in runs:
@@ -70,7 +70,7 @@ async def show_first(
     """Show so many, and read no further."""
     items = [item async for item in _first(listed, limit)]
     if output.structured:
-        output.records([item.to_dict() for item in items])
+        output.records([plain(item) for item in items])
     else:
         output.table(columns, map(row_of, items))
     return Exit.OK

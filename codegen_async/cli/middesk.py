@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from codegen_async.cli.errors import Exit, UsageError, command
-from codegen_async.cli.options import MIDDESK, PLAIN, Display, Latency, MiddeskConnection, Timeout
+from codegen_async.cli.options import MIDDESK, PATIENT, PLAIN, Display, MiddeskConnection, Waits
 
 if TYPE_CHECKING:
     from codegen_async.cli.session import Session
@@ -93,8 +93,7 @@ def wait(
     run_ids: Annotated[tuple[str, ...], Parameter(name="RUN_ID", help="The runs.")],
     /,
     *,
-    timeout: Timeout = None,
-    latency: Latency = None,
+    waits: Waits = PATIENT,
     connection: MiddeskConnection = MIDDESK,
     display: Display = PLAIN,
 ) -> Exit:
@@ -113,7 +112,7 @@ def wait(
                 session.output.note(f"to answer: {answer} JSON")
 
         session.resume = command("middesk", "wait", *run_ids, *connection.words())
-        return await show_rests(session, run_ids, remark, timeout=timeout, latency=latency)
+        return await show_rests(session, run_ids, remark, waits)
 
     return execute_on_middesk(connection, display, work)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, cast
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
 
 from cyclopts import Group, Parameter
 
@@ -13,7 +14,32 @@ _OUTPUT = Group("Output", sort_key=9)
 
 RunNumber = Annotated[int, Parameter(name="RUN_ID", help="The run.")]
 Timeout = Annotated[float | None, Parameter(help="Seconds until the wait gives up. Default: never.")]
+Word = Literal["pending", "running", "blocked", "succeeded", "failed", "cancelled"]
+Phases = Annotated[tuple[Word, ...], Parameter(help="Only runs that stand there now. May be repeated.")]
 Latency = Annotated[float | None, Parameter(help="Seconds within which a change is to be noticed. Default: 5.")]
+
+JournalFile = Annotated[Path, Parameter(name="JOURNAL", help="The journal of the batch, or its file of prompts.")]
+PromptsFile = Annotated[
+    Path, Parameter(name="FILE", help="The prompts; - for the standard input.", allow_leading_hyphen=True)
+]
+InputFormat = Annotated[
+    Literal["jsonl", "json", "csv", "tsv", "txt"] | None,
+    Parameter(name="--format", help="What FILE is. Default: as its name or beginning says."),
+]
+BatchJournal = Annotated[Path | None, Parameter(name="--journal", help="Where to remember. Default: FILE.db")]
+DoneJournal = Annotated[
+    Path | None, Parameter(name="--journal", help="What was done already. Default: FILE.db, if there.")
+]
+OutcomesFile = Annotated[Path | None, Parameter(name="--out", help="Where to append each outcome, as JSON on a line.")]
+DryRun = Annotated[bool, Parameter(name="--dry-run", help="Only check the file, as `batch check` does.")]
+Keys = Annotated[tuple[str, ...], Parameter(name="KEY", help="Which. Default: all that were rejected.")]
+AllFailed = Annotated[bool, Parameter(name="--failed", help="All whose runs failed or were cancelled.")]
+Adopt = Annotated[
+    bool,
+    Parameter(
+        name="--adopt", help="Take over a journal that was made elsewhere, or whose server has another address now."
+    ),
+]
 
 
 class Options:
@@ -40,6 +66,15 @@ class Display(Options):
     quiet: Annotated[bool, Parameter(alias="-q", help="Print data and errors only.")] = False
     no_progress: Annotated[bool, Parameter(help="Show no progress.")] = False
     debug: Annotated[bool, Parameter(help="Show the traceback of an error.")] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Waits(Options):
+    """How runs are waited for."""
+
+    timeout: Timeout = None
+    latency: Latency = None
 
 
 @Parameter(name="*")
@@ -127,10 +162,20 @@ class HostedConnection(Options):
     base_url: Annotated[str | None, Parameter(help="Server. Default: NAME_BASE_URL, else the dialect's.")] = None
 
 
+@Parameter(name="*", group=_CONNECTION)
+@dataclass(frozen=True, kw_only=True)
+class Reading(Options):
+    """Which API is meant, where none is talked to."""
+
+    dialect: Dialect = None
+
+
+ANY = Reading()
 HERE = Connection()
 REAL = RealServer()
 MIDDESK = MiddeskConnection()
 HOSTED = HostedConnection()
 PLAIN = Display()
 UNLIMITED = Limits()
+PATIENT = Waits()
 ANY_REPOSITORY = Repository()

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import Outcome, State
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from codegen_async.cli.session import Session
-    from codegen_async.codegen.client import CodegenClient
+    from codegen_async.hosted.client import RunClient
 
 _LINE_EVERY = 10.0  # seconds; a batch can take a day
 _FIRST_LINE_AFTER = 1.0  # seconds; until then nothing but the plan is known
@@ -46,7 +46,7 @@ class Progress:
         ends: how items had ended before it was run, by key.
     """
 
-    def __init__(self, session: Session[CodegenClient], batch: Batch, ends: dict[str, str]) -> None:
+    def __init__(self, session: Session[RunClient[Any, Any]], batch: Batch[Any, Any], ends: dict[str, str]) -> None:
         self._client = session.client
         self._clock = session.target.clock
         self._batch = batch
@@ -139,9 +139,9 @@ class Progress:
         if not (planned or counts[State.SENDING] or counts[State.CREATED]):
             return "stopped" if counts[State.PLANNED] else "all done"
         now = asyncio.get_running_loop().time()
-        if planned:
-            next_free = self._client.limiter("create").next_free
-            self._created_by = last_create(planned, self._client.limits["create"], next_free, now)
+        if planned and (limit := self._batch.limit) is not None:
+            next_free = self._client.limiter(limit).next_free
+            self._created_by = last_create(planned, self._client.limits[limit], next_free, now)
         left = self._created_by - now
         if not self._timed:
             return f"last create in {duration(left)}" if planned else _NO_MORE[self._stopped]
@@ -170,7 +170,7 @@ def last_create(planned: int, state: LimiterState, next_free: float, now: float)
 
 
 @asynccontextmanager
-async def progress_shown(session: Session[CodegenClient], batch: Batch) -> AsyncGenerator[Progress]:
+async def progress_shown(session: Session[RunClient[Any, Any]], batch: Batch[Any, Any]) -> AsyncGenerator[Progress]:
     """Show the progress of a batch while the block lasts."""
     progress = Progress(session, batch, await asyncio.to_thread(_ends, batch.path))
     session.target.observers.append(progress.hear)
@@ -188,7 +188,7 @@ def _ends(journal: Path) -> dict[str, str]:
     return {outcome.key: label(outcome) for outcome in read_outcomes(journal) if outcome.state is State.ENDED}
 
 
-async def _print_lines(session: Session[CodegenClient], progress: Progress) -> None:
+async def _print_lines(session: Session[RunClient[Any, Any]], progress: Progress) -> None:
     if not session.output.lines:
         return
     printed = ""

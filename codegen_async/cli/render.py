@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from codegen_async.middesk.models import MiddeskRun
 
 RUN_COLUMNS = ("RUN", "STATUS", "CREATED", "SOURCE", "SUMMARY")
+HOSTED_COLUMNS = ("RUN", "STATUS", "CREATED", "SUMMARY")
 MIDDESK_COLUMNS = ("RUN", "STATUS", "CREATED", "AGENT", "SUMMARY")
 
 _WIDEST = 1000
@@ -62,8 +63,15 @@ def row_of(run: AgentRun | MiddeskRun) -> Sequence[str]:
     return Linked(run.id, run.web_url), status_of(run), (run.created_at or "")[:19], started or "", summary_of(run)
 
 
-def plain(run: RunLike) -> dict[str, Any]:
-    """Return a run as JSON values: all that a model has, of what a dialect has made itself what every run has."""
+def hosted_row_of(run: RunLike) -> Sequence[str]:
+    """Return a run of any dialect as a row of `HOSTED_COLUMNS`."""
+    created = run.created_time
+    when = "" if created is None else f"{created:%Y-%m-%dT%H:%M:%S}"
+    return Linked(run.id, run.web_url), status_of(run), when, summary_of(run)
+
+
+def plain(run: Model | RunLike) -> dict[str, Any]:
+    """Return a model as JSON values: all that it has; of a run that a dialect has made itself what every run has."""
     if isinstance(run, Model):
         return run.to_dict()
     created = None if run.created_time is None else run.created_time.isoformat()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from codegen_async.batch.batch import Batch
 from codegen_async.batch.readers import read_outcomes
 from codegen_async.cli.errors import UsageError, command
 from codegen_async.cli.tally import label
@@ -13,6 +15,37 @@ from codegen_async.errors import clean
 _UNDER_WAY = ("planned", "sending", "running", "paused")
 _FAILED = ("failed", "cancelled")
 _CAME_TO_NOTHING = ("rejected", "unknown", *_FAILED)
+
+
+class Retry:
+    """Let a batch make another attempt at items, as those are chosen that `batch retry` means.
+
+    Args:
+        journal: the journal.
+        keys: those that are named.
+        failed: whether all are meant that failed.
+
+    Raises:
+        UsageError: there is no item of this key, or it has ended well.
+        JournalError: the journal cannot be read.
+    """
+
+    def __init__(self, journal: Path, keys: Sequence[str], *, failed: bool) -> None:
+        self._journal = journal
+        self._chosen = choose(journal, keys, failed=failed)
+        self._named = keys or (self._chosen if failed else ())
+
+    async def __call__(self, batch: Batch[Any, Any]) -> None:
+        """Choose them in the batch."""
+        await batch.retry(*self._chosen)
+
+    def again(self, options: Iterable[str]) -> str:
+        """Return the command that goes on with those that are left; empty where none is."""
+        named = left(self._journal, self._named)
+        if self._named and not named:
+            return ""  # without a key, it would send all that were rejected
+        end = ("--",) if any(key.startswith("-") for key in named) else ()
+        return command("batch", "retry", *options, *end, self._journal, *named)
 
 
 def choose(journal: Path, keys: Sequence[str], *, failed: bool = False) -> Sequence[str]:

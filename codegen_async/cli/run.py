@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
@@ -11,13 +11,16 @@ from codegen_async.cli.errors import Exit, UsageError, command
 from codegen_async.cli.options import (
     ANY_REPOSITORY,
     HERE,
+    PATIENT,
     PLAIN,
     Connection,
     Display,
     Latency,
+    Phases,
     Repository,
     RunNumber,
     Timeout,
+    Waits,
 )
 
 if TYPE_CHECKING:
@@ -40,8 +43,6 @@ NextPrompt = Annotated[
 ]
 Images = Annotated[tuple[Path, ...], Parameter(name="--image", help="PNG, JPEG, GIF or WebP file. May be repeated.")]
 PromptFile = Annotated[Path | None, Parameter(help="File with the prompt.")]
-Word = Literal["pending", "running", "blocked", "succeeded", "failed", "cancelled"]
-Phases = Annotated[tuple[Word, ...], Parameter(help="Only runs that stand there now. May be repeated.")]
 Since = Annotated[str | None, Parameter(help="Only runs created since then: 90m, 12h, 7d, or a date (UTC).")]
 Wait = Annotated[bool, Parameter(help="Wait for the end of the run and show it.")]
 Follow = Annotated[bool, Parameter(alias="-f", help="Show the rows of its log while it is waited for.")]
@@ -207,7 +208,7 @@ def logs(
         client, output = session.client, session.output
         session.resume = command("run", "logs", run_id, *(["--follow"] if follow else []), *connection.words())
         if follow:
-            run = await follow_until_rest(session, run_id, latency=latency)
+            run = await follow_until_rest(session, run_id, Waits(latency=latency))
             _note_pause(session, run, connection)
             return verdict([run])
         async with aclosing(client.run_logs(run_id, reverse=reverse)) as rows:
@@ -234,8 +235,7 @@ def wait(
     run_ids: Annotated[tuple[int, ...], Parameter(name="RUN_ID", help="The runs.")],
     /,
     *,
-    timeout: Timeout = None,
-    latency: Latency = None,
+    waits: Waits = PATIENT,
     connection: Connection = HERE,
     display: Display = PLAIN,
 ) -> Exit:
@@ -252,7 +252,7 @@ def wait(
             _note_pause(session, run, connection)
 
         session.resume = command("run", "wait", *run_ids, *connection.words())
-        return await show_rests(session, run_ids, remark, timeout=timeout, latency=latency)
+        return await show_rests(session, run_ids, remark, waits)
 
     return execute_on(connection, display, work)
 
@@ -327,9 +327,9 @@ async def _started(session: Session[CodegenClient], run: AgentRun, connection: C
             session.output.line(str(run.id))
         return Exit.OK
     if waiting.follow:
-        final = await follow_until_rest(session, run, timeout=waiting.timeout)
+        final = await follow_until_rest(session, run, Waits(timeout=waiting.timeout))
     else:
-        final = await until_it_rests(session, run, timeout=waiting.timeout)
+        final = await until_it_rests(session, run, Waits(timeout=waiting.timeout))
     show_run(session.output, final)
     _note_pause(session, final, connection)
     return verdict([final])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -52,8 +52,13 @@ def _row(outcome: Outcome) -> Sequence[str]:
     return *fields, said or outcome.prompt or msgspec.json.encode(outcome.fields or {}).decode()
 
 
-def watch_items(journal: Path, display: Display) -> Exit:
+def watch_items(journal: Path, display: Display, options: Iterable[str]) -> Exit:
     """Print each change of a batch until nothing is left to do.
+
+    Args:
+        journal: the journal.
+        display: how changes are shown.
+        options: those that name its API, for the command that goes on.
 
     Raises:
         UsageError: the changes are wanted as one document.
@@ -62,6 +67,7 @@ def watch_items(journal: Path, display: Display) -> Exit:
     if display.json:
         raise UsageError("watch prints changes as they come: --json does not fit", "use --jsonl")
     output = Output(display)
+    again = command("batch", "run", journal, *options)
     seen: Mapping[str, str] = {}
     driven = True
     with closing(open_to_read(journal)) as connection:
@@ -74,7 +80,7 @@ def watch_items(journal: Path, display: Display) -> Exit:
                 if not any(counts[name] for name in _OPEN):
                     return verdict(counts)
             if driven != (driven := is_driven(journal)) and not driven:
-                output.note(f"no process of this machine runs it now; to go on: {command('batch', 'run', journal)}")
+                output.note(f"no process of this machine runs it now; to go on: {again}")
             time.sleep(_EVERY)
 
 

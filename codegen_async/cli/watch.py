@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, Parameter
 
 from codegen_async.cli.errors import Exit, UsageError, command
-from codegen_async.cli.options import HERE, PLAIN, Connection, Display, Latency, Timeout
+from codegen_async.cli.options import HERE, PATIENT, PLAIN, Connection, Display, Waits
 
 if TYPE_CHECKING:
     from codegen_async.cli.session import Session
@@ -34,8 +34,7 @@ def watch(
     /,
     *,
     recent: Annotated[int, Parameter(help="Without ids: how many of the newest.", show_default=True)] = 20,
-    timeout: Timeout = None,
-    latency: Latency = None,
+    waits: Waits = PATIENT,
     connection: Connection = HERE,
     display: Display = PLAIN,
 ) -> Exit:
@@ -52,6 +51,6 @@ def watch(
 
         session.resume = command("watch", *run_ids, *connection.words())
         runs: tuple[int | AgentRun, ...] = run_ids or (await session.client.list_runs_page(limit=recent)).items
-        return await show_changes(session, runs, timeout=timeout, latency=latency)
+        return await show_changes(session, runs, waits)
 
     return execute_on(connection, display, work)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from codegen_async.arguments import check_key, check_patience, check_text
@@ -198,6 +198,35 @@ class HostedRuns(WaitCalls[R, str]):
         """
         name = self._check_id(run_id)
         return await self._look(name, self.dialect.get(name), max_age=max_age, patience=patience)
+
+    async def list_runs(self, *, patience: float | None = None) -> AsyncGenerator[R]:
+        """Yield the runs that the API lists, page after page and in its order, each once.
+
+        Args:
+            patience: seconds that each page may wait for a slot. Default: as long as it takes.
+
+        Raises:
+            InvalidArgumentError: `patience` is no number of seconds.
+            NotOfferedError: the API has no list.
+            LimiterBusyError: a slot is further away than `patience`.
+            APIError: a page could not be had.
+        """
+        seconds = check_patience(patience)
+        link = self._linked()
+        seen: set[str] = set()
+        places: set[str | None] = set()
+        place: str | None = None
+        while place not in places:  # a server may lead back to where it has been
+            places.add(place)
+            call = self._offered(self.dialect.page(place), "no list of runs")
+            shown = await link.calls.carry(call, patience=seconds)
+            for run in shown.runs:
+                if run is not None and run.id not in seen:  # new ones push others onto the next page
+                    seen.add(str(run.id))
+                    yield link.calls.known(run)
+            if shown.following is None:
+                return
+            place = shown.following
 
     async def cancel_run(self, run_id: str) -> R:
         """Stop a run, and return it as it is then; one that has ended already is returned as it is.

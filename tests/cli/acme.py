@@ -15,6 +15,7 @@ class Acme(Dialect[HostedRun]):
     name = "acme"
     base_url = "https://api.acme.example"
     token_variable = "ACME_API_KEY"
+    prompt_field: str | None = "task"
     rates: Mapping[str, Any] = {"create": [Rate(10, 1.0), Rate(100, 60.0)], "others": ()}
     phases: Mapping[str, Phase] = {
         "working": Phase.RUNNING,
@@ -56,6 +57,33 @@ class Keyless(Acme):
 
     def page(self, place: str | None) -> Call[Shown[HostedRun]]:  # noqa: ARG002 - the same
         return Call(limit="others", path="/runs", read=lambda _: Shown[HostedRun](runs=[]))
+
+
+class Listed(Acme):
+    """Be an API with a list."""
+
+    def page(self, place: str | None) -> Call[Shown[HostedRun]]:
+        def read(answer: Response) -> Shown[HostedRun]:
+            shown = answer.json()
+            return Shown(runs=[*map(_of, shown["runs"])], following=shown["next"])
+
+        return Call(limit="others", path="/runs", query={"after": place}, read=read)
+
+
+class Strict(Acme):
+    """Send a few fields only."""
+
+    prompt_field = None
+
+    def create(self, key: str, fields: Mapping[str, Any]) -> Call[HostedRun]:
+        body = {"task": fields["task"], "n": fields.get("n", 1), "ref": key}
+        return Call(limit="create", method="POST", path="/runs", json=body, read=_run)
+
+
+class Other(Acme):
+    """Be another API that happens to be at the same place."""
+
+    name = "other"
 
 
 class Known(Acme):
@@ -111,11 +139,23 @@ class AcmeServer(SimulatedServer):
 
     def _create(self, _: web.Request, body: bytes) -> Answer:
         fields = json.loads(body)
+        if not fields["task"]:
+            raise Refusal(422, {"detail": "a task is needed"})
         name = self.add(fields.pop("state", "working"))
         self.runs[name] |= fields
         return Answer(201, self.runs[name])
 
+    def end(self, state: str = "finished") -> None:
+        """Let all runs end that go on."""
+        for run in self.runs.values():
+            if run["state"] == "working":
+                run["state"] = state
+
     def _list(self, request: web.Request, _: bytes) -> Any:
+        if "ref" not in request.query:
+            after = int(request.query.get("after", "0"))
+            shown = [*self.runs.values()][after : after + 2]
+            return {"runs": shown, "next": str(after + 2) if after + 2 < len(self.runs) else None}
         return {"runs": [run for run in self.runs.values() if run["ref"] == request.query["ref"]]}
 
     def _find(self, request: web.Request, state: str = "") -> Any:

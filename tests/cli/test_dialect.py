@@ -81,8 +81,36 @@ def test_what_the_dialect_makes_no_run_of_is_told_before_anything_is_sent(
     acme: CommandLine, api: Running[AcmeServer]
 ) -> None:
     result = acme.run("run", "create", "--field", "n:=3")
-    assert (result.code, result.err) == (2, "error: --field: acme can make no run of these fields: KeyError: 'task'\n")
+    assert result.code == 2
+    assert result.err.splitlines() == [
+        "error: --field task: expected a value, as Acme.create makes no run without it, got None",
+        "hint: nothing was sent",
+    ]
     assert not api.server.requests
+
+
+def test_a_field_that_would_not_be_sent_is_refused(acme: CommandLine, api: Running[AcmeServer]) -> None:
+    words = ("--dialect", "tests.cli.acme:Strict", "run", "create", "--field", "task=x", "--field", "m:=3")
+    result = acme.run(*words)
+    assert (result.code, result.out) == (2, "")
+    assert "--field m: expected a field that Strict.create sends, such as task, n., got 3" in result.err
+    assert not api.server.requests
+
+
+def test_runs_are_listed_where_the_api_has_pages(acme: CommandLine, api: Running[AcmeServer]) -> None:
+    for state in ("working", "finished", "crashed", "finished", "working"):
+        add(api, state)
+    acme.env["CODEGEN_DIALECT"] = "tests.cli.acme:Listed"
+    listed = [line.split("\t") for line in acme.run("run", "list").out.splitlines()]
+    assert [(row[0], row[1]) for row in listed][1:3] == [("r1", "succeeded (finished)"), ("r2", "failed (crashed)")]
+    assert len(listed) == 5
+    assert acme.run("run", "list", "--phase", "succeeded", "--json", "id").json == [{"id": "r1"}, {"id": "r3"}]
+    before = len(api.server.requests)
+    assert [run["id"] for run in acme.run("run", "list", "--limit", "2", "--jsonl").jsonl] == ["r0", "r1"]
+    assert len(api.server.requests) == before + 1
+    assert acme.run("run", "list", "--limit", "0").code == 2
+    lacking = acme.run("run", "list", "--dialect", ACME)
+    assert (lacking.code, lacking.err.splitlines()[0]) == (2, "error: acme has no list of runs")
 
 
 def test_a_run_is_shown_by_its_id_or_its_key(acme: CommandLine) -> None:
@@ -240,7 +268,7 @@ def test_an_object_is_a_dialect_as_well(acme: CommandLine, api: Running[AcmeServ
 
 @pytest.mark.parametrize(
     "words",
-    [("org", "list"), ("repo", "list"), ("auth", "login"), ("run", "list"), ("run", "logs", "r0"), ("run", "resume")],
+    [("org", "list"), ("repo", "list"), ("auth", "login"), ("run", "logs", "r0"), ("run", "resume")],
 )
 def test_commands_for_codegen_only_say_so(acme: CommandLine, words: tuple[str, ...]) -> None:
     result = acme.run(*words)

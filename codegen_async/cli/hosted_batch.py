@@ -1,0 +1,216 @@
+"""`codegen-async --dialect module:Name batch`: files of prompts for any API that a dialect describes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cyclopts import App
+
+from codegen_async.cli.errors import Exit
+from codegen_async.cli.journals import app as journals
+from codegen_async.cli.options import (
+    ANY,
+    HOSTED,
+    PLAIN,
+    UNLIMITED,
+    Adopt,
+    AllFailed,
+    BatchJournal,
+    Display,
+    DoneJournal,
+    DryRun,
+    HostedConnection,
+    InputFormat,
+    JournalFile,
+    Keys,
+    Limits,
+    OutcomesFile,
+    PromptsFile,
+    Reading,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from codegen_async.batch.batch import Batch
+    from codegen_async.cli.hosted_target import Runs
+    from codegen_async.cli.session import Session
+
+app: App = App(
+    name="batch",
+    help="Run a file of prompts, durably: nothing lost, nothing created twice.",
+    help_epilogue="Example:\n  codegen-async --dialect acme:Acme batch run tasks.csv",
+)
+
+app.update(journals)
+
+
+@app.command(
+    help_epilogue="""\
+Prompts come from objects (.jsonl, .json) or from a table (.csv, .tsv) with the
+fields that the dialect's `create` takes, and "key" where wanted; cells are text,
+or JSON in a column whose name ends with a colon ("n:"). A line of a text (.txt)
+is the field that the dialect names as its `prompt_field`. A field of which
+nothing would be sent is refused; one whose name begins with _ is kept for the
+results. The journal remembers what was done: after an interruption, the same
+command goes on; so does it with the journal itself as FILE.
+Each prompt becomes one run as far as the API lets that be known: `doctor` tells.
+Ctrl-C creates no more and waits for what runs; a second one leaves at once, as
+SIGTERM does. Nothing is lost either way.
+
+Prints a line for each prompt that is done: key, run, status, seconds, summary;
+through a pipe again if its reader may not have got it, as after a kill.
+--json prints all that is done of the batch, also by earlier starts.
+--out appends it to a file as well, as `batch export` writes it: each outcome
+once, however often the command is interrupted and started again.
+The exit code is 3 if one ended badly, else 7 if one needs a person.
+
+Examples:
+  codegen-async --dialect acme:Acme batch run tasks.csv --out outcomes.jsonl
+  codegen-async --dialect acme:Acme batch run - --journal tasks.db <tasks.jsonl"""
+)
+def run(
+    file: PromptsFile,
+    /,
+    *,
+    journal: BatchJournal = None,
+    kind: InputFormat = None,
+    out: OutcomesFile = None,
+    dry_run: DryRun = False,
+    adopt: Adopt = False,
+    limits: Limits = UNLIMITED,
+    connection: HostedConnection = HOSTED,
+    display: Display = PLAIN,
+) -> Exit:
+    """Make each prompt of a file into a run, and wait for all of them."""
+    from codegen_async.batch.fields import DialectColumns
+    from codegen_async.cli.driving import Drive
+    from codegen_async.cli.filling import Filling, appending, journal_of
+    from codegen_async.cli.hosted_target import chosen_dialect, execute_on_dialect
+    from codegen_async.cli.output import Output
+
+    reading = Reading(dialect=connection.dialect)
+    if dry_run:
+        return check(file, journal=journal, kind=kind, reading=reading, display=display)
+    columns = DialectColumns(chosen_dialect(connection))
+    place = journal_of(file, journal)
+    filling = Filling(file, kind, place, columns, reading.words())
+    filling.tell(Output(display))
+
+    def again() -> str:
+        words = () if out is None else ("--out", str(out))
+        return filling.again(place, (*words, *limits.words(), *connection.words(), *display.words()))
+
+    with appending(out) as outcomes:
+        work = Drive(place, filling, again, limits, make=_making(place, adopt=adopt), out=outcomes)
+        return execute_on_dialect(connection, display, work)
+
+
+@app.command(
+    help_epilogue="""\
+Reads all lines, lets the dialect make a call of each, and says how many runs are
+still to be created and how long that takes at the limits that are stated. Asks
+no server and needs no token.
+All that is wrong is told, each with file and line; the exit code is then 2.
+
+Example:
+  codegen-async --dialect acme:Acme batch check tasks.csv"""
+)
+def check(
+    file: PromptsFile,
+    /,
+    *,
+    journal: DoneJournal = None,
+    kind: InputFormat = None,
+    reading: Reading = ANY,
+    display: Display = PLAIN,
+) -> Exit:
+    """Check a file of prompts before anything is sent."""
+    from codegen_async.batch.fields import DialectColumns
+    from codegen_async.cli.checking import check as show
+    from codegen_async.cli.filling import read_file
+    from codegen_async.cli.hosted_target import chosen_dialect
+
+    columns = DialectColumns(chosen_dialect(reading))
+    return show(read_file(file, kind, columns), journal or Path(f"{file}.db"), display)
+
+
+@app.command(
+    usage="Usage: codegen-async batch retry [OPTIONS] JOURNAL [KEY ...]",
+    help_epilogue="""\
+Prompts that the server rejected are sent again, with --failed those whose runs
+failed or were cancelled, or those that you name. One whose outcome is unknown
+may have a run already, so it is sent again only if you name it: look at the
+runs first. To name one that is under way goes on with it. What has ended well
+is final: to repeat such a prompt, give it a new key.
+
+Example:
+  codegen-async --dialect acme:Acme batch retry tasks.csv.db issue-17""",
+)
+def retry(
+    journal: JournalFile,
+    keys: Keys = (),
+    /,
+    *,
+    failed: AllFailed = False,
+    adopt: Adopt = False,
+    limits: Limits = UNLIMITED,
+    connection: HostedConnection = HOSTED,
+    display: Display = PLAIN,
+) -> Exit:
+    """Send prompts again that came to nothing or failed, and run the batch."""
+    from codegen_async.cli.driving import Drive
+    from codegen_async.cli.hosted_target import chosen_dialect, execute_on_dialect
+    from codegen_async.cli.inputs import existing
+    from codegen_async.cli.retrying import Retry
+
+    journal = existing(journal, chosen_dialect(connection).name)
+    fill = Retry(journal, keys, failed=failed)
+
+    def again() -> str:
+        return fill.again((*limits.words(), *connection.words(), *display.words()))
+
+    work = Drive(journal, fill, again, limits, make=_making(journal, adopt=adopt))
+    return execute_on_dialect(connection, display, work)
+
+
+@app.command(
+    help_epilogue="""\
+Looks for the run of each prompt by its key, where the API shows keys. Do it
+when the batch is not being run. The exit code is 7 if anything is wrong.
+
+Example:
+  codegen-async --dialect acme:Acme batch audit tasks.csv.db"""
+)
+def audit(
+    journal: JournalFile,
+    /,
+    *,
+    adopt: Adopt = False,
+    connection: HostedConnection = HOSTED,
+    display: Display = PLAIN,
+) -> Exit:
+    """Compare a batch with the runs that the server has."""
+    from codegen_async.cli.auditing import audit as show
+    from codegen_async.cli.hosted_target import chosen_dialect, execute_on_dialect
+    from codegen_async.cli.inputs import existing
+
+    journal = existing(journal, chosen_dialect(connection).name)  # one that is not there must not be made
+    make = _making(journal, adopt=adopt)
+
+    async def work(session: Session[Runs]) -> Exit:
+        return await show(await make(session), session.output)
+
+    return execute_on_dialect(connection, display, work)
+
+
+def _making(journal: Path, *, adopt: bool) -> Callable[[Session[Runs]], Awaitable[Batch[Any, Any]]]:
+    """Return what makes the batch of a journal."""
+
+    async def make(session: Session[Runs]) -> Batch[Any, Any]:
+        from codegen_async.batch.batch import Batch
+
+        return Batch(session.client, journal, adopt=adopt, clock=session.target.clock)
+
+    return make
