@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import uuid
@@ -14,7 +13,7 @@ from codegen_async.codegen.account import AccountCalls, only_organization
 from codegen_async.codegen.creating import Creating
 from codegen_async.codegen.dialect import BASE_URL, CodegenDialect
 from codegen_async.codegen.images import read_images
-from codegen_async.codegen.keyed import Doubts, KeyedCreates
+from codegen_async.codegen.keyed import Doubt, KeyedCreates
 from codegen_async.codegen.logs import LogCalls
 from codegen_async.codegen.looking import LookCalls
 from codegen_async.codegen.models import PHASES, AgentRun
@@ -22,9 +21,10 @@ from codegen_async.codegen.prompts import PromptCalls
 from codegen_async.codegen.remote import CodegenRemote
 from codegen_async.codegen.stopping import StopCalls
 from codegen_async.codegen.webhooks import RunWebhook, check_webhooks
-from codegen_async.errors import ConfigurationError, InvalidArgumentError, OutcomeUnknownError
+from codegen_async.errors import ConfigurationError, InvalidArgumentError
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.hosted.calls import Calls
+from codegen_async.hosted.keyed import Keys
 from codegen_async.hosted.settling import OnUnknown, check_on_unknown
 from codegen_async.hosted.setup import secrets_of
 from codegen_async.http.transport import Sender, Transport
@@ -123,7 +123,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             sender=sender,
             end_of=lambda run: run.result or None,
         )
-        self._doubts: Doubts = {}
+        self._keys: Keys[AgentRun, Doubt] = Keys()
 
     def __repr__(self) -> str:
         return f"CodegenClient(org_id={self.org_id or None}, base_url={self.base_url!r})"
@@ -289,17 +289,8 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             "images": await read_images(images) or None,
         }
         seconds = check_patience(patience)
-        link = self._linked()
-        sent = asyncio.Event()
-        call = self.dialect.resume(run_id, fields)
-        try:
-            run = await link.calls.carry(call, on_sent=sent.set, patience=seconds)
-        except (OutcomeUnknownError, asyncio.CancelledError):
-            if sent.is_set():
-                link.waiting.reopened(run_id)  # perhaps
-            raise
-        link.waiting.reopened(run_id)
-        link.waiting.seen(run, read=False)
+        run = await self._go_on(run_id, self.dialect.resume(run_id, fields), seconds)
+        self._linked().waiting.seen(run, read=False)
         return run
 
     async def _learn(self, transport: Transport) -> None:
@@ -308,7 +299,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
 
     def _remote(self, calls: Calls[AgentRun]) -> CodegenRemote:
         self._creating = Creating(calls, self.dialect, settle=self._settle)
-        self._keyed = KeyedCreates(self._creating, self._doubts)
+        self._keyed = KeyedCreates(self._creating, self._keys)
         return CodegenRemote(calls, self.dialect)
 
     def _schedule(self) -> PollSchedule:

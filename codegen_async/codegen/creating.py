@@ -43,6 +43,7 @@ from codegen_async.errors import (
 from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.settling import OnUnknown, noting_cancellation, pauses, settle
 from codegen_async.limits import Priority, Slot
+from codegen_async.models import RunId
 from codegen_async.recent import Recent
 
 Doubt = Callable[[Question, OutcomeUnknownError], None]
@@ -341,7 +342,7 @@ class Creating:
             self.floor = min(list(sight.runs)[:LARGEST_PAGE], default=None)
         return sight
 
-    async def fetch(self, run_id: int) -> AgentRun:
+    async def fetch(self, run_id: RunId) -> AgentRun:
         """Return a run as it is now.
 
         Raises:

@@ -14,7 +14,15 @@ from typing import Generic, Literal, Self, TypeVar, overload
 import anyio
 
 from codegen_async.arguments import check_patience, check_seconds_given, check_wait
-from codegen_async.errors import ClientClosedError, ConfigurationError, InvalidArgumentError, clean, reason_of, shown
+from codegen_async.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    InvalidArgumentError,
+    OutcomeUnknownError,
+    clean,
+    reason_of,
+    shown,
+)
 from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
 from codegen_async.hosted.calls import Calls, meaning_of
 from codegen_async.hosted.dialect import Call, Dialect
@@ -32,6 +40,7 @@ from codegen_async.waiting import Grace, Remote, Waiting
 
 T = TypeVar("T")
 R = TypeVar("R", bound=RunLike)
+U = TypeVar("U", bound=RunLike | None)
 Id = TypeVar("Id", bound=RunId)
 
 _TO_SEND = 5.0  # seconds between a slot and the first byte, beyond what it may take to connect
@@ -207,6 +216,20 @@ class RunClient(ABC, Generic[R, Id]):
             return await link.calls.whole(call, patience=seconds)
 
         return await link.waiting.look(run_id, ask, max_age=age, patience=seconds, enough=enough)
+
+    async def _go_on(self, run_id: Id, call: Call[U], patience: float | None = None) -> U:
+        """Tell a run to go on, and return the run that does, or None: waits do not take its old end for a new one."""
+        link = self._linked()
+        sent = asyncio.Event()
+        try:
+            run = await link.calls.carry(call, on_sent=sent.set, patience=patience)
+        except (OutcomeUnknownError, asyncio.CancelledError):
+            if sent.is_set():
+                link.waiting.reopened(run_id)  # perhaps
+            raise
+        if run is None or run.id == run_id:
+            link.waiting.reopened(run_id)
+        return run
 
     async def aclose(self) -> None:
         """Close the client: waits end with ClientClosedError, connections are closed. Does nothing if it is closed."""

@@ -325,13 +325,14 @@ class Creating(Generic[R]):
             raise self._unsettled(doubt.key, doubt.unknown)
         return found
 
-    async def glance(self, key: str, fields: Mapping[str, Any]) -> R | None:
-        """Return the run that a key of the caller's has already, where only a search can tell before it is sent.
+    async def fetch(self, run_id: RunId) -> R:
+        """Return a run as it is now.
 
         Raises:
-            APIError: it could not be looked for; nothing was sent.
+            NotFoundError: there is none, or it is not shown yet.
+            APIError: any other failure.
         """
-        return None if self.is_safe(key, fields) else await self.find(key, None)
+        return await self._calls.run(self._dialect.get(str(run_id)))
 
     async def find(self, key: str, since: float | None) -> R | None:
         """Return the run that was created under a key, if the API shows it.

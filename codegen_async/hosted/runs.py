@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from codegen_async.arguments import check_key, check_patience, check_text
-from codegen_async.errors import InvalidArgumentError, NotOfferedError, OutcomeUnknownError, RunEndedError
+from codegen_async.errors import InvalidArgumentError, NotOfferedError, RunEndedError
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.hosted.calls import Calls
-from codegen_async.hosted.creating import Creating, Places
+from codegen_async.hosted.creating import Creating, Doubt, Places
 from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
 from codegen_async.hosted.keyed import KeyedCreates, Keys
 from codegen_async.hosted.remote import DialectRemote, schedule_of
@@ -61,7 +62,7 @@ class HostedRuns(WaitCalls[R, str]):
     """
 
     _creating: Creating[R]  # made when the client is opened
-    _keyed: KeyedCreates[R]
+    _keyed: KeyedCreates[R, Doubt]
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class HostedRuns(WaitCalls[R, str]):
             sender=sender,
         )
         self._places = Places(self._concurrency)
-        self._keys: Keys[R] = Keys()
+        self._keys: Keys[R, Doubt] = Keys()
 
     def __repr__(self) -> str:
         return f"HostedRuns({type(self.dialect).__name__}, base_url={self.base_url!r})"
@@ -159,11 +160,22 @@ class HostedRuns(WaitCalls[R, str]):
         if key is None:
             new, run = True, await self._creating.create(None, fields, on_unknown=unknown, patience=seconds)
         else:
-            run, new = await self._keyed.create(key, fields, on_unknown=unknown, patience=seconds)
+            run, new = await self._create_once(key, fields, unknown, seconds)
         if new:
             self.reporter.tell(PhaseChanged(run, None))
         link.waiting.seen(run)
         return run
+
+    async def _create_once(
+        self, key: str, fields: Mapping[str, Any], on_unknown: OnUnknown, patience: float | None
+    ) -> tuple[R, bool]:
+        def doubt(doubt: Doubt) -> None:
+            self._keys.doubts.setdefault(key, doubt)  # what was sent first may be the one that counts
+
+        def make() -> Awaitable[R]:
+            return self._creating.create(key, fields, on_unknown=on_unknown, patience=patience, on_doubt=doubt)
+
+        return await self._keyed.create(key, make, safe=self._creating.is_safe(key, fields))
 
     async def find_run_by_key(self, idempotency_key: str) -> R | None:
         """Return the run that was created with this key, or None if the API does not show it.
@@ -272,13 +284,7 @@ class HostedRuns(WaitCalls[R, str]):
         name = self._check_id(run_id)
         link = self._linked()
         call = self._offered(self.dialect.reply(name, check_text("text", text)), "no way to reply to runs")
-        try:
-            run = await link.calls.carry(call)
-        except OutcomeUnknownError:
-            link.waiting.reopened(name)  # perhaps
-            raise
-        if run is None or run.id == name:
-            link.waiting.reopened(name)
+        run = await self._go_on(name, call)
         if run is None:
             return await self.get_run(name, max_age=0)
         run = link.calls.known(run)
@@ -293,8 +299,9 @@ class HostedRuns(WaitCalls[R, str]):
         return call
 
     def _remote(self, calls: Calls[R]) -> DialectRemote[R]:
-        self._creating = Creating(calls, settle=self._settle, places=self._places)
-        self._keyed = KeyedCreates(calls, self._creating, self._keys)
+        creating = self._creating = Creating(calls, settle=self._settle, places=self._places)
+        look = partial(creating.find, since=None)
+        self._keyed = KeyedCreates(self._keys, look=look, settle=creating.settle, fetch=creating.fetch)
         return DialectRemote(calls)
 
     def _schedule(self) -> PollSchedule:

@@ -1,7 +1,7 @@
 """A client of an API that the package has never heard of."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from codegen_async.errors import (
     CreateOutcomeUnknownError,
     DecodeError,
     InvalidArgumentError,
+    InvalidRequestError,
     NotFoundError,
     NotOfferedError,
     RunBlockedError,
@@ -20,11 +21,11 @@ from codegen_async.errors import (
 from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.run import Cost, HostedRun
 from codegen_async.hosted.runs import HostedRuns
-from codegen_async.http.answers import Refusal, Response
-from codegen_async.limits import Rate
+from codegen_async.http.answers import Refusal, Request, Response
+from codegen_async.limits import Rate, Slot
 from codegen_async.models import Phase
 from codegen_async.testing.rates import worst_window
-from tests.hosted.api import Api, Keyed, Named, Plain, Settling, Tagged, now
+from tests.hosted.api import DONE, Api, Keyed, Named, Plain, Settling, Tagged, now
 from tests.support.canary import CANARY
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
@@ -411,6 +412,42 @@ async def test_callers_of_one_key_at_once_get_one_run(dialect: Dialect[HostedRun
         made = await asyncio.gather(*(runs.create_run(idempotency_key="k") for _ in range(5)))
     assert len({run.id for run in made}) == 1
     assert len(api.runs) == 1
+
+
+async def test_callers_of_one_key_at_once_share_what_comes_of_it() -> None:
+    api = Api()
+    async with client(api, Tagged()) as runs:
+        api.refusal = 400, {"detail": "no"}
+        failed = await asyncio.gather(*(runs.create_run(idempotency_key="k") for _ in range(5)), return_exceptions=True)
+        assert [type(error) for error in failed] == [InvalidRequestError] * 5
+        assert len({id(error) for error in failed}) == 5
+        assert len([request for request in api.requests if request.method == "POST"]) == 1
+        api.refusal = None
+        reads = len(api.reads)
+        await asyncio.gather(*(runs.create_run(idempotency_key="k") for _ in range(5)))
+        assert len(api.reads) == reads + 1  # the look for the key; nobody reads what another was just given
+    assert len(api.runs) == 1
+
+
+async def test_a_reply_that_is_cancelled_when_it_was_sent_leaves_no_old_end_to_be_believed() -> None:
+    class Late(Api):
+        async def send(self, request: Request, take_slot: Callable[[], Slot]) -> Response:
+            answer = await super().send(request, take_slot)
+            if request.path.endswith("/messages"):
+                await asyncio.sleep(5.0)
+            return answer
+
+    async with client(Late()) as runs:
+        run = await runs.create_run()
+        await runs.wait_for_run(run)
+        reply = asyncio.create_task(runs.reply(run.id, "go on"))
+        await asyncio.sleep(1.0)
+        reply.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reply
+        began = now()
+        await runs.wait_for_run(run.id)
+        assert now() - began > DONE / 2
 
 
 @pytest.mark.parametrize("left", ["given up", "cancelled"])
