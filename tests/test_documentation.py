@@ -111,14 +111,18 @@ def test_the_script_of_a_dialect_of_ones_own_runs_as_printed(own_dialect: Path) 
 
 def test_the_commands_for_a_dialect_of_ones_own_work_as_printed(own_dialect: Path) -> None:
     page = (ROOT / "docs" / "howto" / "your-own-api.md").read_text()
-    commands, rehearsal = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    commands, rehearsal, batch = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
     (own_dialect / "commands.sh").write_text(commands.replace("export ACME_API_KEY=...\n", ""))
+    (own_dialect / "batch.sh").write_text(batch)
     (own_dialect / "rehearsal.sh").write_text(rehearsal)
     serving = ("fake", "exec", "--server", "acme_server:AcmeServer", "--speed", "60", "--", "bash", "-eu")
     own = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "XDG_CONFIG_HOME": str(own_dialect)}
     printed = asyncio.run(run(own_dialect, "-P", "-m", "codegen_async.cli", *serving, "commands.sh", **own))
     assert "the server shows keys" in printed
     assert "run r0  succeeded (finished)" in printed
+    printed = asyncio.run(run(own_dialect, "-P", "-m", "codegen_async.cli", *serving, "batch.sh", **own))
+    assert printed.count("\tsucceeded\t") == 2
+    assert "Update the changelog" in (own_dialect / "results.csv").read_text()
     words = ("-c", "import os; os.execvp('bash', ['bash', '-eu', 'rehearsal.sh'])")
     assert "run r0  succeeded (finished)" in asyncio.run(run(own_dialect, *words, **own))
 

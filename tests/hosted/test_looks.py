@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from codegen_async.errors import NotOfferedError
 from codegen_async.hosted.dialect import Call, Dialect, Shown
 from codegen_async.hosted.run import HostedRun
 from codegen_async.hosted.runs import HostedRuns
 from codegen_async.http.answers import Response
 from codegen_async.models import Phase
 from codegen_async.testing.rates import worst_window
-from tests.hosted.api import Api, ByIds, Changing, Paged, now
+from tests.hosted.api import Api, ByIds, Changing, Paged, Plain, now
 from tests.support.canary import CANARY
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
@@ -188,3 +189,52 @@ async def test_three_hundred_runs_on_pages_by_cursors_are_seen_within_three_seco
     assert len(late) == 300
     assert worst_window(api.reads, 30.0) <= 60
     assert sum(late) / len(late) <= 2.7
+
+
+async def test_a_list_shows_each_run_once_though_new_ones_push_others_onto_the_next_page() -> None:
+    api = Api(page_size=5)
+    async with client(api, Overlapping()) as runs:
+        made = await create(runs, 12)
+        listed: list[str] = []
+        async for run in runs.list_runs():
+            listed.append(run.id)
+            if len(listed) == 3:
+                await create(runs, 1)
+    assert listed == [run.id for run in reversed(made)]
+
+
+async def test_a_list_that_leads_back_to_where_it_was_ends() -> None:
+    api = Api(page_size=5)
+    async with client(api, Circling()) as runs:
+        await create(runs, 7)
+        before = len(api.requests)
+        assert len([run async for run in runs.list_runs()]) == 5
+        assert len(api.requests) == before + 2
+
+
+async def test_a_list_that_the_api_has_not_is_said() -> None:
+    async with client(Api(), Plain()) as runs:
+        with pytest.raises(NotOfferedError, match="plain has no list of runs"):
+            await anext(runs.list_runs())
+
+
+class Overlapping(Paged):
+    """Have pages whose ends show again what was shown."""
+
+    def page(self, place: str | None) -> Call[Shown[HostedRun]]:
+        call = super().page(place)
+
+        def read(answer: Response) -> Shown[HostedRun]:
+            shown = call.read(answer)
+            last = shown.runs[-2] if shown.following is not None else None
+            return Shown(runs=shown.runs, following=None if last is None else f"after:{last.id}")
+
+        return call.reading(read)
+
+
+class Circling(Paged):
+    """Lead to the same page again."""
+
+    def page(self, place: str | None) -> Call[Shown[HostedRun]]:  # noqa: ARG002 - it goes nowhere
+        call = super().page(None)
+        return call.reading(lambda answer: Shown(runs=call.read(answer).runs, following="again"))
