@@ -99,6 +99,17 @@ def open_private(path: Path, *, create: bool = True) -> int:
             continue  # somebody was faster
 
 
+def check_private(path: Path) -> None:
+    """Make sure that a file is one of ours, without opening it: to close it again would let go of locks on it.
+
+    Raises:
+        NotOursError: as `open_private` does; a symbolic link is no regular file.
+        OSError: there is none, or it cannot be looked at.
+    """
+    if problem := _problem(path.lstat()):
+        raise NotOursError(errno.EPERM, problem)
+
+
 def _open(path: Path, flags: int) -> int:
     try:
         return os.open(path, flags)
