@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from codegen_async.errors import ConfigurationError, clean
@@ -16,6 +17,11 @@ _URL = re.compile(
     r"(?P<place>[^@/?#]*)(?P<path>/[^@?#]*)?(\?(?P<options>[^#]*))?"
 )
 _SECRETS = ("password", "sslpassword")  # options of libpq
+
+
+def masked(url: Any) -> Any:
+    """Return a URL, or whatever was given in its place, so that a variable of its name does not show it."""
+    return Masked(url) if isinstance(url, str) else url
 
 
 class Address:
@@ -40,6 +46,7 @@ class Address:
     __slots__ = ("_kept", "options", "password", "path", "place", "scheme", "shown", "url", "user")
 
     def __init__(self, url: object) -> None:
+        self.shown = ""  # as far as is known
         if not isinstance(url, str):
             raise ConfigurationError(f"fleet: expected {_EXPECTED}, got a value of type {type(url).__name__}")
         self.url = Masked(url)

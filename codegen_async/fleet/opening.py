@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from codegen_async.errors import ConfigurationError
-from codegen_async.fleet.address import Address
+from codegen_async.errors import ConfigurationError, clean
+from codegen_async.fleet.address import Address, masked
 from codegen_async.fleet.store import Bus, Store
 
 
@@ -15,12 +15,14 @@ def open_store(url: str) -> Store:
     Raises:
         ConfigurationError: the URL is none that is known, or a package is missing. The message does not show it.
     """
+    url = masked(url)
     address = Address(url)
     return _kind(address)[0](address)
 
 
 def open_bus(url: str) -> Bus:
     """Return the bus at a URL; as `open_store`."""
+    url = masked(url)
     address = Address(url)
     return _kind(address)[1](address)
 
@@ -69,4 +71,6 @@ _KINDS: dict[str, Callable[[], _Kind]] = {
 
 
 def _missing(scheme: str, extra: str, error: ImportError) -> ConfigurationError:
-    return ConfigurationError(f"fleet: {scheme}: needs a package more: pip install 'codegen-async[{extra}]' ({error})")
+    return ConfigurationError(
+        f"fleet: {scheme}: needs another package: pip install 'codegen-async[{extra}]' ({clean(str(error))})"
+    )

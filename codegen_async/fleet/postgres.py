@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import math
 import os
+import re
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any
@@ -55,6 +56,7 @@ _INSERT = f"""
 _NOTIFY = "SELECT pg_notify(%(channel)s, piece) FROM unnest(%(pieces)s::text[]) AS piece"
 
 _PIECE = 7800  # characters of a message; with what stands before them at most the 7,999 bytes that NOTIFY takes
+_PIECES = re.compile("([0-9a-f]{16}):([0-9]{1,9}):([0-9]{1,9}):([A-Za-z0-9+/=]*)")  # of which, which, of how many, what
 _QUIET = 5.0  # seconds without a message, after which the server is asked whether it is there
 _REPLYING = 2.0  # seconds that it has to say so
 
@@ -186,7 +188,9 @@ class _Pieces:
 
     def add(self, piece: str) -> bytes | None:
         """Return the message that ends with this piece, None if it does not end here, or did not begin."""
-        message, index, count, text = piece.split(":", 3)
+        if (parts := _PIECES.fullmatch(piece)) is None:
+            return None  # of somebody else
+        message, index, count, text = parts.groups()
         if message != self._message:
             self._message, self._pieces = message, []
         if int(index) != len(self._pieces):
@@ -243,7 +247,7 @@ def _connector(
 
 def _is_understood(url: str) -> bool:
     try:
-        conninfo_to_dict(url)
+        ports = str(conninfo_to_dict(url).get("port") or "")
     except psycopg.Error:
         return False
-    return True
+    return all(port.isdecimal() or not port for port in ports.split(","))

@@ -19,12 +19,14 @@ from urllib.parse import urlsplit
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.driver_info import DriverInfo
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from codegen_async.errors import ConfigurationError, clean
 from codegen_async.fleet.address import Address
 from codegen_async.fleet.link import Link, listening
 from codegen_async.fleet.store import Reply, StoreAwayError
+from codegen_async.version import __version__
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ return {0, version, there[2], now[1], now[2], epoch, uptime}
 _DIGEST = hashlib.sha1(_SWAP.encode(), usedforsecurity=False).hexdigest()  # what the server calls it
 
 _PORT = 6379
+# The driver's own time limits lose cancellations; and its name and version it would look up on the disk.
+_HOW: Any = {"protocol": 2, "socket_timeout": None, "driver_info": DriverInfo("codegen-async", __version__)}
 _QUIET = 5.0  # seconds without a message, after which the server is asked whether it is there
 _REPLYING = 2.0  # seconds that it has to say so
 # Seconds for which a server goes on to take writes after its replicas have left it: `min-replicas-max-lag 10`, and one
@@ -221,8 +225,7 @@ def _connector(
     driver = SSLConnection if address.scheme == "rediss" else Connection
 
     async def connect() -> _Connection:
-        # Without time limits of the driver's own: where they are, answers of a call were read by the next one.
-        plain: Any = driver(**server, protocol=2, socket_timeout=None, retry=Retry(NoBackoff(), 0), retry_on_error=[])
+        plain: Any = driver(**server, **_HOW, retry=Retry(NoBackoff(), 0), retry_on_error=[])
         connection = _Connection(plain)
         try:
             await plain.connect()

@@ -282,8 +282,8 @@ def _begin(connection: sqlite3.Connection, boot: str) -> None:
 
 def _check_ours(connection: sqlite3.Connection) -> bool:
     """Return whether the file has our tables; False: it has none at all."""
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (application,) = connection.execute("PRAGMA application_id").fetchone()  # written down with the tables
     if tables and application != _APPLICATION:
         raise OSError(errno.EINVAL, "is the database of another program; give another path")
     return bool(tables)

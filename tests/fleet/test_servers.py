@@ -1,0 +1,246 @@
+"""What the servers of a fleet do to it: they restart, stand still, forget, and are set up as they must not be."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+
+import psycopg
+import pytest
+from redis.asyncio import Redis
+from redis.driver_info import DriverInfo
+
+from codegen_async.fleet import link
+from codegen_async.fleet.store import Reply, Store, StoreAwayError
+from tests.fleet.conftest import ALWAYS, url_of
+from tests.support.servers import Server, postgres, valkey
+
+Opened = Callable[[str], Store]
+
+
+@pytest.fixture
+def key() -> str:
+    return f"test:{uuid.uuid4()}"
+
+
+@contextlib.asynccontextmanager
+async def running(server: contextlib.AbstractContextManager[Server]) -> AsyncGenerator[Server]:
+    """Run a server for as long as the block."""
+    started = await asyncio.to_thread(server.__enter__)
+    try:
+        yield started
+    finally:
+        await asyncio.to_thread(server.__exit__, None, None, None)
+
+
+@contextlib.asynccontextmanager
+async def valkey_commands(server: Server) -> AsyncGenerator[Callable[..., Awaitable[Any]]]:
+    """Yield what sends commands to a server and returns the answers."""
+    async with Redis(host="127.0.0.1", port=server.port, driver_info=DriverInfo("test", "0")) as client:
+        client.response_callbacks.clear()
+        yield client.execute_command
+
+
+async def made(store: Store, key: str) -> Reply:
+    """Make a board."""
+    reply = await store.swap(key, b"", b"first", None)
+    assert reply.swapped
+    return reply
+
+
+async def away(store: Store, key: str) -> str:
+    """Ask a store that is away, which says so, and does not keep us waiting."""
+    async with asyncio.timeout(10):
+        with pytest.raises(StoreAwayError) as caught:
+            await store.swap(key, b"", None, None)
+    return str(caught.value)
+
+
+async def back(store: Store, key: str) -> Reply:
+    """Ask a store until it answers."""
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(StoreAwayError):
+                return await store.swap(key, b"", None, None)
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_is_gone_is_away_and_comes_back(
+    served: tuple[str, Server], opened: Opened, key: str
+) -> None:
+    url, server = served
+    store = opened(url)
+    before = await made(store, key)
+    await asyncio.to_thread(server.kill)
+    try:
+        told = await away(store, key)
+        assert told.startswith(f"{url.partition('?')[0].replace('postgres@', '')}: ")
+        await away(store, key)
+    finally:
+        await asyncio.to_thread(server.start)
+    after = await back(store, key)
+    if "durable" in url or url.startswith("postgresql"):
+        assert (after.epoch, after.version, after.uptime) == (before.epoch, before.version, float("inf"))
+    else:
+        assert after.epoch != before.epoch
+        assert (after.version, after.uptime < 10) == (b"", True)
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_stands_still_is_away(
+    served: tuple[str, Server], opened: Opened, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(link, "_CONNECTING", 0.5)
+    url, server = served
+    store = opened(url)
+    before = await made(store, key)
+    await asyncio.to_thread(server.freeze)
+    try:
+        await away(store, key)  # on the connection there is
+        await away(store, key)  # and it makes none
+    finally:
+        await asyncio.to_thread(server.thaw)
+    after = await back(store, key)
+    assert (after.epoch, after.version) == (before.epoch, before.version)
+
+
+@pytest.mark.asyncio
+async def test_who_waits_behind_a_failure_does_not_wait_for_the_same(
+    served: tuple[str, Server], opened: Opened, key: str
+) -> None:
+    url, server = served
+    store = opened(url)
+    await made(store, key)
+    await asyncio.to_thread(server.freeze)
+    try:
+        async with asyncio.timeout(10):  # 20 times a second is more
+            found = await asyncio.gather(*(store.swap(key, b"", None, None) for _ in range(20)), return_exceptions=True)
+    finally:
+        await asyncio.to_thread(server.thaw)
+    assert {type(error) for error in found} == {StoreAwayError}
+    assert len({id(error) for error in found}) == 20
+
+
+@pytest.mark.asyncio
+async def test_a_call_on_a_server_that_stands_still_can_be_cancelled(
+    served: tuple[str, Server], opened: Opened, key: str
+) -> None:
+    url, server = served
+    store = opened(url)
+    before = await made(store, key)
+    await asyncio.to_thread(server.freeze)
+    try:
+        call = asyncio.create_task(store.swap(key, before.version, b"late", None))
+        done, _ = await asyncio.wait({call}, timeout=0.05)
+        assert not done
+        call.cancel()
+        await asyncio.wait({call}, timeout=10)
+        assert call.cancelled()
+    finally:
+        await asyncio.to_thread(server.thaw)
+    after = await back(store, key)
+    assert after.value in (b"first", b"late")  # nobody can say
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_ends_during_a_call_leaves_nobody_waiting(
+    served: tuple[str, Server], opened: Opened, key: str
+) -> None:
+    url, server = served
+    store = opened(url)
+    await made(store, key)
+    await asyncio.to_thread(server.freeze)
+    call = asyncio.create_task(store.swap(key, b"", None, None))
+    await asyncio.wait({call}, timeout=0.05)
+    await asyncio.to_thread(server.kill)
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(StoreAwayError):
+                await call
+    finally:
+        await asyncio.to_thread(server.start)
+
+
+@pytest.mark.asyncio
+async def test_a_table_that_was_dropped_is_made_again(postgres_server: Server, opened: Opened, key: str) -> None:
+    url = url_of(postgres_server, "postgresql")
+    store = opened(url)
+    before = await made(store, key)
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute("DROP TABLE codegen_async_fleet")
+    after = await store.swap(key, before.version, b"second", None)
+    assert (after.swapped, after.version, after.epoch) == (False, b"", before.epoch)
+
+
+@pytest.mark.asyncio
+async def test_many_that_find_no_table_make_one(postgres_server: Server, opened: Opened, key: str) -> None:
+    url = url_of(postgres_server, "postgresql")
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute("DROP TABLE IF EXISTS codegen_async_fleet")
+    found = await asyncio.gather(*(opened(url).swap(key, b"", b"first", None) for _ in range(8)))
+    assert sum(reply.swapped for reply in found) == 1
+
+
+@pytest.mark.asyncio
+async def test_what_is_committed_lasts_whatever_the_server_says_of_commits(opened: Opened, key: str) -> None:
+    async with running(postgres("synchronous_commit=off", "wal_writer_delay=10s")) as server:
+        store = opened(url_of(server, "postgresql"))
+        before = await made(store, key)
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        after = await back(store, key)
+        assert (after.epoch, after.version) == (before.epoch, before.version)
+
+
+@pytest.mark.asyncio
+async def test_a_server_without_fsync_begins_another_epoch_whenever_it_starts(opened: Opened, key: str) -> None:
+    async with running(postgres("fsync=off")) as server:
+        store = opened(url_of(server, "postgresql"))
+        before = await made(store, key)
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        assert (await back(store, key)).epoch != before.epoch
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_writes_down_only_now_and_then_is_not_durable(opened: Opened, key: str) -> None:
+    async with running(valkey("--save", "", "--appendonly", "yes", "--appendfsync", "everysec")) as server:
+        assert "is not durable" in await away(opened(f"{url_of(server, 'redis')}?durable"), key)
+        assert (await opened(url_of(server, "redis")).swap(key, b"", b"first", None)).swapped
+
+
+@pytest.mark.asyncio
+async def test_the_word_of_a_user_counts_for_nothing_without_a_file(
+    valkey_server: Server, opened: Opened, key: str
+) -> None:
+    assert "is not durable" in await away(opened(f"{url_of(valkey_server, 'redis')}?durable"), key)
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_throws_away_what_it_is_told_is_refused(opened: Opened, key: str) -> None:
+    async with running(valkey("--save", "", "--maxmemory", "100mb", "--maxmemory-policy", "allkeys-lru")) as server:
+        assert "set noeviction" in await away(opened(url_of(server, "redis")), key)
+
+
+@pytest.mark.asyncio
+async def test_a_replica_is_refused_and_one_that_takes_over_is_another_epoch(
+    opened: Opened, key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(valkey(*ALWAYS)) as first, running(valkey()) as second:
+        store = opened(f"{url_of(first, 'redis')}?durable")
+        alone = await made(store, key)
+        async with valkey_commands(second) as ask:
+            await ask("REPLICAOF", "127.0.0.1", first.port)
+            assert "is a replica" in await away(opened(url_of(second, "redis")), key)
+            while b"master_link_status:up" not in await ask("INFO", "replication"):
+                pass
+            copied = await opened(f"{url_of(first, 'redis')}?durable").swap(key, b"", None, None)
+            assert "does not wait for them" in caplog.text
+            await ask("REPLICAOF", "NO", "ONE")
+        taken_over = await opened(url_of(second, "redis")).swap(key, b"", None, None)
+    assert alone.epoch == "durable" != copied.epoch
+    assert taken_over.version == alone.version
+    assert taken_over.epoch not in (alone.epoch, copied.epoch)
+    assert taken_over.uptime < 0  # the other one may go on for a while
