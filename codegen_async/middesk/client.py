@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -22,34 +20,29 @@ from codegen_async.arguments import (
 )
 from codegen_async.errors import (
     APIError,
-    ConfigurationError,
     InvalidArgumentError,
     OutcomeUnknownError,
-    clean,
 )
-from codegen_async.events import Observer, PhaseChanged
+from codegen_async.events import Observer
 from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.creating import Creating, Places
 from codegen_async.hosted.setup import secrets_of
 from codegen_async.http.transport import Sender
 from codegen_async.limits import Rate
 from codegen_async.middesk import requests
-from codegen_async.middesk.dialect import BASE_URL, RATE, MiddeskDialect
+from codegen_async.middesk.dialect import RATE, MiddeskDialect
+from codegen_async.middesk.homes import check_host, home_of
 from codegen_async.middesk.interrupts import Answering, InterruptBook, InterruptHandler
 from codegen_async.middesk.looking import LookCalls
 from codegen_async.middesk.models import PHASES, MiddeskRun, Rating, RunFeedback, WebhookEvent
 from codegen_async.middesk.remote import MiddeskRemote
-from codegen_async.middesk.threads import ThreadCalls, check_context
+from codegen_async.middesk.starting import StartCalls
 from codegen_async.middesk.webhooks import SeenEvents
 from codegen_async.models import Phase, Vocabulary
 from codegen_async.polling import NumberedListing, PollSchedule
 from codegen_async.recent import Recent
-from codegen_async.secret import Secret
-from codegen_async.settings import Timeouts, check_base_url, check_phases, is_loopback
+from codegen_async.settings import Timeouts, check_base_url, check_phases
 
-SANDBOX_URL = "https://api-sandbox.middesk.com"
-
-_HOMES = {"mk_test_": "api-sandbox.middesk.com", "mk_live_": "api.middesk.com"}
 _LONGEST_COMMENT = 5000
 _FRESH = 1000  # threads that are remembered as having no run yet
 _PAGES_PART = 2  # every second poll may be a page; the other is for what a page cannot show, or only hints at
@@ -60,7 +53,7 @@ def resume_body(interrupt_id: str, answer: object) -> dict[str, Any]:
     return {"id": interrupt_id, "input": answer}
 
 
-class MiddeskClient(ThreadCalls, LookCalls):
+class MiddeskClient(StartCalls, LookCalls):
     """Start Middesk agent runs, answer what they ask and wait for them, within the API's rate limit.
 
     Use it as `async with MiddeskClient() as client:`. All methods may be called concurrently. The limit holds if there
@@ -130,7 +123,7 @@ class MiddeskClient(ThreadCalls, LookCalls):
         super().__init__(
             MiddeskDialect(),
             secrets,
-            base_url=check_base_url(base_url or os.environ.get("MIDDESK_API_BASE_URL") or _home_of(secrets.token)),
+            base_url=check_base_url(base_url or os.environ.get("MIDDESK_API_BASE_URL") or home_of(secrets.token)),
             words=Vocabulary(PHASES, check_phases(phases)),
             rates={requests.ENDPOINT: rate},
             settle=settle,
@@ -143,91 +136,10 @@ class MiddeskClient(ThreadCalls, LookCalls):
             sender=sender,
             is_old=self._book.is_old,
         )
-        _check_host(self.base_url, secrets.token)
+        check_host(self.base_url, secrets.token)
 
     def __repr__(self) -> str:
         return f"MiddeskClient(base_url={self.base_url!r})"
-
-    # -- starting
-
-    async def create_run(
-        self,
-        type: str,  # noqa: A002 - the vendor's word
-        *,
-        business_id: str | None = None,
-        context_type: str | None = None,
-        context_id: str | None = None,
-        thread_id: str | None = None,
-        patience: float | None = None,
-    ) -> MiddeskRun:
-        """Start a run, once, and return its first snapshot ("Create an agent run").
-
-        It needs a business, another context, or a thread. The API knows no idempotency key, but shows the thread of
-        each run, so that without `thread_id` a thread is made for the run first, by one request more. Where the answer
-        to the create is lost, the list is looked through for the run of that thread, several times within the client's
-        `settle` time, before anything is raised. The same goes for a thread from `create_thread` of this client, as
-        long as no other run was started in it; of any other thread a lost create stays unknown.
-
-        Args:
-            type: the type of an agent, see `list_agents`.
-            business_id: the business it is about.
-            context_type: the kind of thing it is about instead of a business.
-            context_id: the thing.
-            thread_id: the thread it is to belong to. Default: a new one.
-            patience: seconds that each request may wait for its slot; to look for a run has its own time. Default: as
-                long as it takes.
-
-        Raises:
-            InvalidArgumentError: an argument cannot be right; nothing was sent.
-            LimiterBusyError: a slot is further away than `patience`; there is no run.
-            NotFoundError: there is no such thread, or no such type of agent.
-            InvalidRequestError: the server refuses it, for example as the business is in audit.
-            CreateOutcomeUnknownError: it was sent, looked for and not found; has the id of the thread as its `key`.
-            OutcomeUnknownError: it was sent in a thread with other runs, and whether there is a run now is unknown.
-            APIError: any other failure; there is no run.
-        """
-        context = check_context(business_id, context_type, context_id)
-        if thread_id is not None:
-            check_text("thread_id", thread_id)
-        elif not context:
-            raise InvalidArgumentError("business_id", None, "this, context_type and context_id, or thread_id")
-        fields = {"type": check_text("type", type), **context}
-        seconds = check_patience(patience)
-        link = self._linked()
-        run = await self._start(fields, thread_id, seconds)
-        self.reporter.tell(PhaseChanged(run, None))
-        link.waiting.seen(run)
-        return run
-
-    async def _start(self, fields: Mapping[str, Any], thread_id: str | None, patience: float | None) -> MiddeskRun:
-        """Start a run in a thread; only of a thread that has no other run, the list tells whether there is one."""
-        if thread_id is None:
-            return await self._creating.create(None, fields, patience=patience)
-        fresh = self._fresh.get(thread_id)
-        async with fresh or contextlib.nullcontext():  # who comes second waits until it is known what came first
-            if thread_id not in self._fresh:
-                call = self.dialect.create(thread_id, fields)
-                return await self._linked().calls.run(call, patience=patience)
-            try:
-                return await self._creating.create(thread_id, fields, patience=patience)
-            finally:
-                del self._fresh[thread_id]
-
-    async def find_run_by_key(self, key: str) -> MiddeskRun | None:
-        """Return the run of a thread that was made for it, or None if the list does not show it.
-
-        None proves nothing: a list may lag.
-
-        Args:
-            key: the id of the thread, as `CreateOutcomeUnknownError` carries it.
-
-        Raises:
-            InvalidArgumentError: the id cannot be one.
-            APIError: a page could not be had.
-        """
-        name = check_segment("key", key)
-        self._linked()
-        return await self._creating.find(name, None)
 
     # -- answering
 
@@ -400,19 +312,3 @@ class MiddeskClient(ThreadCalls, LookCalls):
 
     def _check_run(self, run: str | MiddeskRun) -> str | MiddeskRun:
         return run if isinstance(run, MiddeskRun) else check_segment("run", run)
-
-
-def _home_of(token: Secret) -> str:
-    return SANDBOX_URL if token.reveal().startswith("mk_test_") else BASE_URL
-
-
-def _check_host(base_url: str, token: Secret) -> None:
-    """Refuse a key where it does not belong.
-
-    Raises:
-        ConfigurationError: it is for another host. The message does not show it.
-    """
-    host = urlsplit(base_url).hostname or ""
-    for prefix, home in _HOMES.items():
-        if token.reveal().startswith(prefix) and host != home and not is_loopback(host):
-            raise ConfigurationError(f"token: keys that begin with {prefix} are for {home} only, not for {clean(host)}")
