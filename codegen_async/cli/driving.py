@@ -62,7 +62,7 @@ class Drive(Generic[C]):
         self._make = make
         self._limits = asdict(limits)
         for name, value in self._limits.items():
-            check_most(name, value)
+            check_most(f"--{name.replace('_', '-')}", value)
 
     async def __call__(self, session: Session[C]) -> Exit:
         """Run the batch.

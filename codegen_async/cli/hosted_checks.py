@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from codegen_async.batch.fields import ANY_KEY, DialectColumns
 from codegen_async.cli.checks import Finding, Verdict, failed, found
 from codegen_async.cli.choosing import choose
 from codegen_async.cli.config import Setting
@@ -19,8 +20,6 @@ from codegen_async.limits import ASSUMED, LimiterState, Rate
 from codegen_async.polling import ChangedSince, CursorListing, ManyById
 from codegen_async.secret import Secret
 from codegen_async.settings import check_base_url as checked
-
-_KEY = "0" * 32  # any key: nothing is sent
 
 
 def check_dialect(dialect: Dialect[Any], connection: HostedConnection) -> Finding:
@@ -91,22 +90,31 @@ def check_looks(dialect: Dialect[Any]) -> Finding:
     return Finding("looks", Verdict.OK, text)
 
 
+def check_prompts(dialect: Dialect[Any]) -> Finding:
+    """Say what a line of text is in a file of prompts."""
+    if dialect.prompt_field is None:
+        text = "files of prompts are objects or tables; it names no prompt_field, so a line of text is nothing"
+    else:
+        text = f"a line of text in a file of prompts is the field {clean(dialect.prompt_field)}"
+    return Finding("prompts", Verdict.OK, text)
+
+
 def check_create(dialect: Dialect[Any], fields: Mapping[str, Any]) -> Finding:
     """Say by what a run is created once, although the answer to its create may be lost."""
     try:
-        twice, parent = dialect.create(_KEY, fields).twice, dialect.parent(fields)
+        DialectColumns(dialect).check(fields)
+        twice, parent = dialect.create(ANY_KEY, fields).twice, dialect.parent(fields)
     except Exception as error:  # noqa: BLE001 - a dialect may want fields; told as a finding
-        text = f"it takes fields to tell ({type(error).__name__}: {clean(str(error))}); give --field"
-        return Finding("create once", Verdict.SKIP, text)
+        return Finding("create once", Verdict.SKIP, f"it takes fields to tell ({clean(str(error))}); give --field")
     if twice is Twice.SAME:
         return Finding("create once", Verdict.OK, "the server knows the key: a lost create is sent again")
     if twice is Twice.REFUSED:
         return Finding("create once", Verdict.OK, "a name is refused that is taken: a lost create is sent again")
-    if dialect.find(_KEY, None) is not None and parent is not None:
+    if dialect.find(ANY_KEY, None) is not None and parent is not None:
         return Finding(
             "create once", Verdict.OK, "what a run belongs to is made first: a lost create is looked for there"
         )
-    if dialect.find(_KEY, None) is not None:
+    if dialect.find(ANY_KEY, None) is not None:
         return Finding("create once", Verdict.OK, "the server shows keys: a lost create is looked for")
     text = "the API offers nothing for it: of a lost create the outcome is unknown, and a person decides"
     return Finding("create once", Verdict.WARN, text)

@@ -47,6 +47,7 @@ def doctor(
         check_dialect,
         check_limits,
         check_looks,
+        check_prompts,
         check_token,
     )
     from codegen_async.cli.hosted_target import chosen_dialect, place_of
@@ -58,7 +59,7 @@ def doctor(
     place = place_of(connection, dialect)
     findings = [check_versions(), check_dialect(dialect, connection), check_base_url(place), check_token(dialect)]
     findings += check_files(None)
-    findings += [check_looks(dialect), check_create(dialect, given)]
+    findings += [check_looks(dialect), check_prompts(dialect), check_create(dialect, given)]
     failed = {finding.check for finding in findings if finding.verdict is Verdict.FAIL}
     if "base_url" not in failed:
         findings += check_server(place.base_url)

@@ -57,7 +57,7 @@ def check_limit(limit: int | None) -> float:
     Raises:
         InvalidArgumentError: it is no number >= 1.
     """
-    return math.inf if limit is None else check_int("limit", limit, 1, LARGEST_ID)
+    return math.inf if limit is None else check_int("--limit", limit, 1, LARGEST_ID)
 
 
 async def show_first(

@@ -72,7 +72,7 @@ def list_(
     from codegen_async.cli.render import MIDDESK_COLUMNS, row_of
     from codegen_async.cli.targets import execute_on_middesk
 
-    check_int("limit", limit, 1, LARGEST_ID)
+    check_int("--limit", limit, 1, LARGEST_ID)
 
     async def work(session: Session[MiddeskClient]) -> Exit:
         return await show_first(session.output, session.client.list_runs(), limit, MIDDESK_COLUMNS, row_of)

@@ -160,7 +160,7 @@ def list_(
     from codegen_async.cli.render import RUN_COLUMNS, row_of
     from codegen_async.cli.targets import execute_on
 
-    check_int("limit", limit, 1, LARGEST_ID)
+    check_int("--limit", limit, 1, LARGEST_ID)
     first = None if since is None else read_since(since)
     size = LARGEST_PAGE if phase else min(limit, LARGEST_PAGE)
 

@@ -44,7 +44,7 @@ def watch(
 
     if display.json:
         raise UsageError("watch has no end to put into one document: --json does not fit", "use --jsonl")
-    check_int("recent", recent, 1, LARGEST_PAGE)
+    check_int("--recent", recent, 1, LARGEST_PAGE)
 
     async def work(session: Session[CodegenClient]) -> Exit:
         from codegen_async.cli.following import show_changes

@@ -28,6 +28,8 @@ class Picky(Dialect[HostedRun]):
         body: dict[str, Any] = {"text": fields["task"], "n": fields.get("n", 3)}
         if fields.get("draft"):
             body["draft"] = True
+        if fields.get("size") == "huge":
+            raise RuntimeError("too large")
         if "size" in fields:
             body["size"] = {"large": 9}[fields["size"]]
         return Call(
@@ -110,6 +112,10 @@ def test_a_line_of_text_is_the_field_that_the_dialect_names() -> None:
             "in, line 2, whre: expected a field that Picky.create sends: did you mean 'wh",
         ),
         ('{"task": "a", "size": "small"}', "in, line 2, fields: expected what Picky.create takes (KeyError: 'small')"),
+        (
+            '{"task": "a", "size": "huge", "n": 4}',
+            "in, line 2, fields: expected what Picky.create takes (RuntimeError: ",
+        ),
         ('{"task": "a", "where": "a/b"}', ""),
         ('{"task": "a", "where": []}', "in, line 2, "),
         ('{"task": "a", "key": ""}', "in, line 2, key: expected "),
@@ -147,5 +153,5 @@ def test_columns_of_one_field_are_refused() -> None:
 
 def test_the_rates_are_those_of_the_create() -> None:
     prompts = read('{"task": "a"}')
-    assert prompts.columns.rates == [Rate(10, 1.0), Rate(100, 60.0)]
+    assert [*prompts.columns.rates] == [Rate(10, 1.0), Rate(100, 60.0)]
     assert not DialectColumns(Picky()).rates

@@ -339,6 +339,7 @@ def test_doctor_says_what_the_dialect_offers(acme: CommandLine, api: Running[Acm
     assert told["limit others"]["text"].startswith("assumed: 60 in 60 s")
     assert told["runs at once"]["text"].startswith("assumed: no cap")
     assert told["looks"]["text"].startswith("a get for each run")
+    assert told["prompts"]["text"] == "a line of text in a file of prompts is the field task"
     assert told["create once"]["text"] == "the server shows keys: a lost create is looked for"
     assert told["access"]["text"] == "the token may see run r0: running (working)"
 
@@ -360,7 +361,7 @@ def test_doctor_finds_what_is_missing(bare: CommandLine) -> None:
     assert result.code == 4
     assert [name for name, one in told.items() if one["verdict"] == "fail"] == ["token", "server"]
     assert told["create once"]["verdict"] == "skip"
-    assert "KeyError: 'task'" in told["create once"]["text"]
+    assert "task: expected a value" in told["create once"]["text"]
 
 
 # -- servers of others
