@@ -141,11 +141,11 @@ class Board(Generic[R]):
         for run_id in [*itertools.islice(self._familiar, max(0, len(self._familiar) - _FAMILIAR))]:
             del self._familiar[run_id]
 
-    def tell(self, run: R, now: float) -> None:
-        """Tell the listeners of a run what it looks like now."""
+    def tell(self, run: R, now: float, asked: float | None = None) -> None:
+        """Tell the listeners of a run what it looks like now; `asked`: when that was asked for, if not just now."""
         old = self.may_be_old(run, now)
         if not old and (run.phase.is_terminal or run.id in self.memory):
-            self.memory.keep(run, now)
+            self.memory.keep(run, now if asked is None else asked)
         if not old:
             self.others.told(run)
         watched = self._watched.get(run.id)

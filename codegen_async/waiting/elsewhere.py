@@ -53,6 +53,12 @@ class Elsewhere(Generic[R]):
         ago = None if seen is None else max(0.0, _now() - seen)
         return Wish(watched.latency, ago, None if watched.run is None else watched.run.phase)
 
+    def asked(self, run_id: RunId) -> float:
+        """Return when what is known of a run was asked for; just now, if it is not remembered."""
+        seen = self._schedule.seen(run_id)
+        seen = self._board.memory.at(run_id) if seen is None else seen
+        return _now() if seen is None else seen
+
     def known(self, run_id: RunId) -> R | None:
         """Return what is believed of a run without asking; None if nothing is."""
         watched, now = self._board.get(run_id), _now()
@@ -114,7 +120,7 @@ class Elsewhere(Generic[R]):
         self._failures.allowed(run.id)
         self._board.met((run.id,))
         self._schedule.sighted(sighting_of(run), asked)
-        self._board.tell(run, now)
+        self._board.tell(run, now, asked)
 
     def reopened(self, run_id: RunId, before: R | None) -> None:
         """Take in that others took a run up again; `before`: the end it had, as far as they know."""

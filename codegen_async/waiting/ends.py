@@ -59,6 +59,11 @@ class Memory(Generic[R]):
         if memo := self._memos.pop(run_id, None):
             self.size -= memo.size
 
+    def at(self, run_id: RunId) -> float | None:
+        """Return when what is remembered of a run was asked for; None if nothing is."""
+        memo = self._memos.get(run_id)
+        return None if memo is None else memo.at
+
     def recall(self, run_id: RunId, now: float, max_age: float | None = None) -> R | None:
         """Return a snapshot that is not older; by default one of an ended run, as long as it is believed."""
         memo = self._memos.get(run_id)
