@@ -2,18 +2,22 @@
 
 import asyncio
 import contextlib
+import ssl
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import trustme
 from redis.asyncio import Redis
 from redis.driver_info import DriverInfo
 
 from codegen_async.fleet import link
 from codegen_async.fleet.store import Reply, Store, StoreAwayError
 from tests.fleet.conftest import ALWAYS, url_of
+from tests.support.relay import Relay
 from tests.support.servers import Server, postgres, valkey
 
 Opened = Callable[[str], Store]
@@ -228,7 +232,7 @@ async def test_a_server_that_throws_away_what_it_is_told_is_refused(opened: Open
 async def test_a_replica_is_refused_and_one_that_takes_over_is_another_epoch(
     opened: Opened, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with running(valkey(*ALWAYS)) as first, running(valkey()) as second:
+    async with running(valkey(*ALWAYS, "--repl-diskless-sync-delay", "0")) as first, running(valkey()) as second:
         store = opened(f"{url_of(first, 'redis')}?durable")
         alone = await made(store, key)
         async with valkey_commands(second) as ask:
@@ -244,3 +248,36 @@ async def test_a_replica_is_refused_and_one_that_takes_over_is_another_epoch(
     assert taken_over.version == alone.version
     assert taken_over.epoch not in (alone.epoch, copied.epoch)
     assert taken_over.uptime < 0  # the other one may go on for a while
+
+
+@pytest.mark.asyncio
+async def test_tls_is_spoken_with_a_server_whose_certificate_is_trusted(
+    valkey_server: Server, opened: Opened, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    trusted = await asyncio.to_thread(_written, authority, tmp_path / "authority.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    await asyncio.to_thread(authority.issue_cert("localhost").configure_cert, context)
+    async with Relay(valkey_server.port, context) as relay:
+        url = f"rediss://localhost:{relay.port}/0"
+        assert "certificate verify failed" in await away(opened(url), key)
+        monkeypatch.setenv("SSL_CERT_FILE", trusted)
+        assert (await opened(url).swap(key, b"", b"value", None)).swapped
+        assert "certificate verify failed" in await away(opened(url.replace("localhost", "127.0.0.1")), key)
+
+
+def _written(authority: trustme.CA, path: Path) -> str:
+    authority.cert_pem.write_to_path(str(path))
+    return str(path)
+
+
+@pytest.mark.asyncio
+async def test_a_connection_that_is_cut_is_made_again(served: tuple[str, Server], opened: Opened, key: str) -> None:
+    url, server = served
+    async with Relay(server.port) as relay:
+        store = opened(url.replace(f":{server.port}", f":{relay.port}"))
+        before = await made(store, key)
+        relay.cut()
+        await away(store, key)
+        after = await store.swap(key, before.version, b"second", before.epoch)
+        assert after.swapped
