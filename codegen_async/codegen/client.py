@@ -309,6 +309,14 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
     def _without_run(self) -> Callable[[], Awaitable[object]]:
         return self.me
 
+    def read_id(self, text: str) -> int:
+        """Return the id of a run from how it is written in a URL or a file.
+
+        Raises:
+            InvalidArgumentError: it is no number that can be one.
+        """
+        return check_id("run", int(text) if re.fullmatch("[0-9]{1,19}", text) else text)
+
     def _check_run(self, run: int | AgentRun) -> int | AgentRun:
         return run if isinstance(run, AgentRun) else self._check_id(run, "run")
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Generic, Literal, Self, TypeVar, overload
+from typing import Self, TypeVar, cast
 
 import anyio
 
-from codegen_async.arguments import check_patience, check_seconds_given, check_wait
+from codegen_async.arguments import check_patience, check_seconds_given
 from codegen_async.errors import (
     ClientClosedError,
     ConfigurationError,
-    InvalidArgumentError,
     OutcomeUnknownError,
     clean,
     reason_of,
@@ -29,6 +28,7 @@ from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.link import Link
 from codegen_async.hosted.sendings import Memory, Sendings
 from codegen_async.hosted.setup import Secrets, check_options, replaced
+from codegen_async.hosted.several import SeveralWaits
 from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import Concurrency, LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.logs import show_log_if_asked
@@ -46,7 +46,7 @@ Id = TypeVar("Id", bound=RunId)
 _TO_SEND = 5.0  # seconds between a slot and the first byte, beyond what it may take to connect
 
 
-class RunClient(ABC, Generic[R, Id]):
+class RunClient(SeveralWaits[R, Id]):
     """Be the client of one dialect. Arguments are described where users see them, in the dialects' clients."""
 
     base_url: str = ""  # a set-up that fails shows in tracebacks, and those print what is there so far
@@ -115,9 +115,17 @@ class RunClient(ABC, Generic[R, Id]):
         """Return a call that needs no run, to tell whether it is the token that is refused; None if there is none."""
         return None
 
-    @abstractmethod
-    def _check_run(self, run: Id | R) -> Id | R:
-        """Return a run or an id if it can be one of this dialect, else raise InvalidArgumentError."""
+    def read_id(self, text: str) -> Id:
+        """Return the id of a run from how it is written in a URL or a file.
+
+        Raises:
+            InvalidArgumentError: it cannot be one of this dialect.
+        """
+        return cast("Id", self._check_run(cast("Id", text)))
+
+    def recall(self, run_id: Id) -> R | None:
+        """Return how a run has ended if that was seen within the last five minutes, as `get_run` does; else None."""
+        return self._linked().waiting.recall(run_id)
 
     async def open(self) -> Self:
         """Open the client where no block fits (a notebook, the start of a framework), and return it.
@@ -328,104 +336,6 @@ class RunClient(ABC, Generic[R, Id]):
             yield
         finally:
             forget()
-
-    @overload
-    async def wait_for_runs(
-        self,
-        runs: Iterable[Id | R],
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 - its error names the run
-        latency: float | None = None,
-        return_exceptions: Literal[False] = False,
-    ) -> list[R]: ...
-
-    @overload
-    async def wait_for_runs(
-        self,
-        runs: Iterable[Id | R],
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 - its error names the run
-        latency: float | None = None,
-        return_exceptions: bool,
-    ) -> list[R | Exception]: ...
-
-    async def wait_for_runs(
-        self,
-        runs: Iterable[Id | R],
-        *,
-        timeout: float | None = None,  # noqa: ASYNC109 - its error names the run
-        latency: float | None = None,
-        return_exceptions: bool = False,
-    ) -> list[R] | list[R | Exception]:
-        """Return the final snapshots of runs, in the order given.
-
-        A run that failed is a result like any other, and so is one that is paused: it does not move by itself. Look at
-        `run.phase`. A run that is not found, or refused, costs the others nothing: all of them are waited for before
-        anything is raised; to have their snapshots nevertheless, ask for exceptions as results, or use `as_completed`.
-
-        Args:
-            runs: runs or ids.
-            timeout: seconds until the wait for all of them gives up. Default: never.
-            latency: seconds within which each is looked at again. Default: the client's.
-            return_exceptions: put the error of a run that was not found, was refused, or has not ended in time, in its
-                place in the list, as `asyncio.gather` does. Default: raise.
-
-        Raises:
-            WaitTimeoutError: the time is over; names the first run that has not ended.
-            NotFoundError, PermissionDeniedError: there is no such run, or the token may not see it; raised when all
-                others have ended.
-            APIError, ClientClosedError: as `wait_for_run`; what ends all waits is raised in any case.
-        """
-        waiting, wait = self._linked().waiting, check_wait(timeout=timeout, latency=latency)
-        gather = waiting.gather_runs if return_exceptions else waiting.wait_for_runs
-        return await gather(self._check_runs(runs), **wait)
-
-    def as_completed(
-        self, runs: Iterable[Id | R], *, timeout: float | None = None, latency: float | None = None
-    ) -> AsyncGenerator[R]:
-        """Yield the final snapshot of each run as it ends, or of one that is paused; each run once.
-
-        A run that is not found, or refused, costs the others nothing: they are yielded before its error is raised.
-
-        Args:
-            runs: runs or ids.
-            timeout: seconds until the wait for all of them gives up. Default: never.
-            latency: seconds within which each is looked at again. Default: the client's.
-
-        Raises:
-            WaitTimeoutError: the time is over; names the first run that has not ended.
-            NotFoundError, PermissionDeniedError: there is no such run, or the token may not see it; raised when all
-                others have ended.
-            APIError, ClientClosedError: as `wait_for_run`.
-        """
-        return self._linked().waiting.as_completed(
-            self._check_runs(runs), **check_wait(timeout=timeout, latency=latency)
-        )
-
-    def watch(
-        self, runs: Iterable[Id | R], *, timeout: float | None = None, latency: float | None = None
-    ) -> AsyncGenerator[R]:
-        """Yield a first snapshot of each run and one at every change of its phase, until all have ended.
-
-        A run that is not found, or refused, costs the others nothing: its error is raised when they have ended.
-
-        Args:
-            runs: runs or ids.
-            timeout: seconds until it gives up. Default: never.
-            latency: seconds within which each is looked at again. Default: the client's.
-
-        Raises:
-            WaitTimeoutError: the time is over; names the first run that has not ended.
-            NotFoundError, PermissionDeniedError: there is no such run, or the token may not see it; raised when all
-                others have ended.
-            APIError, ClientClosedError: as `wait_for_run`.
-        """
-        return self._linked().waiting.watch(self._check_runs(runs), **check_wait(timeout=timeout, latency=latency))
-
-    def _check_runs(self, runs: Iterable[Id | R]) -> Iterable[Id | R]:
-        if isinstance(runs, str) or not isinstance(runs, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
-            raise InvalidArgumentError("runs", runs, "a list of runs or ids")
-        return map(self._check_run, runs)
 
 
 def _nothing() -> None:

@@ -123,12 +123,16 @@ class Endings(Collector[R]):
 
 
 class Changes(Collector[R]):
-    """Collect the first snapshot of each run and every one in which its phase is another."""
+    """Collect the first snapshot of each run and every one in which its phase, or anything (`whole`), is another."""
+
+    def __init__(self, latency: float, *, whole: bool = False) -> None:
+        super().__init__(latency)
+        self._whole = whole
 
     def tell(self, run: R) -> bool:
         """Take in a snapshot; see `Listener`."""
         before = self.open.get(run.id)
-        if before is None or before.phase is not run.phase:
+        if before is None or before.phase is not run.phase or (self._whole and before != run):
             self._add(run)
         if run.phase.is_terminal:
             self.open.pop(run.id, None)

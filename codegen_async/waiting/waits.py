@@ -144,9 +144,10 @@ class Waiting(Generic[R]):
         *,
         timeout: float | None = None,
         latency: float | None = None,
+        whole: bool = False,
     ) -> AsyncGenerator[R]:
-        """Yield the first snapshot of each run and one for every change of its phase, until all have ended."""
-        return self._collect(Changes[R](self._seconds(latency)), runs, timeout)
+        """Yield the first snapshot of each run and one for every change of its phase, or of anything (`whole`)."""
+        return self._collect(Changes[R](self._seconds(latency), whole=whole), runs, timeout)
 
     # -- for the client
 
@@ -210,6 +211,10 @@ class Waiting(Generic[R]):
             return run
 
         return await self._sharing.ask((run_id, enough, patience), max_age, share)
+
+    def recall(self, run_id: RunId) -> R | None:
+        """Return how a run has ended, if that was seen lately and is believed."""
+        return self._board.memory.recall(run_id, _now())
 
     def notify(self, run_id: RunId) -> None:
         """Look at that run now: something is known to have happened to it."""

@@ -12,6 +12,7 @@ from codegen_async import (
     AuthenticationError,
     ClientClosedError,
     CodegenClient,
+    InvalidArgumentError,
     InvalidRequestError,
     NotFoundError,
     Phase,
@@ -421,3 +422,32 @@ async def test_runs_by_the_seed_end_right_within_the_limits_of_any_exact_server(
         # A list page or a get each five seconds, and not one for each run.
         last = max(run.finished_at or 0.0 for run in server.world.runs.values())
         assert polls(server) <= 3 * (last - 1000.0) / 5 + 20
+
+
+async def test_who_watches_any_change_sees_words_within_a_phase_and_who_watches_phases_does_not(
+    codegen_server: CodegenServer,
+) -> None:
+    run = codegen_server.world.create("x", script=[(0.0, "ACTIVE"), (20.0, "EVALUATION"), (40.0, "COMPLETE")])
+    async with client_of(codegen_server) as client:
+        any_change = [seen.status async for seen in client.watch([run.id], changes="any")]
+        assert any_change == ["ACTIVE", "EVALUATION", "COMPLETE"]
+        other = codegen_server.world.create("x", script=[(0.0, "ACTIVE"), (20.0, "EVALUATION"), (40.0, "COMPLETE")])
+        assert [seen.status async for seen in client.watch([other.id])] == ["ACTIVE", "COMPLETE"]
+        with pytest.raises(InvalidArgumentError, match="changes"):
+            client.watch([run.id], changes="all")  # type: ignore[arg-type]
+
+
+async def test_an_end_that_was_seen_is_recalled_until_the_run_is_taken_up_again(codegen_server: CodegenServer) -> None:
+    run = codegen_server.world.create("x", script=[(0.0, "COMPLETE")])
+    async with client_of(codegen_server) as client:
+        assert client.recall(client.read_id(str(run.id))) is None
+        final = await client.wait_for_run(run.id)
+        assert client.recall(run.id) == final
+        await client.resume_run(run.id, "go on")
+        assert client.recall(run.id) is None
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.0", "٣", "1/2", "9" * 20, "abc", "1\n"])
+async def test_what_is_no_number_is_no_id(text: str) -> None:
+    with pytest.raises(InvalidArgumentError):
+        CodegenClient(CANARY, org_id=1).read_id(text)
