@@ -99,7 +99,9 @@ def call_of(dialect: Dialect[Any], fields: Mapping[str, Any]) -> Call[Any]:
     except Exception as problem:  # noqa: BLE001 - whatever a dialect raises, it makes no call of them
         name = problem.args[0] if isinstance(problem, KeyError) else None
         if isinstance(name, str) and name in asked.names and name not in fields:
-            expected = f"a value, as {type(dialect).__name__}.create makes no run without it"
+            near = {plain(other): other for other in fields}
+            meant = "".join(f": is it {near[one]!r}?" for one in difflib.get_close_matches(plain(name), near, 1))
+            expected = f"a value, as {type(dialect).__name__}.create makes no run without it{meant}"
             raise InvalidArgumentError(name, None, expected) from None
         what = f"what {type(dialect).__name__}.create takes ({type(problem).__name__}: {clean(str(problem))})"
         raise InvalidArgumentError("fields", dict(fields), what) from None

@@ -107,7 +107,7 @@ def run(
     if connection.simulate and journal is not None:
         raise UsageError("--simulate keeps no journal, as its runs are gone when it ends")
     place = None if connection.simulate else journal_of(file, journal)
-    filling = Filling(file, kind, place, CODEGEN, reading.words())
+    filling = Filling(file, kind, place, CODEGEN, group=("batch",), options=reading.words())
     filling.tell(Output(display))
 
     def drive(path: Path) -> Exit:
@@ -190,7 +190,7 @@ def retry(
     from codegen_async.cli.targets import execute_on
 
     find_repo, journal = meant(repository, server), existing(journal, CODEGEN.api)
-    fill = Retry(journal, keys, failed=failed)
+    fill = Retry(journal, keys, ("batch",), failed=failed)
 
     def again() -> str:
         return fill.again((*repository.words(), *limits.words(), *server.words(), *display.words()))

@@ -29,7 +29,8 @@ class Filling:
         kind: what it is; see `read_prompts`.
         journal: where the batch is remembered, from `journal_of`; None for nowhere.
         columns: what its lines may say.
-        options: those that name its API, for the commands of hints.
+        group: the words of the group of commands, for hints.
+        options: those that name its API, for the same.
 
     Raises:
         InvalidArgumentError: the file cannot be read, or it cannot be told what it is.
@@ -39,15 +40,23 @@ class Filling:
     """
 
     def __init__(
-        self, file: Path, kind: str | None, journal: Path | None, columns: Columns, options: Iterable[str]
+        self,
+        file: Path,
+        kind: str | None,
+        journal: Path | None,
+        columns: Columns,
+        *,
+        group: Sequence[str],
+        options: Iterable[str],
     ) -> None:
         self._file = file
+        self._group = group
         self._note: Callable[[str], None] = _nothing
         self._prompts = None if journal == file else read_file(file, kind, columns)
         if journal is not None and journal.is_file():
             check_api(journal, columns.api)
         if self._prompts is not None:
-            _check(self._prompts, journal, command("batch", "check", file, *options))
+            _check(self._prompts, journal, command(*group, "check", file, *options))
 
     async def __call__(self, batch: Batch[Any, Any]) -> None:
         """Add the prompts."""
@@ -65,7 +74,7 @@ class Filling:
     def again(self, journal: Path, options: Iterable[str]) -> str:
         """Return the command that goes on with the batch, by its journal alone where the file cannot be read again."""
         words = (self._file, "--journal", journal) if self._prompts and self._file.is_file() else (journal,)
-        return command("batch", "run", *words, *options)
+        return command(*self._group, "run", *words, *options)
 
 
 def journal_of(file: Path, given: Path | None) -> Path:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cyclopts import App
 
@@ -31,11 +30,9 @@ from codegen_async.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from codegen_async.batch.batch import Batch
+    from codegen_async.cli.batches import Api
     from codegen_async.cli.hosted_target import Runs
-    from codegen_async.cli.session import Session
+    from codegen_async.cli.session import Work
 
 app: App = App(
     name="batch",
@@ -84,27 +81,13 @@ def run(
     display: Display = PLAIN,
 ) -> Exit:
     """Make each prompt of a file into a run, and wait for all of them."""
-    from codegen_async.batch.fields import DialectColumns
-    from codegen_async.cli.driving import Drive
-    from codegen_async.cli.filling import Filling, appending, journal_of
-    from codegen_async.cli.hosted_target import chosen_dialect, execute_on_dialect
-    from codegen_async.cli.output import Output
+    from codegen_async.cli import batches
 
-    reading = Reading(dialect=connection.dialect)
     if dry_run:
+        reading = Reading(dialect=connection.dialect)
         return check(file, journal=journal, kind=kind, reading=reading, display=display)
-    columns = DialectColumns(chosen_dialect(connection))
-    place = journal_of(file, journal)
-    filling = Filling(file, kind, place, columns, reading.words())
-    filling.tell(Output(display))
-
-    def again() -> str:
-        words = () if out is None else ("--out", str(out))
-        return filling.again(place, (*words, *limits.words(), *connection.words(), *display.words()))
-
-    with appending(out) as outcomes:
-        work = Drive(place, filling, again, limits, make=_making(place, adopt=adopt), out=outcomes)
-        return execute_on_dialect(connection, display, work)
+    api = _api(connection, display, adopt=adopt)
+    return batches.run(api, file, journal, kind, out=out, limits=limits, display=display)
 
 
 @app.command(
@@ -127,13 +110,10 @@ def check(
     display: Display = PLAIN,
 ) -> Exit:
     """Check a file of prompts before anything is sent."""
-    from codegen_async.batch.fields import DialectColumns
-    from codegen_async.cli.checking import check as show
-    from codegen_async.cli.filling import read_file
+    from codegen_async.cli import batches
     from codegen_async.cli.hosted_target import chosen_dialect
 
-    columns = DialectColumns(chosen_dialect(reading))
-    return show(read_file(file, kind, columns), journal or Path(f"{file}.db"), display)
+    return batches.check(chosen_dialect(reading), file, journal, kind, display)
 
 
 @app.command(
@@ -160,19 +140,10 @@ def retry(
     display: Display = PLAIN,
 ) -> Exit:
     """Send prompts again that came to nothing or failed, and run the batch."""
-    from codegen_async.cli.driving import Drive
-    from codegen_async.cli.hosted_target import chosen_dialect, execute_on_dialect
-    from codegen_async.cli.inputs import existing
-    from codegen_async.cli.retrying import Retry
+    from codegen_async.cli import batches
 
-    journal = existing(journal, chosen_dialect(connection).name)
-    fill = Retry(journal, keys, failed=failed)
-
-    def again() -> str:
-        return fill.again((*limits.words(), *connection.words(), *display.words()))
-
-    work = Drive(journal, fill, again, limits, make=_making(journal, adopt=adopt))
-    return execute_on_dialect(connection, display, work)
+    api = _api(connection, display, adopt=adopt)
+    return batches.retry(api, journal, keys, failed=failed, limits=limits, display=display)
 
 
 @app.command(
@@ -192,25 +163,24 @@ def audit(
     display: Display = PLAIN,
 ) -> Exit:
     """Compare a batch with the runs that the server has."""
-    from codegen_async.cli.auditing import audit as show
+    from codegen_async.cli import batches
+
+    return batches.audit(_api(connection, display, adopt=adopt), journal)
+
+
+def _api(connection: HostedConnection, display: Display, *, adopt: bool) -> Api[Runs]:
+    """Return the API that the options name."""
+    from codegen_async.cli.batches import Api
     from codegen_async.cli.hosted_target import chosen_dialect, execute_on_dialect
-    from codegen_async.cli.inputs import existing
 
-    journal = existing(journal, chosen_dialect(connection).name)  # one that is not there must not be made
-    make = _making(journal, adopt=adopt)
+    def execute(work: Work[Runs]) -> Exit:
+        return execute_on_dialect(connection, display, work)
 
-    async def work(session: Session[Runs]) -> Exit:
-        return await show(await make(session), session.output)
-
-    return execute_on_dialect(connection, display, work)
-
-
-def _making(journal: Path, *, adopt: bool) -> Callable[[Session[Runs]], Awaitable[Batch[Any, Any]]]:
-    """Return what makes the batch of a journal."""
-
-    async def make(session: Session[Runs]) -> Batch[Any, Any]:
-        from codegen_async.batch.batch import Batch
-
-        return Batch(session.client, journal, adopt=adopt, clock=session.target.clock)
-
-    return make
+    return Api(
+        dialect=chosen_dialect(connection),
+        group=("batch",),
+        naming=[*Reading(dialect=connection.dialect).words()],
+        words=[*connection.words()],
+        execute=execute,
+        adopt=adopt,
+    )

@@ -23,6 +23,7 @@ class Retry:
     Args:
         journal: the journal.
         keys: those that are named.
+        group: the words of the group of commands, for hints.
         failed: whether all are meant that failed.
 
     Raises:
@@ -30,8 +31,9 @@ class Retry:
         JournalError: the journal cannot be read.
     """
 
-    def __init__(self, journal: Path, keys: Sequence[str], *, failed: bool) -> None:
+    def __init__(self, journal: Path, keys: Sequence[str], group: Sequence[str], *, failed: bool) -> None:
         self._journal = journal
+        self._group = group
         self._chosen = choose(journal, keys, failed=failed)
         self._named = keys or (self._chosen if failed else ())
 
@@ -45,7 +47,7 @@ class Retry:
         if self._named and not named:
             return ""  # without a key, it would send all that were rejected
         end = ("--",) if any(key.startswith("-") for key in named) else ()
-        return command("batch", "retry", *options, *end, self._journal, *named)
+        return command(*self._group, "retry", *options, *end, self._journal, *named)
 
 
 def choose(journal: Path, keys: Sequence[str], *, failed: bool = False) -> Sequence[str]:

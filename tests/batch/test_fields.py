@@ -105,7 +105,8 @@ def test_a_line_of_text_is_the_field_that_the_dialect_names() -> None:
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ('{"taks": "a"}', "in, line 2, task: expected a value, as Picky.create makes no run without it, got None"),
+        ('{"taks": "a"}', "in, line 2, task: expected a value, as Picky.create makes no run without it: is it 'taks'?"),
+        ('{"Task": "a"}', "in, line 2, task: expected a value, as Picky.create makes no run without it: is it 'Task'?"),
         ('{"task": "a", "m": 3}', "in, line 2, m: expected a field that Picky.create sends, such as task, n, draft, "),
         (
             '{"task": "a", "whre": 3}',

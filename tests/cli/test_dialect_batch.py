@@ -322,3 +322,12 @@ def test_codegen_may_be_named_for_every_command_of_a_batch(bare: CommandLine) ->
     for words in (("status",), ("export", "-"), ("list",), ("watch",)):
         name, *rest = words
         assert "no journal stands beside" in bare.run("--dialect", "codegen", "batch", name, "p.jsonl", *rest).err
+
+
+def test_more_that_is_wrong_is_shown_by_a_command_that_can_be_pasted(acme: CommandLine) -> None:
+    (acme.home / "a.jsonl").write_text("1\n2\n")
+    told = acme.run("batch", "run", "a.jsonl", "--dialect", ACME, "--base-url", "http://127.0.0.1:9")
+    hint = told.err.splitlines()[1]
+    assert hint == f"hint: nothing was sent; 1 more like this: codegen-async batch check a.jsonl --dialect {ACME}"
+    check = acme.run(*shlex.split(hint.partition("codegen-async ")[2]))
+    assert (check.code, check.err.count("expected a JSON object")) == (2, 2)
