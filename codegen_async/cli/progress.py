@@ -139,7 +139,10 @@ class Progress:
         if not (planned or counts[State.SENDING] or counts[State.CREATED]):
             return "stopped" if counts[State.PLANNED] else "all done"
         now = asyncio.get_running_loop().time()
-        if planned and (limit := self._batch.limit) is not None:
+        if planned:
+            limit = self._batch.limit
+            if limit is None:
+                return "nothing sent yet"
             next_free = self._client.limiter(limit).next_free
             self._created_by = last_create(planned, self._client.limits[limit], next_free, now)
         left = self._created_by - now

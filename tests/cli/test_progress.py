@@ -54,6 +54,7 @@ class Told:
             limiter=lambda _: SimpleNamespace(next_free=asyncio.get_running_loop().time()),
         )
         self._session = SimpleNamespace(client=client, target=SimpleNamespace(clock=lambda: 0.0))
+        self.limit: str | None = "create"
         self._earlier = dict.fromkeys(earlier, "failed")
 
     async def _status(self) -> dict[State, int]:
@@ -61,7 +62,7 @@ class Told:
 
     def line(self, *outcomes: Outcome, stopped: bool = False) -> str:
         async def tell() -> str:
-            batch = SimpleNamespace(status=self._status)
+            batch = SimpleNamespace(status=self._status, limit=self.limit)
             progress = Progress(cast("Any", self._session), cast("Any", batch), self._earlier)
             for outcome in outcomes:
                 progress.note(outcome)
@@ -112,3 +113,9 @@ def test_what_is_planned_does_not_count_once_it_is_stopped(
     counts: dict[State, int], outcomes: tuple[Outcome, ...], said: str
 ) -> None:
     assert Told(counts).line(*outcomes, stopped=True).endswith(said)
+
+
+def test_no_estimate_is_made_while_nothing_tells_which_limit_creates_spend() -> None:
+    told = Told({State.PLANNED: 3})
+    told.limit = None
+    assert told.line() == "3 planned; nothing sent yet"
