@@ -60,6 +60,9 @@ _PIECES = re.compile("([0-9a-f]{16}):([0-9]{1,9}):([0-9]{1,9}):([A-Za-z0-9+/=]*)
 _QUIET = 5.0  # seconds without a message, after which the server is asked whether it is there
 _REPLYING = 2.0  # seconds that it has to say so
 
+_Row = tuple[Any, ...]
+_Ending = set[asyncio.Task[_Row | None]]  # questions whose connection was cut
+
 
 class PostgresStore:
     """Keep boards in the rows of a table, which is made if it is not there.
@@ -70,7 +73,8 @@ class PostgresStore:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._link = Link(address.shown, _connector(address), (psycopg.Error,))
+        self._ending: _Ending = set()
+        self._link = Link(address.shown, _connector(address, self._ending), (psycopg.Error,))
 
     async def swap(self, key: str, expected: bytes, value: bytes | None, epoch: str | None) -> Reply:
         """See `Store`."""
@@ -80,6 +84,7 @@ class PostgresStore:
     async def close(self) -> None:
         """See `Store`."""
         await self._link.close()
+        await _ended(self._ending)
 
     def __repr__(self) -> str:
         return f"PostgresStore({self._address.shown!r})"
@@ -94,7 +99,8 @@ class PostgresBus:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._link = Link(address.shown, _connector(address), (psycopg.Error,))
+        self._ending: _Ending = set()
+        self._link = Link(address.shown, _connector(address, self._ending), (psycopg.Error,))
 
     async def publish(self, channel: str, message: bytes) -> None:
         """See `Bus`."""
@@ -107,11 +113,12 @@ class PostgresBus:
         async def subscribe(session: _Session) -> None:
             await session.ask(f"LISTEN {_name(channel)}")
 
-        return listening(_connector(self._address, subscribe), (psycopg.Error,))
+        return listening(_connector(self._address, self._ending, subscribe), (psycopg.Error,))
 
     async def close(self) -> None:
         """See `Bus`."""
         await self._link.close()
+        await _ended(self._ending)
 
     def __repr__(self) -> str:
         return f"PostgresBus({self._address.shown!r})"
@@ -120,19 +127,20 @@ class PostgresBus:
 class _Session:
     """Ask the server one thing after the other."""
 
-    def __init__(self, driver: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
+    def __init__(self, driver: psycopg.AsyncConnection[_Row], ending: _Ending) -> None:
         self._driver = driver
-        self._asked: asyncio.Task[tuple[Any, ...] | None] | None = None
+        self._ending = ending
+        self._asked: asyncio.Task[_Row | None] | None = None
         self._pieces = _Pieces()
 
-    async def ask(self, query: str, given: Mapping[str, Any] | None = None) -> tuple[Any, ...] | None:
+    async def ask(self, query: str, given: Mapping[str, Any] | None = None) -> _Row | None:
         """Return the first row of the answer, if it has one."""
         # If the driver were cancelled, it would ask the server for the same, which may not answer that either.
         self._asked = asyncio.create_task(self._first(query.encode(), given))
         self._asked.add_done_callback(_take)
         return await asyncio.shield(self._asked)
 
-    async def _first(self, query: bytes, given: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
+    async def _first(self, query: bytes, given: Mapping[str, Any] | None) -> _Row | None:
         async with self._driver.cursor(binary=True) as cursor:
             await cursor.execute(query, given)
             return await cursor.fetchone() if cursor.description else None
@@ -177,6 +185,8 @@ class _Session:
                 socket.SHUT_RDWR
             )  # what is asked fails now; to close it all would leave the loop with its number
         asked.add_done_callback(lambda _: self._driver.pgconn.finish())
+        self._ending.add(asked)
+        asked.add_done_callback(self._ending.discard)
 
 
 class _Pieces:
@@ -217,8 +227,14 @@ def _take(asked: asyncio.Task[Any]) -> None:
         asked.exception()
 
 
+async def _ended(ending: _Ending) -> None:
+    """See the end of what was cut off: if the loop ended before, the driver would be cancelled after all."""
+    if ending:
+        await asyncio.wait(ending, timeout=1.0)
+
+
 def _connector(
-    address: Address, begin: Callable[[_Session], Awaitable[None]] | None = None
+    address: Address, ending: _Ending, begin: Callable[[_Session], Awaitable[None]] | None = None
 ) -> Callable[[], Awaitable[_Session]]:
     """Return what makes connections, and begins each of them by something.
 
@@ -233,7 +249,7 @@ def _connector(
         driver = await psycopg.AsyncConnection.connect(
             address.url, autocommit=True, prepare_threshold=None, fallback_application_name="codegen-async"
         )
-        session = _Session(driver)
+        session = _Session(driver, ending)
         try:
             if begin is not None:
                 await begin(session)

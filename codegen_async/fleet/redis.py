@@ -36,6 +36,9 @@ _SWAP = """
 local about = redis.call('INFO', 'server', 'replication', 'persistence')
 local epoch = string.match(about, 'run_id:(%w+)')
 local uptime = string.match(about, 'uptime_in_seconds:(%d+)')
+if not epoch then
+    return redis.error_reply('tells no run_id, so nobody would know of a restart')
+end
 local former = string.match(about, 'master_replid2:(%w+)')
 if former and string.find(former, '[^0]') then
     epoch = epoch .. '/' .. former

@@ -54,6 +54,7 @@ _SHARED = frozenset(
     gcsfuse grpcfuse juicefs rclone s3fs sshfs
     """.split()  # noqa: SIM905 - as a list it is three times as long
 )
+_VOLATILE = ("ramfs", "tmpfs")  # empty when a host starts
 
 _opening = threading.Lock()  # to close a file lets go of all locks that this process has on it, also those of SQLite
 
@@ -191,7 +192,7 @@ class _Database:
             self._connection.close()
             raise
         self._epoch = f"{boot}/{name}"
-        self._is_new = made_in == boot
+        self._forgets_nothing = made_in == boot and _kind(path.parent) not in _VOLATILE
 
     def check(self) -> None:
         """Make sure that this is the file that others will find.
@@ -221,7 +222,7 @@ class _Database:
         version, value = row or (b"", None)
         now = time.monotonic()
         # What is forgotten by a host that starts is forgotten by now; a file that is newer has nothing to forget.
-        return Reply(False, version, value, now, self._epoch, math.inf if self._is_new else now)
+        return Reply(False, version, value, now, self._epoch, math.inf if self._forgets_nothing else now)
 
     def publish(self, channel: str, message: bytes) -> None:
         """Add a message, and remove old ones."""
@@ -251,7 +252,7 @@ def _prepare(path: Path) -> None:
     Raises:
         OSError: it cannot be made, or is not ours alone, or other hosts may use it too.
     """
-    if kind := _shared_kind(path.parent):
+    if (kind := _kind(path.parent)) in _SHARED:
         raise OSError(errno.EINVAL, f"lies on a network file system ({kind}); take a path on a disk of this host")
     for name in _BESIDE:
         with contextlib.suppress(FileNotFoundError):
@@ -315,15 +316,14 @@ def _boot_of_macos() -> str:
     return subprocess.run(command, capture_output=True, check=False, text=True).stdout.strip()  # noqa: S603 - a constant
 
 
-def _shared_kind(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
-    """Return the kind of a file system that other hosts can use too, None if it is not known to be one."""
+def _kind(folder: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """Return the kind of a file system, empty if the host does not tell."""
     if not mounts.exists():
-        return None
+        return ""
     device = folder.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     for line in mounts.read_text(errors="replace").splitlines():
         about, _, system = line.partition(" - ")
-        kind = system.split()[0].removeprefix("fuse.")
-        if about.split()[2] == number and kind in _SHARED:
-            return kind
-    return None
+        if about.split()[2] == number:
+            return system.split()[0].removeprefix("fuse.")
+    return ""

@@ -18,7 +18,7 @@ from codegen_async.fleet import link
 from codegen_async.fleet.store import Reply, Store, StoreAwayError
 from tests.fleet.conftest import ALWAYS, url_of
 from tests.support.relay import Relay
-from tests.support.servers import Server, postgres, valkey
+from tests.support.servers import Server, postgres, running, valkey
 
 Opened = Callable[[str], Store]
 
@@ -26,16 +26,6 @@ Opened = Callable[[str], Store]
 @pytest.fixture
 def key() -> str:
     return f"test:{uuid.uuid4()}"
-
-
-@contextlib.asynccontextmanager
-async def running(server: contextlib.AbstractContextManager[Server]) -> AsyncGenerator[Server]:
-    """Run a server for as long as the block."""
-    started = await asyncio.to_thread(server.__enter__)
-    try:
-        yield started
-    finally:
-        await asyncio.to_thread(server.__exit__, None, None, None)
 
 
 @contextlib.asynccontextmanager
@@ -176,6 +166,40 @@ async def test_a_table_that_was_dropped_is_made_again(postgres_server: Server, o
         await connection.execute("DROP TABLE codegen_async_fleet")
     after = await store.swap(key, before.version, b"second", None)
     assert (after.swapped, after.version, after.epoch) == (False, b"", before.epoch)
+
+
+@pytest.mark.asyncio
+async def test_an_ordinary_role_is_enough_if_there_is_a_table(
+    postgres_server: Server, opened: Opened, key: str
+) -> None:
+    url = url_of(postgres_server, "postgresql")
+    theirs = url.replace("postgres@", "ordinary@")
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await connection.execute("DROP TABLE IF EXISTS codegen_async_fleet")
+        await connection.execute("CREATE ROLE ordinary LOGIN")
+        assert "permission denied" in await away(opened(theirs), key)
+        await made(opened(url), key)
+        await connection.execute("GRANT SELECT, INSERT, UPDATE ON codegen_async_fleet TO ordinary")
+        await made(opened(theirs), f"{key}:other")
+        await connection.execute("DROP OWNED BY ordinary")
+        await connection.execute("DROP ROLE ordinary")
+
+
+@pytest.mark.asyncio
+async def test_what_was_cut_off_is_over_when_a_store_is_closed(
+    postgres_server: Server, opened: Opened, key: str
+) -> None:
+    store = opened(url_of(postgres_server, "postgresql"))
+    await made(store, key)
+    await asyncio.to_thread(postgres_server.freeze)
+    try:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await store.swap(key, b"", None, None)
+        await store.close()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+    finally:
+        await asyncio.to_thread(postgres_server.thaw)
 
 
 @pytest.mark.asyncio

@@ -184,8 +184,21 @@ def test_a_network_file_system_is_told_from_a_disk(tmp_path: Path) -> None:
     device = tmp_path.stat().st_dev
     number = f"{device >> 8}:{device & 255}"
     mounts = tmp_path / "mountinfo"
-    for kind, told in (("ext4", None), ("nfs4", "nfs4"), ("fuse.sshfs", "sshfs"), ("fuseblk", None)):
+    for kind, told in (("ext4", "ext4"), ("nfs4", "nfs4"), ("fuse.sshfs", "sshfs"), ("fuseblk", "fuseblk")):
         mounts.write_text(f"20 1 0:999 / /proc rw - proc proc rw\n21 1 {number} / / rw,x shared:1 - {kind} disk rw\n")
-        assert sqlite._shared_kind(tmp_path, mounts) == told
-    assert sqlite._shared_kind(tmp_path, tmp_path / "none") is None
-    assert sqlite._shared_kind(tmp_path) is None  # here
+        assert sqlite._kind(tmp_path, mounts) == told
+    assert sqlite._kind(tmp_path, tmp_path / "none") == ""
+
+
+def test_a_file_where_other_hosts_write_too_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_kind", lambda _: "nfs4")
+    with Opened(file) as store:
+        assert "lies on a network file system (nfs4)" in store.refused()
+    assert not file.exists()
+
+
+def test_a_file_in_memory_is_gone_when_the_host_starts(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_kind", lambda _: "tmpfs")
+    with Opened(file) as store:
+        reply = store.swap(b"", None)
+    assert reply.uptime == reply.now

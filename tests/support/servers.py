@@ -1,5 +1,6 @@
 """Servers of PostgreSQL and Valkey (or Redis) for tests: each in a directory of its own, on a port that was free."""
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -8,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -131,6 +132,16 @@ class _Postgres(Server):
         with contextlib.suppress(OSError, IndexError):
             return ready.read_text().splitlines()[7].strip() == "ready"
         return False
+
+
+@contextlib.asynccontextmanager
+async def running(server: contextlib.AbstractContextManager[Server]) -> AsyncGenerator[Server]:
+    """Run a server for as long as the block, off the loop."""
+    started = await asyncio.to_thread(server.__enter__)
+    try:
+        yield started
+    finally:
+        await asyncio.to_thread(server.__exit__, None, None, None)
 
 
 @contextlib.contextmanager
