@@ -32,6 +32,8 @@ _MAGIC = b"SQLite format 3\0"
 _LARGEST_CELL = 2**28  # bytes; a task with all its images fits in
 _HEAD = 100  # bytes in which a database says what it is
 
+# The second: nothing had the name of the file for a moment, as when it is replaced; something may have it again by now.
+_MOVED = (sqlite3.SQLITE_READONLY_DBMOVED, sqlite3.SQLITE_IOERR_FSTAT)
 _ADVICE = {
     sqlite3.SQLITE_FULL: "the disk is full; make room, then run the batch again",
     sqlite3.SQLITE_IOERR: "the disk refuses to write; look at it, then run the batch again",
@@ -219,7 +221,7 @@ def explain(path: Path, error: sqlite3.Error) -> JournalError:
     """Return an error that names the file and says what to do."""
     detailed = getattr(error, "sqlite_errorcode", 0)
     code = detailed & 0xFF
-    if detailed == sqlite3.SQLITE_READONLY_DBMOVED or (code == sqlite3.SQLITE_IOERR and not path.exists()):
+    if detailed in _MOVED or (code == sqlite3.SQLITE_IOERR and not path.exists()):
         return JournalError(str(path), _GONE)
     return JournalError(str(path), f"{_ADVICE.get(code, 'cannot be used')} (SQLite: {error})")
 

@@ -15,7 +15,7 @@ import pytest
 from codegen_async import CodegenAsyncError
 from codegen_async.batch.batch import export_journal, journal_status
 from codegen_async.batch.items import State
-from codegen_async.batch.schema import APPLICATION_ID, open_journal
+from codegen_async.batch.schema import APPLICATION_ID, explain, open_journal
 from codegen_async.errors import JournalError
 from tests.batch.helpers import journal_at, plan, query, states
 
@@ -192,3 +192,12 @@ def test_those_that_make_a_journal_at_the_same_moment_make_one(tmp_path: Path) -
     with ThreadPoolExecutor(4) as threads:
         for number in range(10):
             assert len(set(threads.map(make, [tmp_path / f"{number}.db"] * 4))) == 1
+
+
+def test_a_journal_whose_name_was_nobodys_for_a_moment_is_said_to_be_moved(path: Path) -> None:
+    with contextlib.closing(open_journal(path)) as connection:
+        path.rename(path.with_name("elsewhere.db"))
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            connection.execute("UPDATE meta SET value = 1 WHERE name = 'finished'")
+        path.write_bytes(b"")  # before anybody has asked what the error means
+    assert "was moved, replaced or deleted" in str(explain(path, caught.value))
