@@ -7,8 +7,8 @@ long as a create is, and then by its id: only what the server says it does not h
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,8 @@ from codegen_async.codegen.creating import Creating
 from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.searching import is_cut_from, key_of
 from codegen_async.errors import APIError, NotFoundError
+from codegen_async.hosted.creating import Creating as AnyCreating
+from codegen_async.hosted.settling import pauses
 from codegen_async.models import RunId
 
 _MOST_GETS = 100  # of runs that the list does not show
@@ -61,6 +63,51 @@ class _Hidden(NamedTuple):
 
     key: str
     run_id: int
+
+
+async def audit_by_keys(
+    journal: Journal, creating: AnyCreating[Any], is_there: Callable[[RunId], Awaitable[bool]], *, parents: bool
+) -> AuditReport:
+    """Compare a journal with what the server has, where it is asked for each key; see `Batch.audit`.
+
+    Args:
+        journal: the journal.
+        creating: looks for keys.
+        is_there: asks for a run by its id.
+        parents: whether keys are of what was made for runs to belong to, so that without one nothing was sent.
+
+    Raises:
+        APIError: the server could not be asked.
+    """
+    items = runs = 0
+    hidden: list[Fact] = []
+    duplicates: dict[str, Sequence[RunId]] = {}
+    unrecorded: dict[str, RunId] = {}
+    async for fact in journal.facts():
+        items += 1
+        if parents and fact.parent is None:
+            continue
+        found = await creating.find(fact.key, None)
+        runs += found is not None
+        if found is None and fact.run_id is not None:
+            hidden.append(fact)
+        elif found is not None and fact.run_id is None and fact.state not in (State.SENDING, State.UNKNOWN):
+            unrecorded[fact.name] = found.id
+        elif found is not None and fact.run_id not in (None, found.id):
+            duplicates[fact.name] = (str(fact.run_id), found.id)
+    for pause in (0.0, *pauses(creating.settle_time)):  # neither a list nor a get may show what is new
+        await asyncio.sleep(pause if hidden else 0.0)
+        seen = [await is_there(fact.run_id or "") or await creating.find(fact.key, None) is not None for fact in hidden]
+        runs += sum(seen)
+        hidden = [fact for fact, is_seen in zip(hidden, seen, strict=True) if not is_seen]
+    return AuditReport(
+        items=items,
+        runs=runs,
+        missing=[fact.name for fact in hidden],
+        duplicates=duplicates,
+        unrecorded=unrecorded,
+        foreign=(),
+    )
 
 
 async def audit(journal: Journal, creating: Creating) -> AuditReport:

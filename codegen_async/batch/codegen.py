@@ -17,7 +17,8 @@ from codegen_async.codegen.creating import Creating
 from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.searching import Ours, Question, Sight, key_of
 from codegen_async.errors import JournalError
-from codegen_async.limits import Slot
+from codegen_async.hosted.places import Places
+from codegen_async.limits import Concurrency, Slot
 from codegen_async.models import RunId
 
 _TELLING = 32  # characters of a key that tell whose it is
@@ -34,6 +35,7 @@ class CodegenMaker(Maker[AgentRun]):
     def __init__(self, client: CodegenClient, repo_id: int | None) -> None:
         self._client = client
         self._creating = client.creating
+        self._places = Places(Concurrency())
         self._repo_id = repo_id
         self._sent: Mapping[str, int] = {}  # runs of the batch that were created from another file, by key
         self._keyed_from: float | None = None  # the oldest run that is seen to bear a key, once that was asked
@@ -54,9 +56,9 @@ class CodegenMaker(Maker[AgentRun]):
         return self._client.limits[self.limit].rate.limit
 
     @property
-    def most_active(self) -> float:
-        """Return that the pages state no such number."""
-        return math.inf
+    def places(self) -> Places:
+        """Return places for as many runs as there are: the pages state no number."""
+        return self._places
 
     @property
     def floor(self) -> int:
@@ -120,7 +122,8 @@ class CodegenMaker(Maker[AgentRun]):
     async def search(self, item: Item, journal: Journal) -> Search[AgentRun]:
         """Return the search for a key in the list."""
         ours = {int(run_id): Ours(key) for key, run_id in await journal.near(item.floor or 0)}
-        question = self._creating.question(item.key, item.floor, ours)
+        later = await journal.later(item, sum(self._creating.pauses))
+        question = self._creating.question(item.key, item.floor, ours, later and (int(later[1]), later[0]))
         return _Search(self._creating, question)
 
     async def wait(self, run: AgentRun | RunId) -> AgentRun:

@@ -3,39 +3,78 @@
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import Mapping
-from typing import Any, TypeVar
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from codegen_async.arguments import check_json_object
-from codegen_async.batch.audit import AuditReport
+from codegen_async.batch.audit import AuditReport, audit_by_keys
 from codegen_async.batch.fields import ANY_KEY, call_of
-from codegen_async.batch.items import Item, State, Task, idempotency_key
+from codegen_async.batch.items import Item, Task
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.making import Maker, Search
 from codegen_async.batch.places import OVERTAKEN, Account
-from codegen_async.errors import InvalidArgumentError, JournalError, NotFoundError, NotOfferedError
-from codegen_async.hosted.runs import HostedRuns
+from codegen_async.errors import (
+    DecodeError,
+    InvalidArgumentError,
+    InvalidRequestError,
+    JournalError,
+    NotFoundError,
+    NotOfferedError,
+)
+from codegen_async.hosted.creating import Creating
+from codegen_async.hosted.dialect import Dialect
+from codegen_async.hosted.places import Places
 from codegen_async.hosted.searching import Search as DoubtSearch
 from codegen_async.http.answers import Twice
-from codegen_async.limits import Slot
+from codegen_async.limits import LimiterState, Slot
 from codegen_async.models import RunId, RunLike
 
 R = TypeVar("R", bound=RunLike)
 
 
+class Client(Protocol[R]):
+    """Ask of the client of an API what making its runs takes."""
+
+    base_url: str
+    dialect: Dialect[R]
+
+    @property
+    def creating(self) -> Creating[R]:
+        """The single steps of a create."""
+        ...
+
+    @property
+    def limits(self) -> Mapping[str, LimiterState]:
+        """What the limiters are doing."""
+        ...
+
+    def without_run(self) -> Callable[[], Awaitable[object]] | None:
+        """Return a call that needs no run; None if there is none."""
+        ...
+
+    async def get_run(self, run_id: str, *, max_age: float | None = None) -> R:
+        """Return a run as it is now."""
+        ...
+
+    async def wait_for_run(self, run: str | R) -> R:
+        """Return the final snapshot of a run."""
+        ...
+
+
 class HostedMaker(Maker[R]):
-    """Make runs with a `HostedRuns`.
+    """Make runs with the client of any dialect.
 
     Args:
         client: an open client.
     """
 
-    def __init__(self, client: HostedRuns[R]) -> None:
+    def __init__(self, client: Client[R]) -> None:
         self._client = client
         self._creating = client.creating
         self._limit: str | None = None  # whose rates creates spend
         self._twice: Twice | None = None
+        self._parents = False  # whether runs belong to what is made for each of them
         self._moved = False
 
     @property
@@ -54,9 +93,9 @@ class HostedMaker(Maker[R]):
         return 1 if self._limit is None else self._client.limits[self._limit].rate.limit
 
     @property
-    def most_active(self) -> float:
-        """Return how many runs may go on at once, as stated or learned."""
-        return self._client.concurrency.limit or math.inf
+    def places(self) -> Places:
+        """Return those of the client: the cap counts all its runs."""
+        return self._creating.places
 
     @property
     def floor(self) -> int:
@@ -80,11 +119,8 @@ class HostedMaker(Maker[R]):
         if fields is None:
             raise InvalidArgumentError("prompt", task.prompt, f"fields of {self._client.dialect.name}")
         call = call_of(self._client.dialect, fields)
-        if self._client.dialect.parent(fields) is not None:
-            raise NotOfferedError(
-                f"{self._client.dialect.name} makes a parent for each run, which a journal cannot keep"
-            )
         self._limit, self._twice = call.limit, call.twice
+        self._parents = self._client.dialect.parent(fields) is not None
         return fields
 
     async def begin(self, journal: Journal) -> None:
@@ -93,11 +129,15 @@ class HostedMaker(Maker[R]):
             self._look_at(task)
 
     async def prove(self) -> None:
-        """Ask for nothing: no call of all dialects needs no run."""
+        """Ask what needs no run, where the API has such a call: that it cannot say is no refusal of the token."""
+        ask = self._client.without_run()
+        with contextlib.suppress(DecodeError, InvalidRequestError, NotFoundError):
+            if ask is not None:
+                await ask()
 
     async def catch_up(self, journal: Journal) -> None:
         """Make sure that what was sent from another file can be found, where it is not safe to send it again."""
-        if self._is_safe():
+        if self._is_safe() and not self._parents:
             await journal.settled()
             return
         await asyncio.sleep(self._creating.settle_time)  # what was sent just before may not be shown yet
@@ -115,7 +155,9 @@ class HostedMaker(Maker[R]):
         return self._twice in (Twice.SAME, Twice.REFUSED)
 
     async def _shows_keys(self, journal: Journal) -> bool:
-        """Whether the newest run that the journal knows is found under its key."""
+        """Whether what was sent from another file has keys that this one knows, and its own are found by theirs."""
+        if self._parents:
+            return False
         known = [(key, run_id) for key, run_id in (await journal.runs_by_key()).items() if run_id is not None]
         if not known or not self._creating.finds(ANY_KEY):
             return False
@@ -124,8 +166,16 @@ class HostedMaker(Maker[R]):
 
     async def sent_elsewhere(self, key: str) -> RunId | None:
         """Look for a key, in a journal that may be a copy."""
-        found = await self._creating.find(key, None) if self._moved else None
+        found = await self._creating.find(key, None) if self._moved and not self._parents else None
         return None if found is None else found.id
+
+    def needs_parent(self, item: Item, task: Task) -> bool:
+        """Whether the dialect makes a parent for such a run, and the journal knows of none."""
+        return item.parent is None and self._client.dialect.parent(self._look_at(task)) is not None
+
+    async def parent(self, task: Task) -> str:
+        """Make what the run of a task is to belong to."""
+        return await self._creating.parent(self._look_at(task))
 
     def slot(self) -> Slot:
         """Return a slot for a create."""
@@ -142,8 +192,13 @@ class HostedMaker(Maker[R]):
     async def search(self, item: Item, journal: Journal) -> Search[R]:
         """Return the search for a key, or what sends it again."""
         task = await journal.task(item.seq)
+        if task is not None and self.needs_parent(item, task):
+            return _NeverSent()
         fields: Mapping[str, Any] = {} if task is None else self._look_at(task)
-        doubt = self._creating.doubt(item.key, fields, await journal.earlier(item))
+        later = await journal.later(item, self._creating.settle_time)
+        doubt = self._creating.doubt(
+            item.key, fields, before=await journal.earlier(item), after=None if later is None else later[0]
+        )
         return DoubtSearch(self._creating, doubt, fields)
 
     async def wait(self, run: R | RunId) -> R:
@@ -162,28 +217,29 @@ class HostedMaker(Maker[R]):
         """
         if not self._creating.finds(ANY_KEY):
             raise NotOfferedError(f"{self._client.dialect.name} has no search for keys")
-        items = runs = 0
-        missing: list[str] = []
-        duplicates: dict[str, tuple[RunId, ...]] = {}
-        unrecorded: dict[str, RunId] = {}
-        async for fact in journal.facts():
-            items += 1
-            key = idempotency_key(journal.batch_id, fact.identity, fact.attempt)
-            found = await self._creating.find(key, None)
-            runs += found is not None
-            if found is None and fact.run_id is not None and not await self._is_there(str(fact.run_id)):
-                missing.append(fact.name)
-            elif found is not None and fact.run_id is None and fact.state not in (State.SENDING, State.UNKNOWN):
-                unrecorded[fact.name] = found.id
-            elif found is not None and fact.run_id not in (None, found.id):
-                duplicates[fact.name] = (str(fact.run_id), found.id)
-        return AuditReport(
-            items=items, runs=runs, missing=missing, duplicates=duplicates, unrecorded=unrecorded, foreign=()
-        )
+        await self.begin(journal)
+        return await audit_by_keys(journal, self._creating, self._is_there, parents=self._parents)
 
-    async def _is_there(self, run_id: str) -> bool:
+    async def _is_there(self, run_id: RunId) -> bool:
         try:
-            await self._client.get_run(run_id, max_age=0)
+            await self._client.get_run(str(run_id), max_age=0)
         except NotFoundError:
             return False
         return True
+
+
+class _NeverSent:
+    """The search for the run of a create that was not sent: what it was to belong to was not there yet."""
+
+    over = 0
+
+    async def settle(self, *, over: bool = False) -> tuple[None, bool]:  # noqa: ARG002 - an interface
+        """Return that there is none."""
+        return None, True
+
+    async def decide(self) -> tuple[None, bool]:
+        """Return that there is none."""
+        return None, True
+
+    def forget(self) -> None:
+        """Do nothing."""

@@ -143,6 +143,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         name: the caller's key, or what stands for it.
         identity: what its idempotency keys are made of; see `idempotency_key`.
         key: the idempotency key of its present attempt.
+        parent: what was made for the run of that attempt to belong to; its id is the key then.
         attempt: which one that is, from 1.
         floor: the id of a run that existed before that attempt was first sent.
         likely_done: whether the server reported success in an answer that could not be read.
@@ -153,6 +154,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     identity: str
     key: str
+    parent: str | None
     attempt: int
     floor: int | None
     likely_done: bool
@@ -164,6 +166,8 @@ class Fact(NamedTuple):
 
     name: str
     identity: str
+    key: str
+    parent: str | None
     state: State
     attempt: int
     run_id: RunId | None

@@ -23,14 +23,12 @@ from codegen_async.batch.items import Added, Fact, Item, Outcome, State, Task, d
 from codegen_async.batch.lease import Lease, check_system
 from codegen_async.batch.ownership import note_driven, take
 from codegen_async.batch.places import Account, Place, are_numbers, from_text
-from codegen_async.batch.readers import IDENTITY, OUTCOME, PAGE, outcome_of
+from codegen_async.batch.readers import ITEM, KEY, OUTCOME, PAGE, item_of, key_of, outcome_of
 from codegen_async.batch.schema import Identity, check_place, close_journal, explained, open_journal
 from codegen_async.batch.snapshots import encode_run
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.hosted.sendings import Memory
 from codegen_async.models import RunId, RunLike
-
-_ITEM = f"seq, name, {IDENTITY}, attempt, floor, likely_done, run_id"
 
 
 class Journal:
@@ -55,6 +53,7 @@ class Journal:
         """Of sendings, see `codegen_async.hosted.sendings`."""
         self._identity = identity
         self._numbered = True  # whether the ids of its runs are numbers
+        self._life = 0  # the number of this one
         self._passed = 0  # outcomes up to this place are not handed out again in this life
 
     async def load(self) -> None:
@@ -63,6 +62,7 @@ class Journal:
         self.batch_id = meta["batch"]
         self.moved = int(meta.get("moved", 0))
         self._numbered = are_numbers(meta)
+        self._life = int(meta["lives"])
 
     async def watch(self, tell: Callable[[str, str], None]) -> None:
         """Call `tell` with the name and the state of every item, and from now on of each that changes."""
@@ -119,6 +119,7 @@ class Journal:
         Args:
             floor: the id of a run that exists, or 0.
         """
+        now = self._clock()
 
         def work(connection: sqlite3.Connection) -> tuple[Any, ...] | None:
             self._identity.check()  # what would be written to a file that is gone could be sent again
@@ -129,11 +130,12 @@ class Journal:
                 return None
             # An attempt that is sent again keeps its floor: its first sending may be the one that counts.
             connection.execute(
-                "UPDATE items SET state = 'sending', floor = coalesce(floor, ?), error = NULL WHERE seq = ?",
-                (floor, row[0]),
+                "UPDATE items SET state = 'sending', floor = coalesce(floor, ?), life = ?, sent_at = ?,"
+                " error = NULL WHERE seq = ?",
+                (floor, self._life, now, row[0]),
             )
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('floor', ?)", (floor,))
-            return (*connection.execute(f"SELECT {_ITEM} FROM items WHERE seq = ?", row[:1]).fetchone(), row[1])  # noqa: S608 - a constant
+            return (*connection.execute(f"SELECT {ITEM} FROM items WHERE seq = ?", row[:1]).fetchone(), row[1])  # noqa: S608 - a constant
 
         row = await self._committer.write(work)
         with explained(self.path):
@@ -156,12 +158,20 @@ class Journal:
     async def near(self, floor: int) -> list[tuple[str, str]]:
         """Return the keys and runs of items whose runs have numbers near this one, where runs have numbers."""
         rows = await self._committer.read(lambda connection: readers.near(connection, floor))
-        return [(idempotency_key(self.batch_id, identity, attempt), run_id) for identity, attempt, run_id in rows]
+        return [(key_of(self.batch_id, *row[:-1]), row[-1]) for row in rows]
 
     async def earlier(self, item: Item) -> str | None:
         """Return the key of an item with a run that was sent before this one; None if there is none."""
         row = await self._committer.read(lambda connection: readers.earlier(connection, item.seq))
-        return None if row is None else idempotency_key(self.batch_id, *row)
+        return None if row is None else key_of(self.batch_id, *row)
+
+    async def later(self, item: Item, seconds: float) -> tuple[str, RunId] | None:
+        """Return key and run of the newest item that was sent so much later than this one; None if there is none.
+
+        In a later life, at that: so the order of the two does not depend on wall clocks.
+        """
+        row = await self._committer.read(lambda connection: readers.later(connection, item.seq, seconds))
+        return None if row is None else (key_of(self.batch_id, *row[:-1]), self._id_of(row[-1]) or "")
 
     async def task(self, seq: int | None = None) -> Task | None:
         """Return the task of an item, or of any; None if there is none."""
@@ -179,7 +189,7 @@ class Journal:
         async for fact in self.facts():
             earlier = (idempotency_key(self.batch_id, fact.identity, attempt) for attempt in range(1, fact.attempt))
             found |= dict.fromkeys(earlier)
-            found[idempotency_key(self.batch_id, fact.identity, fact.attempt)] = fact.run_id
+            found[fact.key] = fact.run_id
         return found
 
     async def found(self, seq: int, attempt: int, run_id: RunId) -> None:
@@ -205,13 +215,13 @@ class Journal:
 
         await self._committer.read(work)
 
-    async def put_back(self, seq: int, *, last: bool) -> None:
-        """Plan an item again that has no run; `last`: after all others."""
+    async def put_back(self, seq: int, *, last: bool, parent: str | None = None) -> None:
+        """Plan an item again that has no run; `last`: after all others; `parent`: made for its run to belong to."""
         turn = steps.LAST_TURN if last else "turn"
         await self._write(
-            f"UPDATE items SET state = 'planned', turn = {turn}, finished = NULL, error = NULL"  # noqa: S608 - constants
-            " WHERE seq = ? AND state = 'sending'",
-            (seq,),
+            f"UPDATE items SET state = 'planned', turn = {turn}, parent = coalesce(?, parent), finished = NULL,"  # noqa: S608 - constants
+            " error = NULL WHERE seq = ? AND state = 'sending'",
+            (parent, seq),
         )
 
     async def look_again(self) -> None:
@@ -225,7 +235,9 @@ class Journal:
     async def rejected(self, seq: int, error: str) -> None:
         """Note that an item was refused for good."""
         await self._finish(
-            "UPDATE items SET state = 'rejected', error = ? WHERE seq = ? AND state = 'sending'", (error, seq), seq
+            "UPDATE items SET state = 'rejected', parent = NULL, error = ? WHERE seq = ? AND state = 'sending'",
+            (error, seq),
+            seq,
         )
 
     async def unknown(self, seq: int, error: str, *, likely_done: bool) -> None:
@@ -305,7 +317,7 @@ class Journal:
     async def items(self, *states: State) -> AsyncGenerator[Item]:
         """Yield the items that are in one of these states, in order."""
         marks = ", ".join("?" * len(states))
-        query = f"SELECT {_ITEM} FROM items WHERE seq > ? AND state IN ({marks}) ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - constants
+        query = f"SELECT {ITEM} FROM items WHERE seq > ? AND state IN ({marks}) ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - constants
         last = 0
         while rows := await self._rows(query, (last, *states)):
             for row in rows:
@@ -330,14 +342,13 @@ class Journal:
 
     async def facts(self) -> AsyncGenerator[Fact]:
         """Yield what an audit needs to know of each item."""
-        query = (
-            f"SELECT seq, name, {IDENTITY}, state, attempt, run_id FROM items WHERE seq > ? ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - a constant
-        )
+        query = f"SELECT seq, name, {KEY}, state, run_id FROM items WHERE seq > ? ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - a constant
         last = 0
         while rows := await self._rows(query, (last,)):
-            for seq, name, identity, state, attempt, run_id in rows:
+            for seq, name, parent, identity, attempt, state, run_id in rows:
                 last = seq
-                yield Fact(name, identity, State(state), attempt, self._id_of(run_id))
+                key = key_of(self.batch_id, parent, identity, attempt)
+                yield Fact(name, identity, key, parent, State(state), attempt, self._id_of(run_id))
 
     async def first_floor(self) -> int | None:
         """Return the id of a run that existed before anything was sent; None if nothing was sent, or there was none."""
@@ -381,17 +392,7 @@ class Journal:
         return int(run_id) if self._numbered and run_id is not None else run_id
 
     def _item(self, row: tuple[Any, ...]) -> Item:
-        seq, name, identity, attempt, floor, likely_done, run_id = row
-        return Item(
-            seq=seq,
-            name=name,
-            identity=identity,
-            key=idempotency_key(self.batch_id, identity, attempt),
-            attempt=attempt,
-            floor=floor,
-            likely_done=bool(likely_done),
-            run_id=self._id_of(run_id),
-        )
+        return item_of(row, self.batch_id, numbered=self._numbered)
 
 
 @asynccontextmanager

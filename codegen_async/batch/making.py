@@ -14,6 +14,7 @@ from codegen_async.batch.items import Item, Task
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.places import Account
 from codegen_async.errors import PASSING
+from codegen_async.hosted.places import Places
 from codegen_async.http.retry import Backoff
 from codegen_async.limits import Slot
 from codegen_async.models import RunId, RunLike
@@ -79,8 +80,8 @@ class Maker(ABC, Generic[R]):
 
     @property
     @abstractmethod
-    def most_active(self) -> float:
-        """How many runs may go on at once, as far as that is known."""
+    def places(self) -> Places:
+        """The places of runs that go on, which the batch shares with its client."""
 
     @property
     @abstractmethod
@@ -132,6 +133,18 @@ class Maker(ABC, Generic[R]):
         Raises:
             APIError: the server could not be asked.
         """
+
+    def needs_parent(self, item: Item, task: Task) -> bool:  # noqa: ARG002 - an interface
+        """Whether something has to be made first for the run of an item to belong to. Default: never."""
+        return False
+
+    async def parent(self, task: Task) -> str:
+        """Make that, and return its id; one more, made in vain, does no harm.
+
+        Raises:
+            APIError: it could not be made.
+        """
+        raise NotImplementedError("nothing is needed")
 
     @abstractmethod
     def slot(self) -> Slot:

@@ -49,7 +49,7 @@ def take(connection: sqlite3.Connection, path: Path, account: Account | None, *,
     here = Place.of(path)
     last = _last_places(meta)
     overtaken = next((place for place in reversed(last) if not place.is_file_of(here)), None)
-    notes: dict[str, object] = {"place": as_text(here)}
+    notes: dict[str, object] = {"place": as_text(here), "lives": int(str(meta.get("lives", 0))) + 1}
     if overtaken is not None:
         if _is_still_driven(overtaken):
             raise JournalError(str(path), f"is a copy of {overtaken.path}, which is being run; wait until that is over")

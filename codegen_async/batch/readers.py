@@ -9,7 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from codegen_async.batch.items import Outcome, State, Task, decode_task
+from codegen_async.batch.items import Item, Outcome, State, Task, decode_task, idempotency_key
 from codegen_async.batch.places import Account, account_of, are_numbers
 from codegen_async.batch.schema import explained, open_to_read
 from codegen_async.batch.snapshots import decode_run
@@ -24,9 +24,15 @@ OUTCOME = "seq, name, state, attempt, run_id, run, error, created_at, ended_at, 
 IDENTITY = "coalesce(identity, name)"
 """What the keys of an item's runs are made of."""
 
+KEY = f"parent, {IDENTITY}, attempt"
+"""The columns that `key_of` reads."""
+
+ITEM = f"seq, name, {KEY}, floor, likely_done, run_id"
+"""The columns that `item_of` reads."""
+
 _NEAR = 50  # runs on either side of one that is looked for, which tell whether it would have been found
 _NUMBER = "CAST(run_id AS INTEGER)"
-_NUMBERED = f"SELECT {IDENTITY}, attempt, run_id FROM items WHERE {_NUMBER}"  # noqa: S608 - a constant
+_NUMBERED = f"SELECT {KEY}, run_id FROM items WHERE {_NUMBER}"  # noqa: S608 - a constant
 
 _SENT = "state NOT IN ('planned', 'rejected')"  # has a run, or may have one
 
@@ -113,19 +119,34 @@ def sent_of(connection: sqlite3.Connection) -> Counter[bytes]:
     return Counter(decode_task(task).content() for (task,) in rows)
 
 
-def near(connection: sqlite3.Connection, floor: int) -> list[tuple[str, int, str]]:
-    """Return identities, attempts and runs of items whose runs have numbers near this one."""
+def key_of(batch_id: str, parent: str | None, identity: str, attempt: int) -> str:
+    """Return the key of an item's present attempt, from the columns of `KEY`."""
+    return parent or idempotency_key(batch_id, identity, attempt)
+
+
+def near(connection: sqlite3.Connection, floor: int) -> list[tuple[str | None, str, int, str]]:
+    """Return the columns of `KEY` and runs of items whose runs have numbers near this one."""
     older = connection.execute(f"{_NUMBERED} <= ? ORDER BY {_NUMBER} DESC LIMIT {_NEAR}", (floor,)).fetchall()
     return older + connection.execute(f"{_NUMBERED} > ? ORDER BY {_NUMBER} LIMIT {_NEAR}", (floor,)).fetchall()
 
 
-def earlier(connection: sqlite3.Connection, seq: int) -> tuple[str, int] | None:
-    """Return identity and attempt of the last item with a run that was sent before this one."""
+def earlier(connection: sqlite3.Connection, seq: int) -> tuple[str | None, str, int] | None:
+    """Return the columns of `KEY` of the last item with a run that was sent before this one."""
     query = (
-        f"SELECT {IDENTITY}, attempt FROM items"  # noqa: S608 - a constant
+        f"SELECT {KEY} FROM items"  # noqa: S608 - a constant
         " WHERE seq < ? AND run_id IS NOT NULL AND turn = 0 AND attempt = 1 ORDER BY seq DESC LIMIT 1"
     )
-    row: tuple[str, int] | None = connection.execute(query, (seq,)).fetchone()
+    row: tuple[str | None, str, int] | None = connection.execute(query, (seq,)).fetchone()
+    return row
+
+
+def later(connection: sqlite3.Connection, seq: int, seconds: float) -> tuple[str | None, str, int, str] | None:
+    """Return the columns of `KEY` and the run of the newest item that was sent in a later life, so much after this."""
+    query = (
+        f"SELECT {KEY}, run_id FROM items, (SELECT life AS before, sent_at AS moment FROM items WHERE seq = ?)"  # noqa: S608 - a constant
+        " WHERE run_id IS NOT NULL AND life > before AND sent_at >= moment + ? ORDER BY life DESC, sent_at DESC LIMIT 1"
+    )
+    row: tuple[str | None, str, int, str] | None = connection.execute(query, (seq, seconds)).fetchone()
     return row
 
 
@@ -135,6 +156,22 @@ def task_of(connection: sqlite3.Connection, seq: int | None) -> Task | None:
         "SELECT task FROM items WHERE seq = coalesce(?, seq) ORDER BY seq LIMIT 1", (seq,)
     ).fetchone()
     return None if row is None else decode_task(row[0])
+
+
+def item_of(row: tuple[Any, ...], batch_id: str, *, numbered: bool) -> Item:
+    """Return what the columns of `ITEM` say; `numbered`: whether the ids of runs are numbers."""
+    seq, name, parent, identity, attempt, floor, likely_done, run_id = row
+    return Item(
+        seq=seq,
+        name=name,
+        identity=identity,
+        key=key_of(batch_id, parent, identity, attempt),
+        parent=parent,
+        attempt=attempt,
+        floor=floor,
+        likely_done=bool(likely_done),
+        run_id=int(run_id) if numbered and run_id is not None else run_id,
+    )
 
 
 def outcome_of(row: tuple[Any, ...], *, numbered: bool) -> Outcome:

@@ -12,9 +12,10 @@ The rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Generic, TypeVar, cast
 
 import anyio
@@ -26,6 +27,7 @@ from codegen_async.batch.journal import Journal
 from codegen_async.batch.making import OUTAGE, Maker, Search, outlast
 from codegen_async.batch.refusals import RunQuestions, paused
 from codegen_async.errors import (
+    PASSING,
     REFUSALS,
     APIError,
     BatchPausedError,
@@ -43,14 +45,14 @@ from codegen_async.errors import (
     RunBlockedError,
     StatusError,
 )
-from codegen_async.limits import Slot, StaleSlotError
+from codegen_async.limits import Permit, Slot, StaleSlotError
 from codegen_async.models import Phase, RunId, RunLike
 
 R = TypeVar("R", bound=RunLike)
 
 _log = logging.getLogger("codegen_async")
 
-_UNSENT = (ConnectionFailedError, RequestTimeoutError, RateLimitedError, CapacityError)
+_UNSENT = (ConnectionFailedError, RequestTimeoutError, RateLimitedError)
 _REFUSED = (*REFUSALS, RedirectedError)
 
 _ROUNDS = 3  # of looks, beyond the first, for one item; each needs a run that was created since
@@ -81,6 +83,7 @@ class Runner(Generic[R]):
         self.news: asyncio.Event = asyncio.Event()
         """Set when there may be outcomes to hand out, and at the end."""
         self._maker = maker
+        self._places = maker.places
         self._questions = RunQuestions(lambda: outlast(maker.prove))
         self._journal = journal
         self._save_added = save_added
@@ -89,7 +92,7 @@ class Runner(Generic[R]):
         self._serving = serving
         self.max_active = max_active
         self._active = 0  # items under way
-        self._lookups = 0  # of these, being looked for
+        self._lookups = 0  # of these, being looked for, or without what their runs are to belong to
         # Of these, not found, until a run is created that was sent after this moment: it shows whether they would be.
         self._undecided: dict[asyncio.Future[bool], int] = {}
         self._changed = asyncio.Event()  # one of these numbers has
@@ -186,7 +189,7 @@ class Runner(Generic[R]):
                 return
 
     def _has_room(self) -> bool:
-        most = min(self._maker.most_active, math.inf if self.max_active is None else self.max_active)
+        most = math.inf if self.max_active is None else self.max_active
         return self._active - len(self._undecided) < most and self._lookups < self._maker.most_lookups
 
     def _may_create(self) -> bool:
@@ -199,36 +202,46 @@ class Runner(Generic[R]):
         return True
 
     async def _launch(self) -> None:
-        slot = self._maker.slot()
-        with anyio.CancelScope() as patience:
-            self._patience = patience
-            await asyncio.sleep(max(0.0, self._resume_at - _now()))
-            await slot.__aenter__()
-        if patience.cancel_called:
-            slot.close()
-            return
-        try:
+        """Send the next item, once there is room for one more run and a slot for its create."""
+        with contextlib.ExitStack() as undoing:
+            slot = self._maker.slot()
+            undoing.callback(slot.close)
+            permit: Permit | None = None
+            with anyio.CancelScope() as patience:
+                self._patience = patience
+                await asyncio.sleep(max(0.0, self._resume_at - _now()))
+                permit = await self._places.take()
+                undoing.callback(permit.release)
+                await slot.__aenter__()
+            if permit is None or patience.cancel_called:
+                return
             claimed = await self._journal.claim(self._maker.floor)
-        except BaseException:
-            slot.close()
-            raise
-        if claimed is None:
-            slot.close()
-        else:
+            if claimed is None:
+                return
             self._spending.runs += 1
-            self._start(self._send(*claimed, slot)).add_done_callback(lambda _: slot.close())
+            given_back = undoing.pop_all()
+            sending = self._start(self._send(*claimed, slot, permit))
+            sending.add_done_callback(lambda _: given_back.close())
 
-    async def _send(self, item: Item, task: Task, slot: Slot) -> None:
+    async def _send(self, item: Item, task: Task, slot: Slot, permit: Permit) -> None:
         if (run_id := await outlast(lambda: self._maker.sent_elsewhere(item.key))) is not None:
+            self._places.keep(run_id, permit)
             await self._journal.created(item.seq, run_id)
             await self._follow(item, run_id)
             return
-        _log.debug("batch: sending %s", item.name)
         try:
+            if self._maker.needs_parent(item, task):
+                slot.close()  # it is made within limits of its own
+                await self._make_parent(item, task)
+                return
+            _log.debug("batch: sending %s", item.name)
             run = await self._maker.send(task, item.key, slot)
         except OutcomeUnknownError as unknown:
             item = msgspec.structs.replace(item, likely_done=item.likely_done or unknown.likely_done)
-            await self._reconcile(item, unknown.reason)
+            await self._reconcile(item, unknown.reason, permit)
+        except CapacityError:  # who waits for a place from now on waits for the end of a run
+            permit.full()
+            await self._put_back(item, last=False)
         except StaleSlotError:  # this process stood still, and may have been taken over: the journal knows
             await self._put_back(item, last=False)
         except _UNSENT as error:
@@ -242,7 +255,17 @@ class Runner(Generic[R]):
             await self._refused(item, error)
         else:
             self._failures = 0
-            await self._created(item, run)
+            await self._created(item, run, permit)
+
+    async def _make_parent(self, item: Item, task: Task) -> None:
+        """Make what the run of an item is to belong to, and note it; when its turn comes again, it is sent."""
+        parent = None
+        with self._looking_up():
+            try:
+                parent = await self._maker.parent(task)
+            except PASSING as error:  # one that was made in vain does no harm
+                self._note_outage(error)
+        await self._put_back(item, last=False, parent=parent)
 
     async def _refused(self, item: Item, error: InvalidArgumentError | StatusError) -> None:
         if isinstance(error, _REFUSED):  # it is not about this item
@@ -253,8 +276,8 @@ class Runner(Generic[R]):
         self._spending.note_end(well=False)
         self.news.set()
 
-    async def _put_back(self, item: Item, *, last: bool) -> None:
-        await self._journal.put_back(item.seq, last=last)
+    async def _put_back(self, item: Item, *, last: bool, parent: str | None = None) -> None:
+        await self._journal.put_back(item.seq, last=last, parent=parent)
         self._spending.runs -= 1
 
     def _note_outage(self, error: APIError) -> None:
@@ -266,17 +289,19 @@ class Runner(Generic[R]):
 
     # -- what may have been created
 
-    async def _reconcile(self, item: Item, reason: str) -> None:
-        """Find out whether an item has a run."""
+    async def _reconcile(self, item: Item, reason: str, permit: Permit | None = None) -> None:
+        """Find out whether an item has a run; `permit` is the place of that."""
         search = await self._maker.search(item, self._journal)
         found, proven = await self._settle(search)
+        if found is None and permit is not None:
+            permit.release()  # what waits for another run to be created must not keep that from it
         told, rounds = search.over, _ROUNDS
         while not (found is not None or proven or item.likely_done) and rounds:
             rounds = rounds - 1 if await self._is_shown_since(told) else 0
             told = self._maker.begun
             found, proven = await (self._settle(search, over=True) if rounds else outlast(search.decide))
         if found is not None:
-            await self._created(item, found)
+            await self._created(item, found, permit)
         elif proven and not item.likely_done:
             search.forget()
             await self._put_back(item, last=True)
@@ -284,9 +309,14 @@ class Runner(Generic[R]):
             await self._give_up(item, reason)
 
     async def _settle(self, search: Search[R], *, over: bool = False) -> tuple[R | None, bool]:
+        with self._looking_up():
+            return await outlast(lambda: search.settle(over=over))
+
+    @contextlib.contextmanager
+    def _looking_up(self) -> Generator[None]:
         self._lookups += 1
         try:
-            return await outlast(lambda: search.settle(over=over))
+            yield
         finally:
             self._lookups -= 1
             self._changed.set()
@@ -319,14 +349,17 @@ class Runner(Generic[R]):
 
     # -- what was created
 
-    async def _created(self, item: Item, run: R) -> None:
+    async def _created(self, item: Item, run: R, permit: Permit | None) -> None:
         _log.debug("batch: %s has run %s", item.name, run.id)
+        self._places.keep(run.id, permit)
         await self._journal.created(item.seq, run.id)
         self._tell_undecided(self._maker.begun)
         await self._follow(item, run)
 
     async def _follow(self, item: Item, run: R | RunId) -> None:
         run_id = run if isinstance(run, int | str) else run.id
+        self._places.keep(run_id)
+        ended = True
         try:
             final = await self._questions.ask(lambda: self._maker.wait(run))
             ended = await self._ended(item, final)
@@ -337,11 +370,10 @@ class Runner(Generic[R]):
             await self._stuck(item, cast("R | None", blocked.run), str(blocked))
         except (DecodeError, InvalidRequestError, *REFUSALS) as unseen:
             await self._journal.stuck(item.seq, None, str(unseen))
-        else:
-            if not ended:
-                return
-        _log.debug("batch: %s has ended", item.name)
-        self.news.set()
+        self._places.free(run_id)  # one that waits for a person may count no more; if it does, the server says so
+        if ended:
+            _log.debug("batch: %s has ended", item.name)
+            self.news.set()
 
     async def _stuck(self, item: Item, run: R | None, error: str) -> None:
         strange = None if run is None else await self._strange(item, run)

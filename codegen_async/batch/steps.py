@@ -158,7 +158,8 @@ class Adding:
         self._seen.add(seq)
         self._corrected.append(name)
         self._connection.execute(
-            "UPDATE items SET task = ?, digest = ?, source = ?, state = 'planned', error = NULL, finished = NULL"
+            "UPDATE items SET task = ?, digest = ?, source = ?, state = 'planned', parent = NULL, error = NULL,"
+            " finished = NULL"
             " WHERE seq = ?",
             (task.encode(), _digest(task), self._source, seq),
         )
@@ -223,8 +224,9 @@ def attempt_again(connection: sqlite3.Connection, seq: int) -> None:
         (seq,),
     )
     connection.execute(
-        f"UPDATE items SET state = 'planned', turn = {LAST_TURN}, attempt = attempt + 1, floor = NULL, run_id = NULL,"  # noqa: S608 - constants
-        " created_at = NULL, ended_at = NULL, likely_done = 0, run = NULL, error = NULL, finished = NULL WHERE seq = ?",
+        f"UPDATE items SET state = 'planned', turn = {LAST_TURN}, attempt = attempt + 1, floor = NULL, life = NULL,"  # noqa: S608 - constants
+        " sent_at = NULL, parent = NULL, run_id = NULL, created_at = NULL, ended_at = NULL, likely_done = 0,"
+        " run = NULL, error = NULL, finished = NULL WHERE seq = ?",
         (seq,),
     )
 

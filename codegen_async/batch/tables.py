@@ -127,6 +127,13 @@ MIGRATIONS = (
         f"INSERT INTO attempts ({_ATTEMPT_COLUMNS}) SELECT {_ATTEMPT_COLUMNS} FROM former",  # noqa: S608 - constants
         "DROP TABLE former",
     ),
+    (
+        # What was made for the run of the present attempt to belong to, where an API tells runs by that: it is the key.
+        "ALTER TABLE items ADD COLUMN parent TEXT",
+        # In which life of the batch, and when, that attempt was sent last: the lives before had come to their ends.
+        "ALTER TABLE items ADD COLUMN life INTEGER",
+        "ALTER TABLE items ADD COLUMN sent_at REAL",
+    ),
 )
 """The statements that lead from each version of the schema to the next. Only ever append."""
 
@@ -150,6 +157,9 @@ _ITEMS = {
     "digest": "digest IS NULL OR (typeof(digest) = 'blob' AND length(digest) = 16)",
     "source": "typeof(source) IN ('null', 'text')",
     "identity": "identity IS NULL OR (typeof(identity) = 'text' AND length(identity) BETWEEN 1 AND 10000)",
+    "parent": "parent IS NULL OR (typeof(parent) = 'text' AND length(parent) BETWEEN 1 AND 10000)",
+    "sent_at": f"sent_at IS NULL OR (typeof(sent_at) = 'real' AND sent_at BETWEEN 0 AND {_LATEST})",
+    "life": f"life IS NULL OR (typeof(life) = 'integer' AND life BETWEEN 1 AND {LARGEST_ID})",
 }
 _NUMBER = f"""run_id IS NULL OR (typeof(run_id) IN ('integer', 'text')
     AND CAST(run_id AS INTEGER) BETWEEN 1 AND {LARGEST_ID} AND run_id || '' = CAST(run_id AS INTEGER) || '')"""
@@ -168,7 +178,7 @@ _CELLS: Mapping[str, Mapping[str, str]] = {
         "name": "typeof(name) = 'text'",
         "value": f"""CASE
             WHEN name = 'batch' THEN typeof(value) = 'text' AND length(value) BETWEEN 1 AND 64
-            WHEN name IN ('finished', 'handed_out', 'floor') OR name LIKE 'life %'
+            WHEN name IN ('finished', 'handed_out', 'floor', 'lives') OR name LIKE 'life %'
                 THEN typeof(value) = 'integer' AND value BETWEEN 0 AND {LARGEST_ID}
             WHEN name = 'commits' THEN typeof(value) = 'integer' AND value BETWEEN 0 AND {_MOST_COMMITS}
             WHEN name IN ('made', 'moved', 'echoed') THEN typeof(value) = 'integer' AND value BETWEEN 0 AND 9

@@ -306,7 +306,8 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         (get,), (page,) = self._rates["get"], self._rates["list"]
         return PollSchedule(get=get, page=page, share=self._share, listing=Listing("API"))
 
-    def _without_run(self) -> Callable[[], Awaitable[object]]:
+    def without_run(self) -> Callable[[], Awaitable[object]]:
+        """Return a look at the user; see the base."""
         return self.me
 
     def read_id(self, text: str) -> int:

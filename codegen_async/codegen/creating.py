@@ -197,12 +197,18 @@ class Creating:
         """
         return await self._send(fields, key, slot=slot, renew=renew)
 
-    def question(self, key: str, floor: int | None, ours: Mapping[int, Ours] = types.MappingProxyType({})) -> Question:
+    def question(
+        self,
+        key: str,
+        floor: int | None,
+        ours: Mapping[int, Ours] = types.MappingProxyType({}),
+        later: tuple[int, str] | None = None,
+    ) -> Question:
         """Return what has to be known to look for the run of a create that is over; see `Question`."""
         # What was sent in a former life may be older than all that was seen, and was over before all of this one.
         over = moment()
         begun, sent = self._sent.setdefault(key, (0, over))
-        return Question(key=key, floor=floor, begun=begun, sent=sent, over=over, ours=ours)
+        return Question(key=key, floor=floor, begun=begun, sent=sent, over=over, ours=ours, later=later)
 
     def forget(self, key: str) -> None:
         """Take a key for one that was never sent, as it is proven that there is no run."""
@@ -233,7 +239,7 @@ class Creating:
         """
         sight = await self._walks.walk(question.floor, pages)
         found = self._taken_in(sight, question.key)
-        ours = {**question.ours, **self._ours}
+        ours = question.all_ours(self._ours)
         return found, found is not None or sight.proves(question, ours, self._seen, self._settled())
 
     async def look(self, key: str, floor: int | None) -> AgentRun | None:

@@ -79,6 +79,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         sent: the moment by which it was sent for the last time.
         over: the moment by which it was given up.
         ours: runs known from elsewhere, by id.
+        later: the id and the key of a run that was sent after it was given up, in a later life than it.
     """
 
     key: str
@@ -87,6 +88,12 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     sent: int = 0
     over: int = 0
     ours: Mapping[int, Ours] = msgspec.field(default_factory=dict[int, Ours])
+    later: tuple[int, str] | None = None
+
+    def all_ours(self, here: Mapping[int, Ours]) -> Mapping[int, Ours]:
+        """Return all runs known to be ours, those that were made here among them."""
+        later = {} if self.later is None else {self.later[0]: Ours(self.later[1], begun=self.over + 1)}
+        return {**self.ours, **here, **later}
 
 
 class Sight(msgspec.Struct, dict=True):

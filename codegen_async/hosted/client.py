@@ -30,7 +30,7 @@ from codegen_async.hosted.sendings import Memory, Sendings
 from codegen_async.hosted.setup import Secrets, check_options, replaced
 from codegen_async.hosted.several import SeveralWaits
 from codegen_async.http.transport import Sender, Transport
-from codegen_async.limits import Concurrency, LimiterState, Limits, Rate, WindowLimiter
+from codegen_async.limits import Concurrency, ConcurrencyState, LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.logs import show_log_if_asked
 from codegen_async.models import RunId, RunLike, Vocabulary
 from codegen_async.polling import PollSchedule
@@ -111,8 +111,11 @@ class RunClient(SeveralWaits[R, Id]):
     def _schedule(self) -> PollSchedule:
         """Return a new schedule for the polls."""
 
-    def _without_run(self) -> Callable[[], Awaitable[object]] | None:
-        """Return a call that needs no run, to tell whether it is the token that is refused; None if there is none."""
+    def without_run(self) -> Callable[[], Awaitable[object]] | None:
+        """Return a call that needs no run, to tell whether it is the token that is refused; None if there is none.
+
+        For those who keep a journal.
+        """
         return None
 
     def read_id(self, text: str) -> Id:
@@ -177,7 +180,7 @@ class RunClient(SeveralWaits[R, Id]):
             reporter=self.reporter,
             knows=self._words.knows,
             end_of=self._end_of,
-            without_run=self._without_run(),
+            without_run=self.without_run(),
         )
 
     def _attached(self, memory: Memory) -> Callable[[], None]:
@@ -300,6 +303,11 @@ class RunClient(SeveralWaits[R, Id]):
     def limits(self) -> dict[str, LimiterState]:
         """What the limiter of each endpoint is doing now."""
         return self._limits.states
+
+    @property
+    def concurrency(self) -> ConcurrencyState:
+        """How many runs may go on at once, as far as is known, and how many do."""
+        return self._concurrency.state
 
     @property
     def waits(self) -> int:

@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import itertools
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -39,10 +39,11 @@ from codegen_async.errors import (
 )
 from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.dialect import Call
+from codegen_async.hosted.places import Places
 from codegen_async.hosted.settling import OnUnknown, noting_cancellation, settle
 from codegen_async.http.answers import Twice
 from codegen_async.http.retry import Backoff
-from codegen_async.limits import Concurrency, Permit, Priority, Slot
+from codegen_async.limits import Priority, Slot
 from codegen_async.models import RunId, RunLike
 from codegen_async.recent import Recent
 
@@ -69,32 +70,7 @@ class Doubt(NamedTuple):
     sent: float | None  # when it was first sent; None where nobody knows
     unknown: OutcomeUnknownError
     before: str | None = None  # the key of a run that was created before, in a former life of a journal
-
-
-class Places:
-    """Keep the places of runs that go on, each until its run is seen to have ended.
-
-    Args:
-        concurrency: how many there are.
-    """
-
-    def __init__(self, concurrency: Concurrency) -> None:
-        self._concurrency = concurrency
-        self._permits: dict[RunId, Permit] = {}
-
-    async def take(self) -> Permit:
-        """Wait until one more run may be started, and return its place."""
-        return await self._concurrency.take()
-
-    def keep(self, run_id: RunId, permit: Permit) -> None:
-        """Keep the place of a run; the same run again needs no second one."""
-        self.free(run_id)
-        self._permits[run_id] = permit
-
-    def free(self, run_id: RunId) -> None:
-        """Give the place of a run back, if it has one."""
-        if permit := self._permits.pop(run_id, None):
-            permit.release()
+    after: str | None = None  # the key of one that was created after the life in which this was sent
 
 
 class Creating(Generic[R]):
@@ -108,7 +84,8 @@ class Creating(Generic[R]):
 
     def __init__(self, calls: Calls[R], *, settle: float, places: Places) -> None:
         self._calls = calls
-        self._places = places
+        self.places: Places = places
+        """Of runs that go on."""
         calls.on_end = places.free
         self._dialect = calls.dialect
         self._settle = settle
@@ -158,7 +135,7 @@ class Creating(Generic[R]):
         parent = self._dialect.parent(fields)
         if parent is None:
             return uuid.uuid4().hex
-        return await self._calls.carry(msgspec.structs.replace(parent, twice=Twice.SAME), patience=patience)
+        return await self._calls.carry(_again(parent), patience=patience)
 
     async def _create(
         self,
@@ -189,7 +166,7 @@ class Creating(Generic[R]):
                 continue
             found, proven = await self._settled(doubt._replace(unknown=unknown))
             if found is not None:
-                return found
+                return self._going_on(found)
             again = call.twice not in (Twice.REFUSED, Twice.SAME) and on_unknown == "retry" and sends < _SENDS
             if not (again and proven) or unknown.likely_done:
                 raise self._unsettled(key, unknown)
@@ -205,7 +182,7 @@ class Creating(Generic[R]):
         while True:
             try:
                 async with asyncio.timeout_at(until):
-                    permit = await self._places.take()
+                    permit = await self.places.take()
             except TimeoutError:
                 raise refusal from None
             try:
@@ -217,8 +194,14 @@ class Creating(Generic[R]):
                 permit.release()
                 raise
             else:
-                self._places.keep(run.id, permit)
+                self.places.keep(run.id, permit)
                 return run
+
+    def _going_on(self, run: R) -> R:
+        """Return a run that was found, with a place if it goes on."""
+        if not run.phase.is_terminal:
+            self.places.keep(run.id)
+        return run
 
     def _known(self, run: R, made: _Made) -> R:
         self._made[made.key] = made
@@ -239,6 +222,17 @@ class Creating(Generic[R]):
     def slot(self, limit: str) -> Slot:
         """Return a slot for one `attempt` that spends that limit."""
         return self._calls.slot(limit, Priority.BACKGROUND)
+
+    async def parent(self, fields: Mapping[str, Any]) -> str:
+        """Make what a run is to belong to, and return its id, which is the key of the create.
+
+        Raises:
+            APIError: it could not be made.
+        """
+        parent = self._dialect.parent(fields)
+        if parent is None:
+            raise AssertionError("runs of this dialect belong to nothing")
+        return await self._calls.carry(_again(parent), priority=Priority.BACKGROUND)
 
     async def attempt(self, key: str, fields: Mapping[str, Any], slot: Slot | None = None) -> R:
         """Make one attempt at a create; without a slot, with as many as the transport makes.
@@ -268,17 +262,18 @@ class Creating(Generic[R]):
             raise unknown from None
         return self._known(run, made)
 
-    def doubt(self, key: str, fields: Mapping[str, Any], before: str | None) -> Doubt:
+    def doubt(self, key: str, fields: Mapping[str, Any], *, before: str | None, after: str | None) -> Doubt:
         """Return what is known of an attempt that is over.
 
         Args:
             key: its key.
             fields: what was sent, or would be.
             before: the key of a run that was created before, in a former life of the journal.
+            after: the key of a run that was created after the life in which it was sent had ended.
         """
         attempt = self._attempted.get(key)
         number, sent = (-1, None) if attempt is None else (attempt.number, attempt.at)
-        return Doubt(key, number, sent, _never_heard_of(self._dialect.create(key, fields)), before)
+        return Doubt(key, number, sent, _never_heard_of(self._dialect.create(key, fields)), before, after)
 
     def moment(self) -> int:
         """Return the number of this moment; those of later creates are larger."""
@@ -376,7 +371,7 @@ class Creating(Generic[R]):
         found, _ = await self._settled(question)
         if found is None:
             raise self._unsettled(question.key, question.unknown)
-        return found
+        return self._going_on(found)
 
     async def _settled(self, question: Doubt, *, each_decides: bool = False) -> tuple[R | None, bool]:
         """Look for a run over the settle time; return it, or None and whether it is proven that there is none."""
@@ -400,15 +395,23 @@ class Creating(Generic[R]):
         """Whether a search shows runs that were created just before and after, so that it would show this one."""
         before = [made for made in self._made.values() if made.number < question.number]
         after = [made for made in self._made.values() if made.number > question.number]
-        if not (before or question.before) or not after:
-            return False
-        controls: list[tuple[str, float | None]] = [(made.key, made.at) for made in (*before[-1:], after[-1])]
-        if not before and question.before:
-            controls.append((question.before, None))
+        controls = [_control(before, question.before), _control(after, question.after)]
         for key, at in controls:
+            if key is None:
+                return False
             if await self.find(key, _since(at)) is None:
                 return False
         return await self.find(question.key, _since(question.sent)) is None
+
+
+def _again(parent: Call[str]) -> Call[str]:
+    """Return a call that is repeated where no answer comes: an empty parent more does no harm."""
+    return msgspec.structs.replace(parent, twice=Twice.SAME)
+
+
+def _control(made: Sequence[_Made], other: str | None) -> tuple[str | None, float | None]:
+    """Return the key of the newest of these creates, and when it was sent; of another life's where there is none."""
+    return (made[-1].key, made[-1].at) if made else (other, None)
 
 
 def _never_heard_of(call: Call[Any]) -> OutcomeUnknownError:

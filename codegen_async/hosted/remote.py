@@ -112,6 +112,12 @@ def look_of(dialect: Dialect[Any]) -> tuple[Look | None, Call[Any] | None]:
     return (None, None) if page is None else (CursorListing(), page)
 
 
+def call_without_run(dialect: Dialect[Any]) -> Call[Any] | None:
+    """Return a call that is refused with the token, and not with a run; None where there is none."""
+    many = dialect.many([any_id(dialect)]) if dialect.many_at_most else None
+    return dialect.page(None) or dialect.changed(0.0, None) or many
+
+
 def _clocked(call: Call[T], tell: Callable[[float], None]) -> Call[T]:
     """Return the same call, which tells when it was answered by the server's clock."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -12,15 +12,16 @@ from codegen_async.arguments import check_key, check_patience, check_text
 from codegen_async.errors import InvalidArgumentError, NotOfferedError, RunEndedError
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.hosted.calls import Calls
-from codegen_async.hosted.creating import Creating, Doubt, Places
+from codegen_async.hosted.creating import Creating, Doubt
 from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
 from codegen_async.hosted.keyed import KeyedCreates, Keys
-from codegen_async.hosted.remote import DialectRemote, schedule_of
+from codegen_async.hosted.places import Places
+from codegen_async.hosted.remote import DialectRemote, call_without_run, schedule_of
 from codegen_async.hosted.settling import OnUnknown, check_on_unknown
 from codegen_async.hosted.setup import secrets_of
 from codegen_async.hosted.waits import WaitCalls
 from codegen_async.http.transport import Sender
-from codegen_async.limits import ConcurrencyState, Rate
+from codegen_async.limits import Rate
 from codegen_async.models import Phase, RunLike, Vocabulary
 from codegen_async.polling import PollSchedule
 from codegen_async.settings import Timeouts, check_base_url, check_phases
@@ -107,11 +108,6 @@ class HostedRuns(WaitCalls[R, str]):
 
     def __repr__(self) -> str:
         return f"HostedRuns({type(self.dialect).__name__}, base_url={self.base_url!r})"
-
-    @property
-    def concurrency(self) -> ConcurrencyState:
-        """How many runs may go on at once, as far as is known, and how many do."""
-        return self._concurrency.state
 
     @property
     def creating(self) -> Creating[R]:
@@ -303,6 +299,11 @@ class HostedRuns(WaitCalls[R, str]):
         look = partial(creating.find, since=None)
         self._keyed = KeyedCreates(self._keys, look=look, settle=creating.settle, fetch=creating.fetch)
         return DialectRemote(calls)
+
+    def without_run(self) -> Callable[[], Awaitable[object]] | None:
+        """Return a look at several runs, where the API has one; see the base."""
+        call = call_without_run(self.dialect)
+        return None if call is None else partial(self._carry, call)
 
     def _schedule(self) -> PollSchedule:
         return schedule_of(self.dialect, self._rates, self._share)

@@ -151,6 +151,11 @@ class Permit:
     def __init__(self, concurrency: Concurrency) -> None:
         self._concurrency: Concurrency | None = concurrency
 
+    def hand_over(self) -> Permit | None:
+        """Return the place as another permit, which alone can give it back from now on; None if it was given back."""
+        concurrency, self._concurrency = self._concurrency, None
+        return None if concurrency is None else Permit(concurrency)
+
     def release(self) -> None:
         """Give the place back: the run has ended, or was never started. Does nothing the second time."""
         concurrency, self._concurrency = self._concurrency, None

@@ -25,7 +25,8 @@ from codegen_async.errors import (
 )
 from codegen_async.events import Observer
 from codegen_async.hosted.calls import Calls
-from codegen_async.hosted.creating import Creating, Places
+from codegen_async.hosted.creating import Creating
+from codegen_async.hosted.places import Places
 from codegen_async.hosted.setup import secrets_of
 from codegen_async.http.transport import Sender
 from codegen_async.limits import Rate
@@ -307,7 +308,8 @@ class MiddeskClient(StartCalls, LookCalls):
         pages = Rate(rate.limit, min(rate.period * _PAGES_PART, 1e9))  # longer there is none
         return PollSchedule(get=rate, page=pages, share=self._share, listing=NumberedListing(), shared=True)
 
-    def _without_run(self) -> Callable[[], Awaitable[object]]:
+    def without_run(self) -> Callable[[], Awaitable[object]]:
+        """Return a look at the agents; see the base."""
         return self.list_agents
 
     def _check_run(self, run: str | MiddeskRun) -> str | MiddeskRun:

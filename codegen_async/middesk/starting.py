@@ -19,6 +19,12 @@ class StartCalls(ThreadCalls):
 
     _creating: Creating[MiddeskRun]  # made when the client is opened
 
+    @property
+    def creating(self) -> Creating[MiddeskRun]:
+        """The single steps of a create, for those who keep a journal."""
+        self._linked()
+        return self._creating
+
     async def create_run(
         self,
         type: str,  # noqa: A002 - the vendor's word

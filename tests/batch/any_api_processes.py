@@ -14,9 +14,9 @@ from codegen_async import HostedRuns, Rate
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import State
 from codegen_async.http.answers import Request
-from tests.hosted.api import Api, Keyed, Named, Plain, Tagged
+from tests.hosted.api import Api, Keyed, Named, Plain, Tagged, Threaded
 
-DIALECTS: dict[str, type[Plain]] = {"named": Named, "keyed": Keyed, "tagged": Tagged}
+DIALECTS: dict[str, type[Plain]] = {"named": Named, "keyed": Keyed, "tagged": Tagged, "threaded": Threaded}
 LOST = 0.15  # of creates, each half before and after they are carried out
 
 

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import json
+import math
 import shutil
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +17,20 @@ from codegen_async import CodegenClient, HostedRun, HostedRuns, NotOfferedError,
 from codegen_async.batch.batch import Batch, export_journal
 from codegen_async.batch.items import Outcome, State
 from codegen_async.cli.app import run
-from codegen_async.errors import InvalidArgumentError, JournalError
+from codegen_async.errors import BatchPausedError, InvalidArgumentError, JournalError
 from codegen_async.hosted.dialect import Dialect
+from codegen_async.http.answers import NoAnswerError, Request, Response
+from codegen_async.limits import Slot
 from codegen_async.models import Phase
 from codegen_async.testing import CodegenServer
-from tests.batch.helpers import client_of, loop_time
-from tests.hosted.api import Api, Keyed, Named, Plain, Tagged
+from tests.batch.helpers import client_of, loop_time, query
+from tests.hosted.api import Api, ByIds, Changing, Keyed, Named, Paged, Plain, Tagged, Threaded, now
 from tests.support.canary import CANARY
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
 
 RATES = {"create": Rate(10, 10.0), "read": Rate(1000, 10.0)}
-SAFE: list[type[Plain]] = [Named, Keyed, Tagged]
+SAFE: list[type[Plain]] = [Named, Keyed, Tagged, Threaded]
 
 
 def api_of(dialect: type[Plain], lag: float = 0.0) -> Api:
@@ -122,7 +126,10 @@ async def test_a_batch_that_is_left_at_any_moment_goes_on_where_it_stood(
         status = await batch.status()
     assert status[State.ENDED] + status[State.UNKNOWN] == 15
     assert len(api.runs) == status[State.ENDED]
-    if dialect is not Tagged:  # of the very first create, nothing was there before to tell that a search would show it
+    if dialect not in (
+        Tagged,
+        Threaded,
+    ):  # of the very first create, nothing was there before to tell that a search would show it
         assert status[State.UNKNOWN] == 0
 
 
@@ -222,7 +229,7 @@ async def test_fields_that_cannot_be_sent_are_refused_when_they_are_added(path: 
         assert sum((await batch.status()).values()) == 0
 
 
-@pytest.mark.parametrize("dialect", SAFE)
+@pytest.mark.parametrize("dialect", [Named, Keyed, Tagged])
 async def test_a_copy_makes_no_second_run_for_what_the_original_has_sent(
     path: Path, tmp_path: Path, dialect: type[Plain]
 ) -> None:
@@ -241,18 +248,23 @@ async def test_a_copy_makes_no_second_run_for_what_the_original_has_sent(
     assert len(api.runs) == 2
 
 
-async def test_a_copy_is_refused_where_nothing_tells_what_the_original_has_sent(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("dialect", [Plain, Threaded])
+async def test_a_copy_is_refused_where_nothing_tells_what_the_original_has_sent(
+    path: Path, tmp_path: Path, dialect: type[Plain]
+) -> None:
     api = Api()
-    async with opened(api, path, Plain()) as batch:
+    async with opened(api, path, dialect()) as batch:
+        batch.add(key="first", task="first")
+        await run_all(batch)
         batch.add(key="a", task="a")
     copy = tmp_path / "copy.db"
     await asyncio.to_thread(shutil.copy, path, copy)
-    async with opened(api, path, Plain()) as batch:
+    async with opened(api, path, dialect()) as batch:
         await run_all(batch)
-    async with opened(api, copy, Plain()) as batch:
+    async with opened(api, copy, dialect()) as batch:
         with pytest.raises(JournalError, match="is a copy"):
             await run_all(batch)
-    assert len(api.runs) == 1
+    assert len(api.runs) == 2
 
 
 async def test_the_commands_that_read_a_journal_need_no_dialect(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -273,3 +285,291 @@ async def test_the_commands_that_read_a_journal_need_no_dialect(path: Path, caps
     assert [item["run_id"] for item in json.loads(as_json)] == ["run/0", "run/1"]
     assert "succeeded\t2" in standing
     assert [json.loads(line)["fields"] for line in exported.splitlines()] == [{"task": "do a"}, {"task": "do b"}]
+
+
+# -- what runs belong to
+
+
+async def test_what_a_run_belongs_to_is_made_once_however_often_it_is_sent(path: Path) -> None:
+    api = Api()
+    async with opened(api, path, Threaded()) as batch:
+        for n in range(6):
+            batch.add(key=str(n), task=str(n))
+        api.faults = ["", "before", "before", "", "after"]
+        outcomes = await run_all(batch)
+        assert (await batch.audit()).ok
+    assert [outcome.succeeded for outcome in outcomes] == [True] * 6
+    assert sorted(run["thread"] for run in api.runs.values()) == sorted(api.threads)
+
+
+async def test_it_is_in_the_journal_before_its_run_is_created(path: Path) -> None:
+    class Looking(Api):
+        async def send(self, request: Request, take_slot: Callable[[], Slot]) -> Response:
+            if request.path == "/runs" and request.method == "POST":
+                noted.append(await asyncio.to_thread(query, path, "SELECT state, parent FROM items"))
+            return await super().send(request, take_slot)
+
+    noted: list[Any] = []
+    async with opened(Looking(), path, Threaded()) as batch:
+        batch.add(key="a", task="a")
+        await run_all(batch)
+    assert noted == [[("sending", "thread/0")]]
+
+
+async def test_what_was_left_before_it_was_made_is_sent_without_a_search(path: Path) -> None:
+    class Slow(Api):
+        async def send(self, request: Request, take_slot: Callable[[], Slot]) -> Response:
+            if request.path == "/threads" and not self.threads:
+                self.threads.append("thread/0")
+                await asyncio.sleep(math.inf)
+            return await super().send(request, take_slot)
+
+    api = Slow()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(1.0), opened(api, path, Threaded()) as batch:
+            batch.add(key="a", task="a")
+            await run_all(batch)
+    assert await asyncio.to_thread(query, path, "SELECT state, parent FROM items") == [("sending", None)]
+    async with opened(api, path, Threaded()) as batch:
+        (outcome,) = await run_all(batch)
+    assert outcome.succeeded
+    assert not any(request.path.startswith("/threads/") for request in api.requests)
+
+
+async def test_what_was_rejected_and_is_corrected_belongs_to_something_new(path: Path) -> None:
+    class Strict(Api):
+        def _create(self, fields: dict[str, Any], headers: Mapping[str, str]) -> tuple[int, Any]:
+            return super()._create(fields, headers) if fields["task"] == "good" else (422, {"detail": "not good"})
+
+    api = Strict()
+    async with opened(api, path, Threaded()) as batch:
+        batch.add(key="a", task="bad")
+        (outcome,) = await run_all(batch)
+        assert (outcome.state, outcome.error) == (State.REJECTED, "POST /runs: 422 not good")
+    async with opened(api, path, Threaded()) as batch:
+        batch.add(key="a", task="good")
+        (outcome,) = await run_all(batch)
+        assert outcome.succeeded
+    assert [run["thread"] for run in api.runs.values()] == ["thread/1"]
+
+
+async def test_an_outage_while_it_is_made_rejects_nothing(path: Path) -> None:
+    class Down(Api):
+        down = 12
+
+        def _answer(self, request: Request) -> tuple[int, Any]:
+            if request.path == "/threads" and self.down:
+                self.down -= 1
+                return 503, {"detail": "down"}
+            return super()._answer(request)
+
+    api = Down()
+    async with opened(api, path, Threaded()) as batch:
+        batch.add(key="a", task="a")
+        (outcome,) = await run_all(batch)
+    assert outcome.succeeded
+
+
+# -- runs at once
+
+
+class Counted(Tagged):
+    """States how many runs may go on."""
+
+    concurrency = 3
+
+
+@pytest.mark.parametrize(("dialect", "refused"), [(Tagged, True), (Counted, False), (Threaded, True)])
+async def test_a_batch_keeps_to_the_cap_of_its_client_and_learns_it(
+    path: Path, dialect: type[Plain], refused: bool
+) -> None:
+    api = Api()
+    api.room = 3
+    async with (
+        HostedRuns(dialect(), CANARY, sender=api, rates=RATES) as client,
+        Batch(client, path, clock=loop_time) as batch,
+    ):
+        for n in range(12):
+            batch.add(key=str(n), task=str(n))
+        outcomes = await run_all(batch)
+        state = client.concurrency
+    assert [outcome.succeeded for outcome in outcomes] == [True] * 12
+    assert len(api.runs) == 12
+    assert state.limit is not None
+    assert state.limit <= 4  # one more is tried each minute
+    assert (state.source, state.running) == ("learned" if refused else "stated", 0)
+
+
+async def test_a_cap_of_nothing_costs_no_item_and_ends_no_batch(path: Path) -> None:
+    api = Api()
+    api.room = 0
+    async with opened(api, path, Tagged()) as batch:
+        for n in range(3):
+            batch.add(key=str(n), task=str(n))
+        asyncio.get_running_loop().call_later(600.0, setattr, api, "room", 1)
+        outcomes = await run_all(batch)
+    assert [outcome.succeeded for outcome in outcomes] == [True] * 3
+    creates = sum(request.method == "POST" for request in api.requests)
+    assert creates < 3 + 600 / 60 + 60  # one try a minute, and what the growing again of the cap costs
+
+
+async def test_runs_of_the_client_and_of_a_life_before_count_as_well(path: Path) -> None:
+    api = Api()
+    async with (
+        HostedRuns(Counted(), CANARY, sender=api, rates=RATES) as client,
+        Batch(client, path, clock=loop_time) as batch,
+    ):
+        batch.add(key="before", task="before", life=1000.0)
+        running = asyncio.create_task(run_all(batch))
+        await asyncio.sleep(5.0)
+        running.cancel()
+    api.room = 3
+    async with (
+        HostedRuns(Counted(), CANARY, sender=api, rates=RATES) as client,
+        Batch(client, path, clock=loop_time) as batch,
+    ):
+        own = await client.create_run(task="own", life=500.0)
+        for n in range(4):
+            batch.add(key=str(n), task=str(n))
+        running = asyncio.create_task(run_all(batch))
+        await asyncio.sleep(10.0)
+        assert client.concurrency.running == 3  # one of a former life, one of the client's own, one new
+        assert client.concurrency.queue_length == 1
+        assert (await client.wait_for_run(own)).phase is Phase.SUCCEEDED
+        outcomes = await running
+    assert len(outcomes) == 5
+    assert sum(request.method == "POST" for request in api.requests) == len(api.runs) == 6  # none was refused
+
+
+async def test_a_run_that_waits_for_a_person_holds_up_no_others(path: Path) -> None:
+    api = Api()
+    api.script = lambda run: "asking" if run["id"] in ("run/0", "run/1", "run/2") else "done/ok"
+    async with opened(api, path, Counted()) as batch:
+        for n in range(6):
+            batch.add(key=str(n), task=str(n))
+        outcomes = await run_all(batch)
+    assert Counter(outcome.state for outcome in outcomes) == {State.ENDED: 3, State.CREATED: 3}
+
+
+async def test_a_lost_create_keeps_no_place_from_what_is_to_show_it(path: Path) -> None:
+    class One(Tagged):
+        concurrency = 1
+
+    api = Api()
+    async with opened(api, path, One()) as batch:
+        for n in range(4):
+            batch.add(key=str(n), task=str(n))
+        api.faults = ["", "before"]
+        outcomes = await run_all(batch)
+    assert [outcome.succeeded for outcome in outcomes] == [True] * 4
+    assert len(api.runs) == 4
+
+
+# -- a run that is refused, and a token
+
+
+class Choosy(Api):
+    """Refuses gets of one run, or everything."""
+
+    refuses_all = False
+
+    def _answer(self, request: Request) -> tuple[int, Any]:
+        if self.refuses_all or (request.method == "GET" and request.path == "/runs/run%2F1"):
+            return 403, {"detail": "not allowed"}
+        if request.path == "/page":
+            runs = [run for run in self.runs.values() if run["id"] != "run/1"]
+            return 200, {"runs": [self._shown(run) for run in runs], "next": None}
+        return super()._answer(request)
+
+
+async def test_a_run_that_is_refused_is_not_taken_for_a_refused_token(path: Path) -> None:
+    async with opened(Choosy(), path, Paged()) as batch:
+        for n in range(3):
+            batch.add(key=str(n), task=str(n))
+        outcomes = {outcome.key: outcome async for outcome in batch.run()}
+    assert [outcomes[key].succeeded for key in "012"] == [True, False, True]
+    assert "not allowed" in str(outcomes["1"].error)
+
+
+@pytest.mark.parametrize("dialect", [Paged, ByIds, Changing])
+async def test_a_refused_token_pauses_the_batch(path: Path, dialect: type[Plain]) -> None:
+    api = Choosy()
+    async with opened(api, path, dialect()) as batch:
+        for n in range(3):
+            batch.add(key=str(n), task=str(n))
+        asyncio.get_running_loop().call_later(5.0, setattr, api, "refuses_all", True)
+        with pytest.raises(BatchPausedError, match="not allowed"):
+            await run_all(batch)
+        assert (await batch.status())[State.CREATED] == 3
+
+
+# -- audits
+
+
+@pytest.mark.parametrize("dialect", [Named, Tagged, Threaded])
+async def test_an_audit_waits_for_a_run_to_show(path: Path, dialect: type[Plain]) -> None:
+    api = Api()
+    async with opened(api, path, dialect()) as batch:
+        for n in range(3):
+            batch.add(key=str(n), task=str(n))
+        await run_all(batch)
+        api.lag = now() + 40.0 - api.runs[list(api.runs)[-1]]["created"]  # the list goes on in 40 s
+        report = await batch.audit()
+    assert (report.ok, report.items, report.runs) == (True, 3, 3)
+
+
+# -- lives
+
+
+async def test_runs_of_later_lives_show_that_what_was_lost_in_an_earlier_one_would_be_found(path: Path) -> None:
+    api = Api()
+    async with opened(api, path, Tagged()) as batch:
+        batch.add(key="first", task="first")
+        await run_all(batch)
+    for life in range(8):  # each is over before what is looked for may be decided
+        api.faults = ["before", "before", ""]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(40.0), opened(api, path, Tagged()) as batch:
+                for n in range(3):
+                    batch.add(key=f"{life}, {n}", task="any")
+                await batch.save()
+                await run_all(batch)
+    async with opened(api, path, Tagged()) as batch:
+        await run_all(batch)
+        status = await batch.status()
+    assert status[State.ENDED] + status[State.UNKNOWN] == 25
+    assert len(api.runs) == status[State.ENDED]
+    assert status[State.UNKNOWN] <= 4  # of the last minute
+
+
+async def test_a_run_of_a_later_life_that_was_sent_too_soon_shows_nothing(path: Path) -> None:
+    class Stale(Api):
+        frozen = math.inf
+
+        def _create(self, fields: dict[str, Any], headers: Mapping[str, str]) -> tuple[int, Any]:
+            if fields["task"] == "late":
+                super_create = partial(super()._create, {**fields, "task": "late, done"}, headers)
+                asyncio.get_running_loop().call_later(10.0, super_create)
+                raise NoAnswerError("the connection broke", sent=True)
+            return super()._create(fields, headers)
+
+        def _visible(self) -> list[dict[str, Any]]:
+            return [run for run in self.runs.values() if run["created"] <= self.frozen]
+
+    api = Stale()
+    async with opened(api, path, Tagged()) as batch:
+        batch.add(key="first", task="first")
+        await run_all(batch)
+    for task, seconds in (("late", 1.0), ("next", 5.0)):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), opened(api, path, Tagged()) as batch:
+                batch.add(key=task, task=task)
+                await batch.save()
+                await run_all(batch)
+    api.frozen = now()  # the list shows the run that was sent next, and not the one before
+    await asyncio.sleep(10.0)
+    assert len(api.runs) == 3
+    async with opened(api, path, Tagged()) as batch:
+        outcomes = {outcome.key: outcome.state async for outcome in batch.run()}
+    assert outcomes["late"] is State.UNKNOWN
+    assert len(api.runs) == 3

@@ -651,7 +651,7 @@ async def test_a_full_disk_stops_before_anything_is_sent_that_is_not_written_dow
         assert (await batch.status())[State.PLANNED] == 60
         journal = batch._opened()
         (pages,) = (await journal._rows("PRAGMA page_count"))[0]
-        await journal._rows(f"PRAGMA max_page_count = {pages}")
+        await journal._rows(f"PRAGMA max_page_count = {pages + 1}")  # for the first of them
         with pytest.raises(JournalError, match="disk is full") as caught:
             await run_all(batch)
         assert str(path) in str(caught.value)
@@ -897,3 +897,30 @@ async def test_a_hiccup_of_who_looks_at_tokens_sets_nothing_aside(path: Path) ->
             await asyncio.sleep(4)
             server.token = CANARY
             assert [outcome.succeeded for outcome in await running] == [True] * 8
+
+
+# -- what was lost in lives that were too short to decide it
+
+
+async def test_runs_of_later_lives_show_that_what_was_lost_in_an_earlier_one_would_be_found(
+    codegen_server: CodegenServer, path: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    async with opened(codegen_server, path) as batch:
+        batch.add("first")
+        await run_all(batch)
+    for life in range(5):
+        codegen_server.faults.add(Fault.RESET_BEFORE, endpoint="create", times=2)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(40.0), opened(codegen_server, path) as batch:
+                for n in range(3):
+                    batch.add(f"life {life}, {n}")
+                await batch.save()
+                await run_all(batch)
+        await asyncio.sleep(30.0)  # for all of them to be sent at once in the next one
+    async with opened(codegen_server, path) as batch:
+        await run_all(batch)
+        status = await batch.status()
+    assert status[State.ENDED] + status[State.UNKNOWN] == 16
+    assert len(codegen_server.world.runs) == status[State.ENDED]
+    assert status[State.UNKNOWN] <= 4  # of the last minute

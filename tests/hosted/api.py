@@ -52,6 +52,9 @@ class Api:
             "done/ok" if now() - run["at"] >= run["life"] else "working"
         )
         self._keys: dict[str, str] = {}
+        self.threads: list[str] = []
+        self.room: int | None = None
+        """Runs that may go on at once."""
 
     async def send(self, request: Request, take_slot: Callable[[], Slot]) -> Response:
         async with take_slot() as slot:
@@ -75,7 +78,7 @@ class Api:
     async def aclose(self) -> None:
         pass
 
-    def _answer(self, request: Request) -> tuple[int, Any]:  # noqa: PLR0911, C901 - a table
+    def _answer(self, request: Request) -> tuple[int, Any]:  # noqa: PLR0911, PLR0912, C901 - a table
         if self.refusal is not None and request.method != "GET":
             return self.refusal
         parts = [unquote(part) for part in request.path.strip("/").split("/")]
@@ -89,6 +92,11 @@ class Api:
                 return 200, {"runs": [self._shown(self.runs[name]) if name in self.runs else None for name in names]}
             case "GET", ["changes"]:
                 return self._changes(dict(request.query))
+            case "POST", ["threads"]:
+                self.threads.append(f"thread/{len(self.threads)}")
+                return 201, {"id": self.threads[-1]}
+            case "GET", ["threads", name]:
+                return 200, {"runs": [self._shown(run) for run in self._visible() if run["thread"] == name]}
             case "GET", ["runs"]:
                 tag = dict(request.query).get("tag")
                 return 200, {"runs": [self._shown(run) for run in self._visible() if run["tag"] == tag]}
@@ -134,15 +142,22 @@ class Api:
         key = headers.get("Idempotency-Key") if self.keyed else None
         if key in self._keys:
             return 200, self._shown(self.runs[self._keys[key]])
+        if fields.get("thread") not in (None, *self.threads):
+            return 404, {"error": {"code": "no_thread", "message": "there is no such thread"}}
+        if self.room is not None and sum(map(self._goes_on, self.runs.values())) >= self.room:
+            return 429, {"error": {"code": "full", "message": "too many runs go on"}}
         name = fields.get("name") or f"run/{len(self.runs)}"
         if name in self.runs:
             return 409, {"error": {"code": "name_taken", "message": "there is one of this name"}}
         life = fields.get("life", DONE)
         run = {"id": name, "tag": fields.get("tag"), "at": now(), "created": now(), "life": life, "cancelled": False}
-        self.runs[name] = run
+        self.runs[name] = run = {**run, "thread": fields.get("thread")}
         if key is not None:
             self._keys[key] = name
         return 201, self._shown(run)
+
+    def _goes_on(self, run: dict[str, Any]) -> bool:
+        return not (run["cancelled"] or self.script(run).startswith("done"))
 
     def _cancel(self, run: dict[str, Any]) -> tuple[int, Any]:
         if self.script(run).startswith("done"):
@@ -218,6 +233,19 @@ class Tagged(Plain):
 
     def find(self, key: str, since: float | None) -> Call[HostedRun | None]:  # noqa: ARG002 - unused
         return Call(limit="read", path="/runs", query={"tag": key}, read=first)
+
+
+class Threaded(Plain):
+    """Runs belong to threads, and are listed by them."""
+
+    def parent(self, fields: Mapping[str, Any]) -> Call[str]:  # noqa: ARG002 - unused
+        return Call(limit="read", method="POST", path="/threads", read=lambda answer: json.loads(answer.body)["id"])
+
+    def create(self, key: str, fields: Mapping[str, Any]) -> Call[HostedRun]:
+        return Call(limit="create", method="POST", path="/runs", json={**fields, "thread": key}, read=one)
+
+    def find(self, key: str, since: float | None) -> Call[HostedRun | None]:  # noqa: ARG002 - unused
+        return Call(limit="read", path="/threads/{thread}", values={"thread": key}, read=first)
 
 
 class Keyed(Plain):
