@@ -44,7 +44,7 @@ _GROUPS = {
     "org": ("account:org", "Look at the organizations that the token has access to."),
     "repo": ("account:repo", "Look at the repositories of the organization."),
     "watch": ("watch:app", "Watch runs as they change."),
-    "middesk": ("middesk:app", "Look at and resume agent runs of Middesk."),
+    "middesk": ("middesk:app", "Look at and resume agent runs of Middesk, and run files of them."),
     "fake": ("fake:app", "Serve simulated APIs, for trying and testing."),
     "auth": ("auth:app", "Keep a token where only its owner can read it."),
     "demo": ("demo:app", "Show a batch of 40 simulated runs; no token, no network."),

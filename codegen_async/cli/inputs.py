@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from codegen_async.errors import clean, reason_of
 
 STDIN = "-"
 _PROMPTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
+MIDDESK_API = "middesk"
 _DATABASE = b"SQLite format 3\0"
 
 
@@ -93,10 +95,16 @@ def check_api(journal: Path, api: str) -> None:
     account = read_account(journal)
     if account is None or account.api == api or not any(read_counts(journal).values()):
         return
-    dialect = CODEGEN_API if account.api == CODEGEN_API else "module:Name"
     what = f"{journal}: is a batch of {clean(str(account))}, and this command speaks to {clean(api)}"
-    hint = f"its dialect is needed: {command('--dialect', dialect)} batch ...; or give another --journal"
+    hint = f"go on with it by {command(*group_of(account.api))} ...; or give another --journal"
     raise CommandError(what, hint, Exit.USAGE)
+
+
+def group_of(api: str) -> Sequence[str]:
+    """Return the words of the group of commands for batches of an API."""
+    if api == MIDDESK_API:
+        return "middesk", "batch"
+    return "--dialect", CODEGEN_API if api == CODEGEN_API else "module:Name", "batch"
 
 
 def _existing(journal: Path) -> Path:

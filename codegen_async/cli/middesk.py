@@ -16,13 +16,19 @@ if TYPE_CHECKING:
 
 app: App = App(
     name="middesk",
-    help="Look at and resume agent runs of Middesk.",
+    help="Look at and resume agent runs of Middesk, and run files of them.",
     help_epilogue="""\
 The API key comes from MIDDESK_API_KEY, or from middesk_token in the user's
 config file.
 
 Example:
   codegen-async middesk list""",
+)
+
+app.command(
+    "codegen_async.cli.middesk_batch:app",
+    name="batch",
+    help="Start a run for each line of a file, durably: nothing lost, nothing created twice.",
 )
 
 RunName = Annotated[str, Parameter(name="RUN_ID", help="The run.")]

@@ -13,6 +13,7 @@ MARK = "\f"
 ANOTHER = "--dialect"
 """The first word of the pages of commands for other dialects."""
 
+_DEEPEST = 3  # words of a command
 _FLAGS = ("--help", "-h")
 
 
@@ -30,8 +31,8 @@ def find(words: Sequence[str], *, another: bool = False) -> str | None:
         another: whether the commands are those for other dialects than Codegen's, which have pages of their own.
     """
     pages = read()
-    name = [word for word in words[:2] if not word.startswith("-")]
-    chains = [" ".join(name), " ".join(name[:1])]
+    name = [word for word in words[:_DEEPEST] if not word.startswith("-")]
+    chains = [" ".join(name[:end]) for end in range(len(name), 0, -1)] or [""]
     own = [f"{ANOTHER} {chain}".strip() for chain in chains] if another else []
     return next((pages[chain] for chain in (*own, *chains) if chain in pages), None)
 

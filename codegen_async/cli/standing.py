@@ -12,10 +12,11 @@ import msgspec
 
 from codegen_async.batch.items import Outcome, State
 from codegen_async.batch.lease import is_driven
-from codegen_async.batch.readers import read_outcomes
+from codegen_async.batch.readers import read_account, read_outcomes
 from codegen_async.batch.results import row
 from codegen_async.batch.schema import explained, open_to_read
 from codegen_async.cli.errors import Exit, UsageError, command
+from codegen_async.cli.inputs import MIDDESK_API, group_of
 from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output
 from codegen_async.cli.selecting import did_you_mean
@@ -58,7 +59,7 @@ def watch_items(journal: Path, display: Display, options: Iterable[str]) -> Exit
     Args:
         journal: the journal.
         display: how changes are shown.
-        options: those that name its API, for the command that goes on.
+        options: those that name its dialect, for the command that goes on.
 
     Raises:
         UsageError: the changes are wanted as one document.
@@ -67,7 +68,9 @@ def watch_items(journal: Path, display: Display, options: Iterable[str]) -> Exit
     if display.json:
         raise UsageError("watch prints changes as they come: --json does not fit", "use --jsonl")
     output = Output(display)
-    again = command("batch", "run", journal, *options)
+    account = read_account(journal)
+    group = group_of(MIDDESK_API) if account is not None and account.api == MIDDESK_API else ("batch",)
+    again = command(*group, "run", journal, *options)
     seen: Mapping[str, str] = {}
     driven = True
     with closing(open_to_read(journal)) as connection:

@@ -75,14 +75,16 @@ def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Wo
 
     settings = config.load(config.Flags(middesk_base_url=connection.base_url, middesk_phases=connection.phases))
     base_url = settings["middesk_base_url"].value
+    observers: list[Observer] = []
     client = MiddeskClient(
         config.required(settings, "middesk_token").reveal(),
         base_url=None if base_url is None else str(base_url),
         proxy=proxy_of(settings),
         memory=memory_file(settings),
         phases=config.phases(settings, "middesk_phases"),
+        observe=telling(observers),
     )
-    return _execute(work, Real(client), display, connection)
+    return _execute(work, Real(client, observers), display, connection)
 
 
 def _execute(work: Work[C], target: Target[C], display: Display, options: Options) -> Exit:

@@ -18,6 +18,7 @@ BASE_URL = "https://api.middesk.com"
 RATE = Rate(20, 1.0)
 """The vendor's limit, per customer and over all endpoints."""
 
+_ABOUT = ("business_id", "context_type", "context_id")
 _PAGE = 100  # runs on a page where one is looked for
 _NEXT = (1, 2, 3)  # pages after the first, which may be 0 or 1
 
@@ -49,12 +50,12 @@ class MiddeskDialect(Dialect[MiddeskRun]):
 
     def parent(self, fields: Mapping[str, Any]) -> Call[str]:
         """Make a thread for a run."""
-        call = requests.create_thread(fields)
+        call = requests.create_thread(_of(fields))
         return call.reading(lambda answer: call.read(answer).id)
 
     def create(self, key: str, fields: Mapping[str, Any]) -> Call[MiddeskRun]:
         """Start a run in the thread that is its key."""
-        return requests.create({**fields, "thread_id": key})
+        return requests.create({**_of(fields), "thread_id": key})
 
     def find(self, key: str, since: float | None) -> Call[MiddeskRun | Call[Any] | None]:  # noqa: ARG002 - no run tells it
         """Look for the run of a thread at both ends of the list, as no order is documented."""
@@ -74,6 +75,11 @@ class MiddeskDialect(Dialect[MiddeskRun]):
     def is_own(self, status: int, said: Mapping[str, Any]) -> bool:
         """Whether a refusal is the API's own."""
         return decoding.is_own(status, said)
+
+
+def _of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a create takes of the fields: the agent, and what it is to look at."""
+    return {name: fields[name] for name in ("type", *_ABOUT) if name == "type" or name in fields}
 
 
 def _ends(page: MiddeskRunPage) -> Sequence[int]:

@@ -278,7 +278,7 @@ def test_a_journal_is_of_one_api(acme: CommandLine, api: Running[AcmeServer]) ->
     other = acme.run("--dialect", "tests.cli.acme:Other", "batch", "retry", file)
     assert other.err.splitlines() == [
         f"error: {file}.db: is a batch of acme at {api.server.url}, and this command speaks to other",
-        "hint: its dialect is needed: codegen-async --dialect module:Name batch ...; or give another --journal",
+        "hint: go on with it by codegen-async --dialect module:Name batch ...; or give another --journal",
     ]
     assert len(api.server.requests) == before
     assert acme.run("--dialect", ACME, "batch", "status", file).code == 0

@@ -1,5 +1,8 @@
 """`codegen-async middesk`, each command as a process."""
 
+import json
+import threading
+import uuid
 from collections.abc import Generator
 from pathlib import Path
 
@@ -86,3 +89,85 @@ def test_a_missing_key_is_code_4(cli: CommandLine) -> None:
 def test_a_live_key_goes_to_no_other_server(cli: CommandLine) -> None:
     result = cli.run("middesk", "list", "--base-url", "https://example.com", env={"MIDDESK_API_KEY": "mk_live_x"})
     assert result.code == 2
+
+
+# -- files of runs
+
+
+@pytest.fixture
+def rehearsal() -> Generator[Running[MiddeskServer]]:
+    with serving(lambda: MiddeskServer(token=CANARY, speed=60, latency=(0.0, 1.0)), Running[MiddeskServer]) as one:
+        yield one
+
+
+def businesses(home: Path, number: int) -> Path:
+    path = home / "businesses.csv"
+    rows = "".join(f"k{n},cip_orchestrator,{uuid.UUID(int=n)},me\n" for n in range(number))
+    path.write_text(f"key,type,business_id,_owner\n{rows}")
+    return path
+
+
+def end_all(server: MiddeskServer) -> None:
+    for run_id in server.world.runs:
+        server.world.end(run_id)
+
+
+def test_a_batch_goes_on_after_kills_and_each_line_has_one_run(
+    rehearsal: Running[MiddeskServer], tmp_path: Path
+) -> None:
+    cli = CommandLine(tmp_path, rehearsal.server.environment)
+    world = rehearsal.server.world
+    rehearsal.do(lambda server: setattr(server.world, "script", [(1e6, "completed")]))
+    file = businesses(tmp_path, 8)
+    words = ("middesk", "batch", "run", file, "--max-active", 6)
+    for number in (1, 3, 5):
+        with cli.started(*words) as command:
+            while len(world.runs) < number:
+                threading.Event().wait(0.01)
+            command.process.kill()
+    with cli.started(*words, "--out", "out") as command:
+        while command.process.poll() is None:
+            rehearsal.do(end_all)
+            threading.Event().wait(0.05)
+        result = command.end()
+    assert result.code == 0, result
+    for n in range(8):
+        threads = {each["id"] for each in world.listed_threads(0, 100, str(uuid.UUID(int=n)))["data"]}
+        assert sum(run.thread_id in threads for run in world.runs.values()) == 1
+    rows = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    assert {row["run_id"] for row in rows} == set(world.runs)
+    assert cli.run("middesk", "batch", "status", file, "--json").json["succeeded"] == 8
+    audited = cli.run("middesk", "batch", "audit", file, "--json")
+    assert (audited.code, audited.json["runs"]) == (0, 8)
+    assert rehearsal.server.violations == 0
+
+
+def test_what_is_wrong_with_a_file_is_told_before_anything_is_sent(
+    cli: CommandLine, middesk: Running[MiddeskServer]
+) -> None:
+    file = cli.home / "b.jsonl"
+    file.write_text('{"type": "cip_orchestrator", "busines_id": "x"}\n{"business_id": "y"}\n')
+    for name in ("check", "run"):
+        told = cli.run("middesk", "batch", name, file)
+        assert told.code == 2
+        assert told.err.startswith(
+            "error: b.jsonl, line 1, busines_id: expected a field that MiddeskDialect.create sends: did you mean "
+            "'business_id'? To keep it for the results only, begin the name with _, got 'x'\n"
+        )
+    assert "1 more like this: codegen-async middesk batch check" in told.err
+    assert not middesk.server.requests
+
+
+def test_a_journal_of_middesk_is_gone_on_with_by_its_own_commands(
+    cli: CommandLine, middesk: Running[MiddeskServer]
+) -> None:
+    middesk.do(lambda server: setattr(server.world, "script", [(0.0, "completed")]))
+    file = businesses(cli.home, 1)
+    assert cli.run("middesk", "batch", "run", file).code == 0
+    other = cli.run("batch", "run", file, env={"CODEGEN_API_TOKEN": CANARY, "CODEGEN_ORG_ID": "1"})
+    assert other.code == 2
+    assert (
+        cli.run("batch", "audit", file)
+        .err.splitlines()[1]
+        .startswith("hint: go on with it by codegen-async middesk batch ...")
+    )
