@@ -21,7 +21,7 @@ from codegen_async.codegen.dialect import RATES
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.limits import Rate
 
-FIELDS = ("prompt", "key", "images", "metadata", "repo_id", "model", "agent_type")
+FIELDS: Sequence[str] = ("prompt", "key", "images", "metadata", "repo_id", "model", "agent_type")
 
 _SEPARATORS = re.compile(r"[\s_-]+")
 _WORD_STARTS = re.compile("(?<=[a-z0-9])(?=[A-Z])")
@@ -80,10 +80,10 @@ class Columns(ABC):
 class CodegenColumns(Columns):
     """Know the arguments of `CodegenClient.create_run`."""
 
-    api = CODEGEN_API
-    line = "prompt"
-    telling = ("prompt",)
-    rates = (RATES["create"],)
+    api: str = CODEGEN_API
+    line: str | None = "prompt"
+    telling: Collection[str] = ("prompt",)
+    rates: Sequence[Rate] = (RATES["create"],)
 
     def known(self, name: str) -> str | None:
         """Return the field that a name is."""
@@ -109,7 +109,7 @@ class CodegenColumns(Columns):
         return Task.checked(asked.pop("prompt", None), **asked, folder=folder, extra=extra or None)
 
 
-CODEGEN = CodegenColumns()
+CODEGEN: CodegenColumns = CodegenColumns()
 
 
 def _value(name: str, text: str) -> Any:

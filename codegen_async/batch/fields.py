@@ -7,7 +7,7 @@ by its absence nor by another value, is none of them: most likely it is misspelt
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from codegen_async.arguments import check_json_object
@@ -17,6 +17,7 @@ from codegen_async.errors import InvalidArgumentError, clean
 from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.setup import rates_of
 from codegen_async.http.answers import Request
+from codegen_async.limits import Rate
 
 ANY_KEY = "0" * 32
 """What a create may be made with that is only looked at."""
@@ -35,10 +36,10 @@ class DialectColumns(Columns):
     def __init__(self, dialect: Dialect[Any]) -> None:
         self._dialect = dialect
         self._sent: set[str] = set()  # fields that were seen to be sent
-        self.api = dialect.name
-        self.line = dialect.prompt_field
-        self.telling = ("key",) if self.line is None else ("key", self.line)
-        self.rates = ()
+        self.api: str = dialect.name
+        self.line: str | None = dialect.prompt_field
+        self.telling: Collection[str] = ("key",) if self.line is None else ("key", self.line)
+        self.rates: Sequence[Rate] = ()
 
     def known(self, name: str) -> str | None:
         """Return the field that a name is: which there are, only the calls tell."""

@@ -110,12 +110,13 @@ def run(words: Sequence[str]) -> int:
 
 def _run(given: Sequence[str]) -> int:
     words, flag = lift(given)
-    choice = None if words[:1] and words[0] in _SAME else choose(flag)
+    same = bool(words[:1]) and words[0] in _SAME
+    choice = None if same else choose(flag)
     another = choice is not None and not choice.is_built_in
     if choice is not None and another:
         check_offered(words, choice)
     app = make_app_for_dialects() if another else make_app()
-    words = put_back(expand(words, another=another), flag)
+    words = put_back(expand(words, another=another), None if same and words[0] != "config" else flag)
     try:
         result: Any = app(words)
     except CycloptsError as error:

@@ -284,6 +284,12 @@ def test_help_is_that_of_the_dialect(acme: CommandLine) -> None:
     assert acme.run("fake", "serve", "--help").out.startswith("Usage: codegen-async fake serve")
 
 
+def test_what_is_the_same_for_all_dialects_takes_any(bare: CommandLine) -> None:
+    for words in (("demo", "--prompts"), ("completion", "bash"), ("config", "view")):
+        result = bare.run("--dialect", ACME, *words)
+        assert (result.code, bool(result.out)) == (0, True)
+
+
 @pytest.mark.parametrize("words", [["--dialect"], ["run", "--dialect="], ["--dialect", "a:B", "--dialect", "c:D"]])
 def test_the_flag_is_there_once_and_says_something(words: list[str]) -> None:
     with pytest.raises(UsageError, match="expected module:Name, once"):
