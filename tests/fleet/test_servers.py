@@ -4,21 +4,18 @@ import asyncio
 import contextlib
 import ssl
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 import trustme
-from redis.asyncio import Redis
-from redis.driver_info import DriverInfo
 
 from codegen_async.fleet import link
 from codegen_async.fleet.store import Reply, Store, StoreAwayError
 from tests.fleet.conftest import ALWAYS, url_of
 from tests.support.relay import Relay
-from tests.support.servers import Server, postgres, running, valkey
+from tests.support.servers import Server, postgres, running, valkey, valkey_command
 
 Opened = Callable[[str], Store]
 
@@ -26,14 +23,6 @@ Opened = Callable[[str], Store]
 @pytest.fixture
 def key() -> str:
     return f"test:{uuid.uuid4()}"
-
-
-@contextlib.asynccontextmanager
-async def valkey_commands(server: Server) -> AsyncGenerator[Callable[..., Awaitable[Any]]]:
-    """Yield what sends commands to a server and returns the answers."""
-    async with Redis(host="127.0.0.1", port=server.port, driver_info=DriverInfo("test", "0")) as client:
-        client.response_callbacks.clear()
-        yield client.execute_command
 
 
 async def made(store: Store, key: str) -> Reply:
@@ -259,14 +248,13 @@ async def test_a_replica_is_refused_and_one_that_takes_over_is_another_epoch(
     async with running(valkey(*ALWAYS, "--repl-diskless-sync-delay", "0")) as first, running(valkey()) as second:
         store = opened(f"{url_of(first, 'redis')}?durable")
         alone = await made(store, key)
-        async with valkey_commands(second) as ask:
-            await ask("REPLICAOF", "127.0.0.1", first.port)
-            assert "is a replica" in await away(opened(url_of(second, "redis")), key)
-            while b"master_link_status:up" not in await ask("INFO", "replication"):
-                pass
-            copied = await opened(f"{url_of(first, 'redis')}?durable").swap(key, b"", None, None)
-            assert "does not wait for them" in caplog.text
-            await ask("REPLICAOF", "NO", "ONE")
+        await valkey_command(second, "REPLICAOF", "127.0.0.1", first.port)
+        assert "is a replica" in await away(opened(url_of(second, "redis")), key)
+        while b"master_link_status:up" not in await valkey_command(second, "INFO", "replication"):
+            pass
+        copied = await opened(f"{url_of(first, 'redis')}?durable").swap(key, b"", None, None)
+        assert "does not wait for them" in caplog.text
+        await valkey_command(second, "REPLICAOF", "NO", "ONE")
         taken_over = await opened(url_of(second, "redis")).swap(key, b"", None, None)
     assert alone.epoch == "durable" != copied.epoch
     assert taken_over.version == alone.version

@@ -10,13 +10,13 @@ class Relay:
     """Hand on all bytes between its own port and another one.
 
     Args:
-        target: the other port, on this machine.
+        target: the other port, on this machine; may be changed, for connections to come.
         tls: speak TLS to clients; the server hears plain text.
     """
 
     def __init__(self, target: int, tls: ssl.SSLContext | None = None) -> None:
         self.port = 0
-        self._target = target
+        self.target = target
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.StreamWriter] = set()
@@ -45,7 +45,7 @@ class Relay:
         self._open.add(writer)
         try:
             with contextlib.suppress(OSError):
-                other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self._target)
+                other_reader, other_writer = await asyncio.open_connection("127.0.0.1", self.target)
                 self._open.add(other_writer)
                 try:
                     await asyncio.gather(_hand_on(reader, other_writer), _hand_on(other_reader, writer))

@@ -12,6 +12,10 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.driver_info import DriverInfo
 
 _STARTING = 30.0  # seconds
 _ROOM = 2**30  # bytes
@@ -92,6 +96,14 @@ def valkey(*settings: str) -> Generator[Server]:
             yield server
         finally:
             server.kill()
+
+
+async def valkey_command(server: Server, *command: str | int) -> Any:
+    """Return what a server of Valkey answers."""
+    client: Any = Redis(host="127.0.0.1", port=server.port, driver_info=DriverInfo("test", "0"))
+    async with client:
+        client.response_callbacks.clear()
+        return await client.execute_command(*command)
 
 
 @contextlib.contextmanager
