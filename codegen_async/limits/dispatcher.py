@@ -10,9 +10,8 @@ from collections.abc import Callable, Collection, Iterable
 
 from codegen_async.limits.budget import Budget
 from codegen_async.limits.meter import Meter
-from codegen_async.limits.rates import LimiterState, Priority
+from codegen_async.limits.rates import PATIENCE, LimiterState, Priority
 
-_PATIENCE = 4  # interactive requests that may pass a waiting background request before it gets its turn
 _SHORTEST = 0.001  # seconds of a timer: some loops count in milliseconds, and would call at once, over and over
 
 
@@ -165,7 +164,7 @@ class Dispatcher:
         interactive = _oldest(ready, Priority.INTERACTIVE)
         background = _oldest(ready, Priority.BACKGROUND)
         if interactive is not None and background is not None:
-            self._passed = (self._passed + 1) % (_PATIENCE + 1)
+            self._passed = (self._passed + 1) % (PATIENCE + 1)
             if self._passed:
                 background = None
         else:
@@ -244,6 +243,12 @@ class Dispatcher:
 
     # -- to look at
 
+    def waiting_for_ceiling(self) -> tuple[int, int]:
+        """Return how many callers lack nothing but the ceiling, by priority."""
+        now = self.now()
+        waiting = [self._delayed(line, now, limited=True) for line in self.lines]
+        return sum(interactive for interactive, _ in waiting), sum(background for _, background in waiting)
+
     def expected_wait(self, line: Line, priority: Priority) -> float:
         """Return the seconds until one more caller would get a slot of that line, the ceiling aside."""
         now = self.now()
@@ -263,8 +268,7 @@ class Dispatcher:
         if self.ceiling is None:
             return None
         now = self.now()
-        queue_length = sum(sum(self._delayed(line, now, limited=True)) for line in self.lines)
-        return self.ceiling.state(now, queue_length, self.ceiling_wait(None, Priority.INTERACTIVE))
+        return self.ceiling.state(now, sum(self.waiting_for_ceiling()), self.ceiling_wait(None, Priority.INTERACTIVE))
 
     def _delayed(self, line: Line, now: float, *, limited: bool) -> tuple[int, int]:
         """How many of a line the ceiling alone delays, by priority."""
@@ -277,5 +281,5 @@ class Dispatcher:
     def _ahead(self, priority: Priority, interactive: int, background: int) -> int:
         """How many of those who wait now would be served before one more."""
         if priority is Priority.INTERACTIVE:
-            return interactive + min(background, (self._passed + interactive) // _PATIENCE)
-        return background + min(interactive, max(0, _PATIENCE * (background + 1) - self._passed))
+            return interactive + min(background, (self._passed + interactive) // PATIENCE)
+        return background + min(interactive, max(0, PATIENCE * (background + 1) - self._passed))

@@ -29,14 +29,23 @@ class Limits:
         ceiling: Rate | Sequence[Rate] | None = None,
         concurrency: Concurrency | None = None,
     ) -> None:
-        self._limiters = {name: _announced(name, WindowLimiter(rate)) for name, rate in rates.items()}
+        self._limiters = {name: _announced(name, self._make_limiter(rate)) for name, rate in rates.items()}
         self._shared: Dispatcher | None = None
         if ceiling:
-            self._shared = Dispatcher(Meter((ceiling,) if isinstance(ceiling, Rate) else ceiling))
+            self._shared = Dispatcher(self._make_ceiling((ceiling,) if isinstance(ceiling, Rate) else ceiling))
             for limiter in self._limiters.values():
                 limiter.under(self._shared)
         self.concurrency: Concurrency = concurrency or Concurrency()
         """The cap on runs at once."""
+
+    def _make_limiter(self, rate: Rate | Sequence[Rate]) -> WindowLimiter:
+        return WindowLimiter(rate)
+
+    def _make_ceiling(self, rates: Sequence[Rate]) -> Meter:
+        return Meter(rates)
+
+    async def aclose(self) -> None:
+        """Be used no more until `follow` is called again; one process alone has nothing to close."""
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -92,6 +101,6 @@ class Limits:
 
 
 def _announced(name: str, limiter: WindowLimiter) -> WindowLimiter:
-    if not limiter.on_queued:
+    if not any(isinstance(note, Announcer) for note in limiter.on_queued):
         limiter.on_queued.append(Announcer(name, limiter))
     return limiter

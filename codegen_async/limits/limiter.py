@@ -59,7 +59,10 @@ class WindowLimiter:
         return is called when its slot begins to cool."""
         self.on_queued: list[Callable[[Priority], None]] = []
         """Called when a caller is about to join the line."""
-        self._stand(Meter(rates, margin=margin, lateness=lateness), Dispatcher())
+        self._stand(self._make_meter(rates, margin), Dispatcher())
+
+    def _make_meter(self, rates: Sequence[Rate], margin: float | None) -> Meter:
+        return Meter(rates, margin=margin, lateness=self.lateness)
 
     def _stand(self, meter: Meter, dispatcher: Dispatcher) -> None:
         self._meter = meter
@@ -80,7 +83,7 @@ class WindowLimiter:
         lag = self._dispatcher.lag()
         if lag is None:
             return self
-        new = WindowLimiter(self.rate, lateness=self.lateness, send_by=self.send_by)
+        new = type(self)(self.rate, lateness=self.lateness, send_by=self.send_by)
         dispatcher = dispatcher or Dispatcher()
         new._stand(self._meter.moved(lag, dispatcher.now()), dispatcher)
         return new

@@ -140,10 +140,13 @@ class Meter:
             self._learn(budget, budget.limit)
 
     def _learn(self, budget: Budget, limit: int) -> None:
+        known = self.windows[0].rate.period if self.source == "learned" else 0.0
+        self.learn(Rate(limit, budget.period or max(_MINUTE, known, budget.reset)))
+
+    def learn(self, rate: Rate) -> None:
+        """Hold a rate that headers told of."""
         window = self.windows[0]
-        known = window.rate.period if self.source == "learned" else 0.0
-        period = budget.period or max(_MINUTE, known, budget.reset)
-        window.learn(Rate(limit, period))
+        window.learn(rate)
         self.cycle = window.cycle
         self.gate.learn(self.cycle, self.cycle)
         self.source = "learned"

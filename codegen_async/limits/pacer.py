@@ -6,11 +6,7 @@ import math
 
 from codegen_async.limits.bucket import Bucket
 from codegen_async.limits.rates import Rate
-
-_PACE = 0.95  # of the rate: even a server that estimates its window from two counters refuses nothing at this pace
-_SLOWEST = 6  # steps; the pace halves with each beyond the first
-_CALM = 10.0  # periods without a 429 until the pace is raised by one step
-_RELAPSES = 6  # the calm before a return to bursts is doubled so often at most
+from codegen_async.limits.steps import SLOWEST, calm_after, pace_at
 
 
 class Pacer:
@@ -32,8 +28,6 @@ class Pacer:
         """Go by this rate from now on."""
         self._rate = rate
         self._burst: int = rate.limit if rate.burst is None else rate.burst
-        self._smaller_bursts = self._burst < rate.limit
-        self._full = rate.limit / rate.period
         self._bucket: Bucket | None = None
         self.paced: bool = self.pace is not None
         """Whether who would pass needs a token."""
@@ -46,16 +40,14 @@ class Pacer:
     @property
     def pace(self) -> float | None:
         """Requests per second the token bucket lets through, None while there is none."""
-        if self._step:
-            return self._full * _PACE / 2.0 ** (self._step - 1)
-        return self._full if self._smaller_bursts else None
+        return pace_at(self._rate, self._step)
 
     def slow_down(self, taken_at: float, now: float, resume_at: float) -> None:
         """React to a 429 for a request whose slot was taken at `taken_at`; nothing is sent before `resume_at`."""
         if taken_at <= self._since:
             return  # sent before the last step was taken: the same news again
         self._relapses += not self._step
-        self._change(min(self._step + 1, _SLOWEST), max(now, resume_at), now)
+        self._change(min(self._step + 1, SLOWEST), max(now, resume_at), now)
 
     def ready_at(self, now: float) -> float:
         """Return when there is a token to take; now, if none is needed."""
@@ -80,9 +72,7 @@ class Pacer:
             self._change(self._step - 1, self._since + self._calm(), now)
 
     def _calm(self) -> float:
-        # A server that has refused every return to bursts so far is asked for one less and less often.
-        doublings = min(self._relapses - 1, _RELAPSES) if self._step == 1 else 0
-        return _CALM * self._rate.period * 2.0**doublings
+        return calm_after(self._rate, self._step, self._relapses)
 
     def _present(self, now: float) -> Bucket | None:
         """Return the bucket of this step; the user's own is full in the beginning and empty after a step."""

@@ -57,6 +57,10 @@ class Priority(enum.IntEnum):
     BACKGROUND = 1
 
 
+PATIENCE = 4
+"""Interactive requests that may pass a waiting background request before it gets its turn."""
+
+
 class WindowState(msgspec.Struct, frozen=True):
     """Show how much of one rate is used.
 
@@ -73,6 +77,40 @@ class WindowState(msgspec.Struct, frozen=True):
     in_flight: int
     cooling: int
     pace: float | None
+
+
+class MemberState(msgspec.Struct, frozen=True):
+    """Show what a member of a fleet has of a limit.
+
+    Attributes:
+        name: drawn at random when it was opened.
+        slots: that it uses, or that cool after its requests.
+        waiting: callers that wait for one.
+        kept: slots that it keeps for times when the store is away.
+        is_own: whether it is this one.
+    """
+
+    name: str
+    slots: int
+    waiting: int
+    kept: int
+    is_own: bool
+
+
+class FleetState(msgspec.Struct, frozen=True):
+    """Show with whom a limit is shared.
+
+    Attributes:
+        members: who has used it lately, as was last read.
+        leader: who looks for all; None if nobody does, as far as is known.
+        away_for: seconds for which the store has not answered; 0.0 if it does.
+        cold_for: seconds for which nothing is sent, since the store may have lost what was sent before; else 0.0.
+    """
+
+    members: tuple[MemberState, ...]
+    leader: str | None
+    away_for: float
+    cold_for: float
 
 
 class LimiterState(msgspec.Struct, frozen=True):
@@ -93,6 +131,7 @@ class LimiterState(msgspec.Struct, frozen=True):
             limit is never exceeded.
         windows: all rates that hold at once.
         budget: what the server's headers still leave, and for how long; None if they say nothing.
+        fleet: with whom it is shared; None if the process is alone.
     """
 
     rate: Rate
@@ -107,6 +146,7 @@ class LimiterState(msgspec.Struct, frozen=True):
     source: Source = "stated"
     windows: tuple[WindowState, ...] = ()
     budget: Budget | None = None
+    fleet: FleetState | None = None
 
 
 class StaleSlotError(Exception):
