@@ -10,6 +10,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from unittest import mock
 
 from codegen_async.fleet.board import Terms
 from codegen_async.fleet.limits import FleetLimits
@@ -20,6 +21,8 @@ from tests.fleet.shelf import Line, Shelf
 
 SHORT = Terms(send_by=2.0, total=3.0, lateness=2.0, pause=1.0)
 """Times of ten seconds in all where the period is 2: so much happens within one life of a slot."""
+
+TEN = Rate(10, 2.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +41,10 @@ class Plan:
         forgets: whether the store may lose writes.
         lost: share of the calls to the store that are.
         slow: share of the requests that take as long as they may.
+        stalls: share of the kills and freezes before which the network of the host is as slow for a while.
     """
 
-    rate: Rate = Rate(10, 2.0)
+    rate: Rate = TEN
     terms: Terms = SHORT
     workers: int = 5
     callers: int = 4
@@ -57,6 +61,7 @@ class Plan:
     lost: float = 0.02
     late: float = 0.01
     slow: float = 0.05
+    stalls: float = 0.2
     seed: int = 0
 
 
@@ -140,8 +145,8 @@ class Campaign:
         ]
         chaos = [asyncio.create_task(self._repeat(*event)) for event in events if event[0]]
         await asyncio.sleep(plan.seconds)
-        for task in chaos:
-            task.cancel()
+        for event in chaos:
+            event.cancel()
         for task in self._tasks:
             if task.done():
                 task.result()  # a process ends by itself only where something is wrong
@@ -181,16 +186,38 @@ class Campaign:
 
     def _kill(self) -> None:
         number = self.rnd.randrange(self.plan.workers)
-        self.hosts[number].kill()
-        self.result.kills += 1
-        self._start(number)
+        host = self.hosts[number]
+
+        def kill() -> None:
+            if self.hosts[number] is host:
+                host.kill()
+                self.result.kills += 1
+                self._start(number)
+
+        self._stall(host, kill)
 
     def _freeze(self) -> None:
         host = self.rnd.choice(self.hosts)
         seconds = self.rnd.uniform(0.1, self.plan.frozen)
-        if host.freeze():
-            self.result.freezes += 1
-            later(seconds, host.thaw)
+
+        def thaw() -> None:
+            host.is_stalled = False
+            host.thaw()
+
+        def freeze() -> None:
+            if host.freeze():
+                self.result.freezes += 1
+                later(seconds, thaw)
+
+        self._stall(host, freeze)
+
+    def _stall(self, host: Host, then: Callable[[], None]) -> None:
+        """Let something happen, now or when all requests of a host have been slow for a while."""
+        if self.rnd.random() < self.plan.stalls:
+            host.is_stalled = True
+            later(self.rnd.uniform(0.5, 1.0) * min(self.plan.rate.period, self.plan.terms.send_by), then)
+        else:
+            then()
 
     def _cut(self) -> None:
         line = self.rnd.choice(self.lines)
@@ -257,7 +284,7 @@ class Worker:
             assert isinstance(slot, WindowSlot)
             rnd, terms = self._rnd, self._plan.terms
             began = the_loop().time()
-            if rnd.random() < self._plan.slow:  # to connect takes long
+            if self._is_slow():  # to connect
                 await asyncio.sleep(rnd.uniform(0.0, 1.2 * terms.send_by))
             try:
                 slot.sent()
@@ -272,11 +299,14 @@ class Worker:
             slot.answered()
         self._campaign.result.by_worker[self._number] = self._campaign.result.by_worker.get(self._number, 0) + 1
 
+    def _is_slow(self) -> bool:
+        return self._rnd.random() < (0.5 if self._host.is_stalled else self._plan.slow)
+
     async def _send(self, left: float) -> None:
         """Send a request that may be counted up to `lateness` after it is given up."""
         rnd, answer = self._rnd, asyncio.get_running_loop().create_future()
         there, back = rnd.uniform(0.01, 0.05), rnd.uniform(0.01, 0.05)
-        if rnd.random() < self._plan.slow:
+        if self._is_slow():
             there = rnd.uniform(0.0, max(0.0, left) + self._plan.terms.lateness)
         arrives_at = the_loop().true_time() + there
         arrival = later(there, self._campaign.server.arrive, answer, back)
@@ -298,7 +328,11 @@ def play(plan: Plan, *, within: float = 3600.0) -> Result:
         async with asyncio.timeout(plan.seconds + within):
             return await Campaign(plan).run()
 
-    with asyncio.Runner(loop_factory=HostsLoop) as runner:
+    names = random.Random(plan.seed)
+    with (
+        asyncio.Runner(loop_factory=HostsLoop) as runner,
+        mock.patch("secrets.token_hex", lambda size: names.randbytes(size).hex()),  # as all else: from the seed
+    ):
         result = runner.run(bounded())
     gc.collect()
     return result

@@ -27,6 +27,8 @@ class Host:
     def __init__(self, drift: float = 0.0, ahead: float = 0.0) -> None:
         self._speed = 1.0 + drift
         self._ahead = ahead
+        self.is_stalled = False
+        """Whether its network is slow: what it sends takes as long as it may."""
         self._is_frozen = self._is_dead = False
         self._frozen: list[_Step] = []
 
@@ -99,7 +101,7 @@ class HostsLoop(VirtualLoop):
         return super().time()
 
     def call_soon(
-        self, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: Context | None = None
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """Let a host do a step."""
         context = copy_context() if context is None else context
@@ -117,7 +119,7 @@ class HostsLoop(VirtualLoop):
         super().call_soon(host.do, step, context=step.context)
 
     def call_at(
-        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: Context | None = None
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Let a host do a step when its clock shows that time."""
         context = copy_context() if context is None else context
@@ -132,7 +134,7 @@ class HostsLoop(VirtualLoop):
 _OUTSIDE = Context()
 
 
-def later(seconds: float, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts]) -> asyncio.TimerHandle:
+def later(seconds: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts) -> asyncio.TimerHandle:
     """Let something happen after so many true seconds, on no host: on the network, or in a server."""
     loop = the_loop()
     return loop.call_at(loop.true_time() + seconds, callback, *args, context=_OUTSIDE)

@@ -80,7 +80,8 @@ class Line:
 
     async def swap(self, key: str, expected: bytes, value: bytes | None, epoch: str | None) -> Reply:
         """Ask the store over the way; see `Store`."""
-        rnd, answer = self.rnd, asyncio.get_running_loop().create_future()
+        rnd = self.rnd
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         there, back = (rnd.uniform(*self.leg) for _ in range(2))
         fate = rnd.random()
         if fate < self.late:
