@@ -15,13 +15,13 @@ help:  ## list the targets
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "codegen_async needs Python 3.11 or newer; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[cli,otel,postgres,pytest,redis]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[cli,dbos,otel,postgres,pytest,redis]' --group dev
 	touch $@
 
 # The package as users install it: pyright does not look for py.typed in an editable one.
 build/typed/made: .venv/made
 	test -x build/typed/bin/python || $(PYTHON) -m venv build/typed
-	build/typed/bin/python -m pip install --quiet --disable-pip-version-check '.[cli,otel,postgres,pytest,redis]'
+	build/typed/bin/python -m pip install --quiet --disable-pip-version-check '.[cli,dbos,otel,postgres,pytest,redis]'
 	touch $@
 
 # Everything of which pyproject.toml names a lowest version, at that version.
@@ -30,7 +30,7 @@ build/lowest/made: pyproject.toml tests/lowest.py
 	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	build/lowest/bin/python tests/lowest.py > build/lowest/constraints.txt
 	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint build/lowest/constraints.txt --editable '.[cli,otel,postgres,pytest,redis]' --group test
+		--constraint build/lowest/constraints.txt --editable '.[cli,dbos,otel,postgres,pytest,redis]' --group test
 	touch $@
 
 # A LangGraph server, which the slow tests start.

@@ -341,14 +341,7 @@ class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
         if self._runner is not None:
             raise RuntimeError("this batch is being run already; to leave a run early, close it: contextlib.aclosing")
         self._max_active = max_active or self._max_active
-        runner = Runner(
-            self._maker,
-            journal,
-            self._save_added,
-            bounds,
-            max_active=self._max_active,
-            serving=serving,
-        )
+        runner = self._new_runner(bounds, serving=serving)
         if self._paused:
             runner.pause()
         if self._stopped:
@@ -377,6 +370,11 @@ class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
             if self._runner is runner:  # else this is a loop that was left, and the batch is run again
                 self._runner = None
                 await self._end_driver()
+
+    def _new_runner(self, bounds: Bounds, *, serving: bool) -> Runner[Any]:
+        return Runner(
+            self._maker, self._opened(), self._save_added, bounds, max_active=self._max_active, serving=serving
+        )
 
     def stop(self) -> None:
         """Create no more runs: `run` goes on until those that were created have ended, then it ends.

@@ -30,6 +30,8 @@ from codegen_async.errors import InvalidArgumentError
 from codegen_async.hosted.sendings import Memory
 from codegen_async.models import RunId, RunLike
 
+_FLOOR = "INSERT INTO meta VALUES ('floor', ?) ON CONFLICT DO NOTHING"
+
 
 class Journal:
     """Read and write a journal; make it with `driving`. Times are those of its wall clock, in seconds."""
@@ -134,7 +136,7 @@ class Journal:
                 " error = NULL WHERE seq = ?",
                 (floor, self._life, now, row[0]),
             )
-            connection.execute("INSERT OR IGNORE INTO meta VALUES ('floor', ?)", (floor,))
+            connection.execute(_FLOOR, (floor,))
             return (*connection.execute(f"SELECT {ITEM} FROM items WHERE seq = ?", row[:1]).fetchone(), row[1])  # noqa: S608 - a constant
 
         row = await self._committer.write(work)
@@ -143,17 +145,12 @@ class Journal:
 
     async def created(self, seq: int, run_id: RunId) -> None:
         """Note the run of an item."""
-        now = self._clock()
-
-        def work(connection: sqlite3.Connection) -> None:
-            steps.move(
-                connection,
-                "UPDATE items SET state = 'created', run_id = ?, created_at = ?, finished = NULL, error = NULL"
-                " WHERE seq = ? AND state = 'sending'",
-                (str(run_id), now, seq),
-            )
-
-        await self._committer.write(work)
+        await self._write(
+            "UPDATE items SET state = 'created', run_id = ?, created_at = ?, finished = NULL, error = NULL"
+            " WHERE seq = ? AND state = 'sending'",
+            (str(run_id), self._clock(), seq),
+            seq,
+        )
 
     async def near(self, floor: int) -> list[tuple[str, str]]:
         """Return the keys and runs of items whose runs have numbers near this one, where runs have numbers."""
@@ -179,9 +176,7 @@ class Journal:
 
     async def begin_at(self, floor: int) -> None:
         """Note the id of a run that existed before anything was sent."""
-        await self._committer.write(
-            lambda connection: connection.execute("INSERT OR IGNORE INTO meta VALUES ('floor', ?)", (floor,))
-        )
+        await self._committer.write(lambda connection: connection.execute(_FLOOR, (floor,)))
 
     async def runs_by_key(self) -> dict[str, RunId | None]:
         """Return the idempotency keys of all attempts, with their runs where they are the last ones."""
@@ -222,6 +217,7 @@ class Journal:
             f"UPDATE items SET state = 'planned', turn = {turn}, parent = coalesce(?, parent), finished = NULL,"  # noqa: S608 - constants
             " error = NULL WHERE seq = ? AND state = 'sending'",
             (parent, seq),
+            seq,
         )
 
     async def look_again(self) -> None:
@@ -269,11 +265,8 @@ class Journal:
         now = self._clock()
 
         def work(connection: sqlite3.Connection) -> None:
-            steps.move(
-                connection,
-                "UPDATE items SET run = ?, ended_at = ? WHERE seq = ? AND state = 'created'",
-                (encode_run(run), now, seq),
-            )
+            ended = "UPDATE items SET run = ?, ended_at = ? WHERE seq = ? AND state = 'created'"
+            self._move(connection, seq, ended, (encode_run(run), now, seq))
             steps.attempt_again(connection, seq)
 
         await self._committer.write(work)
@@ -300,6 +293,10 @@ class Journal:
         return await self._committer.write(work)
 
     # -- reading it
+
+    async def others_have(self, *, planned: bool = False) -> bool:  # noqa: ARG002 - there are no others
+        """Return whether other processes have items that may come to this one; `planned`: items that are not sent."""
+        return False
 
     async def has_planned(self) -> bool:
         """Return whether anything is planned."""
@@ -353,7 +350,7 @@ class Journal:
     async def first_floor(self) -> int | None:
         """Return the id of a run that existed before anything was sent; None if nothing was sent, or there was none."""
         rows = await self._rows("SELECT value FROM meta WHERE name = 'floor'")
-        return rows[0][0] if rows else None
+        return int(rows[0][0]) if rows else None
 
     async def under_way(self, most: int) -> list[Outcome]:
         """Return the items whose runs go on, oldest first, so many at most."""
@@ -375,16 +372,16 @@ class Journal:
     async def _rows(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         return await self._committer.read(lambda connection: connection.execute(query, values).fetchall())
 
-    async def _write(self, statement: str, values: Sequence[object]) -> None:
-        await self._committer.write(lambda connection: steps.move(connection, statement, values))
+    def _move(self, connection: sqlite3.Connection, seq: int, statement: str, values: Sequence[object]) -> None:  # noqa: ARG002 - of a ledger
+        steps.move(connection, statement, values)
+
+    async def _write(self, statement: str, values: Sequence[object], seq: int = 0) -> None:
+        await self._committer.write(lambda connection: self._move(connection, seq, statement, values))
 
     async def _finish(self, statement: str, values: Sequence[object], seq: int) -> None:
         def work(connection: sqlite3.Connection) -> None:
-            steps.move(connection, statement, values)
-            connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'finished'")
-            connection.execute(
-                "UPDATE items SET finished = (SELECT value FROM meta WHERE name = 'finished') WHERE seq = ?", (seq,)
-            )
+            self._move(connection, seq, statement, values)
+            steps.finish(connection, seq)
 
         await self._committer.write(work)
 

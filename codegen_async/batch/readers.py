@@ -6,8 +6,9 @@ import contextlib
 import sqlite3
 from collections import Counter
 from collections.abc import Generator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from codegen_async.batch.items import Item, Outcome, State, Task, decode_task, idempotency_key
 from codegen_async.batch.places import Account, account_of, are_numbers
@@ -31,44 +32,71 @@ ITEM = f"seq, name, {KEY}, floor, likely_done, run_id"
 """The columns that `item_of` reads."""
 
 _NEAR = 50  # runs on either side of one that is looked for, which tell whether it would have been found
-_NUMBER = "CAST(run_id AS INTEGER)"
+_NUMBER = "CAST(run_id AS BIGINT)"
 _NUMBERED = f"SELECT {KEY}, run_id FROM items WHERE {_NUMBER}"  # noqa: S608 - a constant
 
 _SENT = "state NOT IN ('planned', 'rejected')"  # has a run, or may have one
 
 
-def read_counts(path: Path) -> dict[State, int]:
+class Elsewhere(Protocol):
+    """A batch whose items are in no file of its own."""
+
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Return a context with what answers the queries of this module."""
+        ...
+
+
+Where = Path | Elsewhere
+"""Where a batch is: in the file of a journal, or elsewhere."""
+
+
+@contextlib.contextmanager
+def reading(where: Where) -> Generator[sqlite3.Connection]:
+    """Read from a journal, or from what stands for one.
+
+    Raises:
+        JournalError: there is none, or it cannot be read.
+    """
+    if not isinstance(where, Path):
+        with where.reading() as connection:
+            yield connection
+        return
+    with contextlib.closing(open_to_read(where)) as connection, explained(where):
+        yield connection
+
+
+def read_counts(path: Where) -> dict[State, int]:
     """Return how many items of a journal are in each state. Blocking; works while it is being run.
 
     Raises:
         JournalError: there is no such journal, or it cannot be read.
     """
-    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+    with reading(path) as connection:
         return counts_of(connection)
 
 
-def read_sent(path: Path) -> Counter[bytes]:
+def read_sent(path: Where) -> Counter[bytes]:
     """Return the contents of the tasks of a journal that have a run, or may have one. Blocking.
 
     Raises:
         JournalError: there is no such journal, or it cannot be read.
     """
-    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+    with reading(path) as connection:
         return sent_of(connection)
 
 
-def read_keys(path: Path) -> dict[str, bytes]:
+def read_keys(path: Where) -> dict[str, bytes]:
     """Return the contents of the tasks of a journal that have a run, or may have one, by their names. Blocking.
 
     Raises:
         JournalError: there is no such journal, or it cannot be read.
     """
-    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+    with reading(path) as connection:
         rows = connection.execute(f"SELECT name, task FROM items WHERE {_SENT}")  # noqa: S608 - a constant
         return {name: decode_task(task).content() for name, task in rows}
 
 
-def read_outcomes(path: Path) -> Generator[Outcome]:
+def read_outcomes(path: Where) -> Generator[Outcome]:
     """Yield where every item of a journal stands, in order. Blocking; works while it is being run.
 
     Raises:
@@ -76,7 +104,7 @@ def read_outcomes(path: Path) -> Generator[Outcome]:
     """
     query = f"SELECT {OUTCOME} FROM items WHERE seq > ? ORDER BY seq LIMIT {PAGE}"  # noqa: S608 - constants
     last = 0
-    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+    with reading(path) as connection:
         numbered = are_numbers(dict(connection.execute("SELECT name, value FROM meta")))
         while rows := connection.execute(query, (last,)).fetchall():  # no commit has to wait for who reads slowly
             for row in rows:
@@ -84,23 +112,25 @@ def read_outcomes(path: Path) -> Generator[Outcome]:
                 yield outcome_of(row, numbered=numbered)
 
 
-def read_account(path: Path) -> Account | None:
+def read_account(path: Where) -> Account | None:
     """Return where the runs of a journal are, None if it does not know yet. Blocking.
 
     Raises:
         JournalError: there is no such journal, or it cannot be read.
     """
-    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+    with reading(path) as connection:
         return account_of(dict(connection.execute("SELECT name, value FROM meta")))
 
 
-def read_sources(path: Path) -> list[Path]:
+def read_sources(path: Where) -> list[Path]:
     """Return the files that the items of a journal come from. Blocking.
 
     Raises:
         JournalError: there is no such journal, or it cannot be read.
     """
-    with contextlib.closing(open_to_read(path)) as connection, explained(path):
+    if not isinstance(path, Path):
+        return []  # its files may be on other machines
+    with reading(path) as connection:
         old = connection.execute("PRAGMA user_version").fetchone()[0] == 1
         source, is_known = (SOURCE_OF_OLD, "name GLOB '#*:*'") if old else ("source", "source IS NOT NULL")
         query = f"SELECT {source} AS file, task FROM items WHERE {is_known} GROUP BY file"  # noqa: S608 - constants
@@ -143,7 +173,7 @@ def earlier(connection: sqlite3.Connection, seq: int) -> tuple[str | None, str, 
 def later(connection: sqlite3.Connection, seq: int, seconds: float) -> tuple[str | None, str, int, str] | None:
     """Return the columns of `KEY` and the run of the newest item that was sent in a later life, so much after this."""
     query = (
-        f"SELECT {KEY}, run_id FROM items, (SELECT life AS before, sent_at AS moment FROM items WHERE seq = ?)"  # noqa: S608 - a constant
+        f"SELECT {KEY}, run_id FROM items, (SELECT life AS before, sent_at AS moment FROM items WHERE seq = ?) AS this"  # noqa: S608 - a constant
         " WHERE run_id IS NOT NULL AND life > before AND sent_at >= moment + ? ORDER BY life DESC, sent_at DESC LIMIT 1"
     )
     row: tuple[str | None, str, int, str] | None = connection.execute(query, (seq, seconds)).fetchone()

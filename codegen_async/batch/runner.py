@@ -97,6 +97,10 @@ class Runner(Generic[R]):
         self._undecided: dict[asyncio.Future[bool], int] = {}
         self._changed = asyncio.Event()  # one of these numbers has
         self._taken_up = False
+        self.is_on = False
+        """Whether it can take up anything now."""
+        self.searches = 0
+        """How many searches for runs have begun; what is sent from then on can show what they do not find."""
         self._stopping = False
         self._paused = False
         self._patience = anyio.CancelScope()
@@ -144,12 +148,15 @@ class Runner(Generic[R]):
         failure: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
-                self._group = group
+                self._group, self.is_on = group, True
                 if not self._taken_up:
                     await self._take_up()
                 await self._create()
+                self.is_on = False  # nothing is under way any more
         except ExceptionGroup as group_failure:
             failure = group_failure.exceptions[0]
+        finally:
+            self.is_on = False
         if failure := failure or self._exhausted:
             raise failure
 
@@ -164,10 +171,13 @@ class Runner(Generic[R]):
         self._spending.runs = await self._journal.runs_made()
         self._taken_up = True
         async for item in self._journal.items(State.SENDING, State.CREATED):
-            if item.run_id is None:
-                self._start(self._reconcile(item, "its sending was interrupted"))
-            else:
-                self._start(self._follow(item, item.run_id))
+            self.take_up(item)
+
+    def take_up(self, item: Item) -> asyncio.Task[None]:
+        """Go on with an item that another process has begun."""
+        if item.run_id is None:
+            return self._start(self._reconcile(item, "its sending was interrupted"))
+        return self._start(self._follow(item, item.run_id))
 
     # -- creating
 
@@ -180,10 +190,12 @@ class Runner(Generic[R]):
                 await self._launch()
             elif self._active > len(self._undecided) or self._changed.is_set():  # then what was read is old
                 await self._changed.wait()
-            elif self._undecided and not (planned and self._paused):
+            elif (
+                self._undecided and not (planned and self._paused) and not await self._journal.others_have(planned=True)
+            ):
                 self._tell_undecided(math.inf)  # nothing is left that could show it
                 await self._changed.wait()
-            elif not self._stopping and (planned or self._serving):
+            elif not self._stopping and (planned or self._serving or await self._journal.others_have()):
                 await self._changed.wait()
             else:
                 return
@@ -217,6 +229,7 @@ class Runner(Generic[R]):
                 return
             claimed = await self._journal.claim(self._maker.floor)
             if claimed is None:
+                self._spending.runs = await self._journal.runs_made()  # others may have made some
                 return
             self._spending.runs += 1
             given_back = undoing.pop_all()
@@ -292,6 +305,7 @@ class Runner(Generic[R]):
     async def _reconcile(self, item: Item, reason: str, permit: Permit | None = None) -> None:
         """Find out whether an item has a run; `permit` is the place of that."""
         search = await self._maker.search(item, self._journal)
+        self.searches += 1
         found, proven = await self._settle(search)
         if found is None and permit is not None:
             permit.release()  # what waits for another run to be created must not keep that from it

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from hashlib import sha256
 from typing import Any
 
+from codegen_async.arguments import LARGEST_ID
 from codegen_async.batch.items import TAKEN, TAKEN_AND_SENT, Added, State, Task, decode_task
 from codegen_async.batch.snapshots import decode_run
 from codegen_async.errors import InvalidArgumentError
@@ -97,9 +98,9 @@ class Adding:
     def _of_content(self, digest: bytes, *, keyed: bool, nth: int | None = None) -> list[Any]:
         """Return number, state, task and source of items; first those that were sent, as these are not withdrawn."""
         return self._connection.execute(
-            "SELECT seq, state, task, source FROM items WHERE digest = ? AND (substr(name, 1, 1) != '#') = ?"
+            f"SELECT seq, state, task, source FROM items WHERE digest = ? AND name {'NOT ' if keyed else ''}LIKE '#%'"  # noqa: S608 - constants
             " ORDER BY state IN ('planned', 'rejected'), seq LIMIT ? OFFSET ?",
-            (digest, keyed, *((-1, 0) if nth is None else (1, nth - 1))),
+            (digest, *((LARGEST_ID, 0) if nth is None else (1, nth - 1))),
         ).fetchall()
 
     def _may_edit(self, source: str | None) -> bool:
@@ -139,11 +140,12 @@ class Adding:
         return free
 
     def _insert(self, name: str, task: Task, identity: str | None = None) -> None:
-        added = self._connection.execute(
+        self._connection.execute(
             "INSERT INTO items (name, task, digest, source, identity) VALUES (?, ?, ?, ?, ?)",
             (name, task.encode(), _digest(task), self._source, identity),
         )
-        self._seen.add(added.lastrowid or 0)
+        (seq,) = self._connection.execute("SELECT seq FROM items WHERE name = ?", (name,)).fetchone()
+        self._seen.add(seq)
         self._new.append(name)
 
     def _keep(self, row: Sequence[object], task: Task) -> None:
@@ -177,9 +179,9 @@ class Adding:
 
     def _withdraw(self) -> list[str]:
         rows = self._connection.execute(
-            "SELECT seq, name FROM items WHERE state IN ('planned', 'rejected') AND attempt = 1 AND (? OR source = ?)"
-            " ORDER BY seq",
-            (self._whole, self._source),
+            "SELECT seq, name FROM items WHERE state IN ('planned', 'rejected') AND attempt = 1"
+            " AND (? = 1 OR source = ?) ORDER BY seq",
+            (int(self._whole), self._source),
         ).fetchall()
         gone = [(seq, name) for seq, name in rows if seq not in self._seen]
         self._connection.executemany("DELETE FROM items WHERE seq = ?", [(seq,) for seq, _ in gone])
@@ -239,6 +241,13 @@ def ended_badly(connection: sqlite3.Connection) -> list[tuple[int, str]]:
 
 def _succeeded(run: bytes | None) -> bool:
     return run is not None and decode_run(run).phase is Phase.SUCCEEDED
+
+
+def finish(connection: sqlite3.Connection, seq: int) -> None:
+    """Give an item the next place in the order in which outcomes are handed out."""
+    connection.execute("UPDATE meta SET value = CAST(value AS BIGINT) + 1 WHERE name = 'finished'")
+    last = "(SELECT CAST(value AS BIGINT) FROM meta WHERE name = 'finished')"
+    connection.execute(f"UPDATE items SET finished = {last} WHERE seq = ?", (seq,))  # noqa: S608 - a constant
 
 
 def move(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> None:

@@ -310,6 +310,16 @@ class RunClient(SeveralWaits[R, Id]):
         return self._concurrency.state
 
     @property
+    def settle(self) -> float:
+        """Seconds over which a create whose answer was lost is looked for."""
+        return self._settle
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """The bounds of a single attempt."""
+        return self._timeouts
+
+    @property
     def waits(self) -> int:
         """How many runs are waited for now."""
         return 0 if self._link is None else self._link.waiting.watched

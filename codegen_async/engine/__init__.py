@@ -1,0 +1,1 @@
+"""Batches on a durable engine: several machines share the items, and any of them may die."""

@@ -1,0 +1,304 @@
+"""The database that several processes share a batch in: an SQLite file for those of one machine, or PostgreSQL.
+
+One database holds one batch, as one file holds one journal: the tables of a journal, which of the engine's workflows
+holds each item, and who is alive. The engine's own tables stand beside them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from codegen_async.batch.schema import explain
+from codegen_async.errors import ConfigurationError, JournalError, clean
+from codegen_async.fleet.address import Address, masked
+from codegen_async.private import NotOursError, open_private
+
+_EXPECTED = "sqlite:/path or postgresql://user:password@host:port/database"
+_BUSY = 60.0  # seconds for which a commit waits for those of others
+_IDLE = 10  # seconds after which a server ends a transaction whose process was stopped, so that others can go on
+_SCHEMA = "codegen_async"
+_LOCK = 0x43_47_41_45  # "CGAE": held while tables are made
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS workers (name TEXT PRIMARY KEY, beat BIGINT NOT NULL)",
+    """
+    CREATE TABLE IF NOT EXISTS items (
+        seq {serial} PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        task {bytes} NOT NULL,
+        state TEXT NOT NULL DEFAULT 'planned',
+        turn BIGINT NOT NULL DEFAULT 0,
+        attempt BIGINT NOT NULL DEFAULT 1,
+        floor BIGINT,
+        likely_done BIGINT NOT NULL DEFAULT 0,
+        run_id TEXT,
+        created_at {real},
+        ended_at {real},
+        run {bytes},
+        error TEXT,
+        finished BIGINT UNIQUE,
+        digest {bytes},
+        source TEXT,
+        identity TEXT,
+        parent TEXT,
+        life BIGINT,
+        sent_at {real},
+        holder TEXT
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS attempts (
+        seq BIGINT NOT NULL,
+        attempt BIGINT NOT NULL,
+        run_id TEXT,
+        created_at {real},
+        ended_at {real},
+        run {bytes},
+        error TEXT,
+        PRIMARY KEY (seq, attempt)
+    )
+    """,
+    "CREATE INDEX IF NOT EXISTS items_by_state ON items (state, turn, seq)",
+    "CREATE INDEX IF NOT EXISTS items_by_digest ON items (digest)",
+    "CREATE UNIQUE INDEX IF NOT EXISTS items_by_identity ON items (coalesce(identity, name))",
+)
+
+
+class AwayError(JournalError):
+    """Say that the database did not answer, or that another held it for too long: the same may work later."""
+
+
+class Database(ABC):
+    """Be one of these databases. The password in its URL is shown nowhere."""
+
+    name: str
+    """What messages call it."""
+
+    @abstractmethod
+    def url(self) -> str:
+        """Return where the engine finds it; a secret. Blocking."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+    __str__ = __repr__
+
+    @abstractmethod
+    def connect(self) -> sqlite3.Connection:
+        """Return what can be used as a connection to the file of a journal is. Blocking.
+
+        Raises:
+            JournalError: it cannot be opened; an `AwayError`, if that may pass.
+        """
+
+    @abstractmethod
+    def prepare(self, connection: sqlite3.Connection) -> None:
+        """Make the tables where there are none. Blocking."""
+
+    @contextmanager
+    def reading(self) -> Generator[sqlite3.Connection]:
+        """Read from it; see `batch.readers`."""
+        self.check_there()
+        with contextlib.closing(self.connect()) as connection:
+            yield connection
+
+    @abstractmethod
+    def check_there(self) -> None:
+        """Make sure that it holds a batch.
+
+        Raises:
+            JournalError: it does not.
+        """
+
+
+def open_database(url: str) -> Database:
+    """Return the database that a URL names; nothing is opened yet.
+
+    Args:
+        url: `sqlite:PATH`, or `postgresql://` with what libpq understands.
+
+    Raises:
+        ConfigurationError: it is no such URL, or the extra `dbos` is not installed. The message does not show it.
+    """
+    url = masked(url)
+    with contextlib.suppress(ConfigurationError):
+        address = Address(url)
+        if address.scheme == "sqlite" and address.path:
+            return _File(Path(address.path))
+        if address.scheme in ("postgresql", "postgres") and address.path.strip("/"):
+            return _Server(address)
+    raise ConfigurationError(f"database: expected {_EXPECTED}, got something else (not shown here)")
+
+
+def _fill(connection: sqlite3.Connection) -> None:
+    rows = (("batch", uuid.uuid4().hex[:12]), ("finished", "0"), ("handed_out", "0"), ("lives", "0"))
+    connection.executemany("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", rows)
+
+
+# -- a file
+
+
+class _File(Database):
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = str(path)
+
+    def url(self) -> str:
+        return f"sqlite:///{self.path.resolve()}"
+
+    def check_there(self) -> None:
+        if not self.path.is_file():
+            raise JournalError(
+                self.name, "there is no such database; a batch is made by `batch run FILE --engine dbos`"
+            )
+
+    def connect(self) -> sqlite3.Connection:
+        try:
+            os.close(open_private(self.path))  # what is in it is for its owner alone
+            made = sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY)
+            made.execute("PRAGMA trusted_schema = OFF")
+        except NotOursError as error:
+            raise JournalError(self.name, str(error.strerror)) from None
+        except OSError as error:
+            raise JournalError(self.name, f"cannot be opened: {error.strerror}") from None
+        except sqlite3.Error as error:
+            raise explain(self.path, error) from None
+        return cast("sqlite3.Connection", _FileConnection(self.path, made))
+
+    def prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _TABLES:
+            kinds = {"serial": "INTEGER", "bytes": "BLOB", "real": "REAL"}
+            connection.execute(statement.format(**kinds))
+        _fill(connection)
+        connection.execute("COMMIT")
+
+
+class _FileConnection:
+    """Use a file that others write to as well."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> sqlite3.Cursor:
+        if statement == "ROLLBACK" and not self._connection.in_transaction:
+            return self._connection.cursor()  # SQLite has done it by itself
+        try:
+            return self._connection.execute(statement, values)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+                raise AwayError(str(self._path), f"is held by another process for more than {_BUSY:g} s") from None
+            raise explain(self._path, error) from None
+
+    def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        for row in rows:
+            self.execute(statement, row)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+# -- a server
+
+
+class _Server(Database):
+    def __init__(self, address: Address) -> None:
+        self._address = address  # as long as it lives, its password is hidden
+        self.name = f"{address.place}{address.path}"
+        try:
+            import psycopg  # noqa: PLC0415 - only for those who use it
+        except ImportError:
+            raise ConfigurationError("a batch in PostgreSQL needs: pip install 'codegen-async[dbos]'") from None
+        self._psycopg = psycopg
+
+    def url(self) -> str:
+        return self._address.url
+
+    def check_there(self) -> None:
+        with contextlib.closing(self.connect()) as connection:
+            there = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = ?", (_SCHEMA,)).fetchone()
+        if there is None:
+            raise JournalError(self.name, "holds no batch; one is made by `batch run FILE --engine dbos`")
+
+    def connect(self) -> sqlite3.Connection:
+        connection = _ServerConnection(self._psycopg, self._address.url, self.name)
+        connection.open()
+        return cast("sqlite3.Connection", connection)
+
+    def prepare(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")
+        connection.execute("SELECT pg_advisory_xact_lock(?)", (_LOCK,))
+        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {_SCHEMA}")
+        for statement in _TABLES:
+            kinds = {"serial": "BIGINT GENERATED BY DEFAULT AS IDENTITY", "bytes": "BYTEA", "real": "DOUBLE PRECISION"}
+            connection.execute(statement.format(**kinds))
+        _fill(connection)
+        connection.execute("COMMIT")
+
+
+class _ServerConnection:
+    """Use a connection to PostgreSQL as one to SQLite: one writer at a time, and placeholders of another form.
+
+    What breaks is opened anew by the next transaction.
+    """
+
+    def __init__(self, psycopg: Any, url: str, name: str) -> None:
+        self._psycopg = psycopg
+        self._url = url
+        self._name = name
+        self._connection: Any = None
+
+    def open(self) -> None:
+        options = f"-c search_path={_SCHEMA} -c idle_in_transaction_session_timeout={_IDLE}s -c lock_timeout={_BUSY:g}s"
+        settings = {"autocommit": True, "prepare_threshold": None, "connect_timeout": 10, "options": options}
+        try:
+            self._connection = self._psycopg.connect(self._url, **settings)
+        except self._psycopg.Error as error:
+            raise AwayError(self._name, f"cannot be reached: {_said(error)}") from None
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> Any:
+        if self._connection is None:
+            if statement == "ROLLBACK":
+                return None  # went with the connection
+            if statement.startswith(("SAVEPOINT", "RELEASE", "ROLLBACK", "COMMIT")):
+                raise AwayError(self._name, "has closed the connection within a transaction")
+            self.open()
+        connection: Any = self._connection
+        try:
+            if statement == "BEGIN IMMEDIATE":
+                connection.execute("BEGIN")
+                return connection.execute("LOCK TABLE meta IN SHARE ROW EXCLUSIVE MODE")
+            written = statement.replace("%", "%%").replace("?", "%s")
+            return connection.execute(written, [int(one) if isinstance(one, bool) else one for one in values])
+        except self._psycopg.Error as error:
+            raise self._failed(error) from None
+
+    def _failed(self, error: Exception) -> JournalError:
+        if isinstance(error, self._psycopg.OperationalError | self._psycopg.InterfaceError):
+            self.close()
+            return AwayError(self._name, f"did not answer: {_said(error)}")
+        return JournalError(self._name, f"cannot be used: {_said(error)}")
+
+    def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
+        for row in rows:
+            self.execute(statement, row)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(self._psycopg.Error):
+                self._connection.close()
+            self._connection = None
+
+
+def _said(error: Exception) -> str:
+    return clean(" ".join(str(error).split()), 200) or type(error).__name__

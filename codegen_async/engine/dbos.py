@@ -1,0 +1,257 @@
+"""Drive a batch by DBOS: a workflow for each item, and take-over from executors that died.
+
+An executor is one `run` of a batch in one process. It is alive while its counter in the database moves; who stands
+still for a lease by the clock of another is dead for that one, whose engine then gives the workflows of the dead one to
+whoever asks first. A sweep is repeated for ever, as a database that restarts may let one come to nothing, and it also
+takes up what no workflow holds any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import uuid
+from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+from codegen_async.batch.ending import until_done
+from codegen_async.engine.alive import Watch
+from codegen_async.engine.database import Database
+from codegen_async.engine.desk import Desk
+from codegen_async.engine.ledger import Held, round_named, round_of
+from codegen_async.errors import ConfigurationError
+
+_VERSION = "codegen-async-1"  # of the workflow below: what another one has begun is left to it
+_WORKFLOW = "codegen_async.item"
+_LOOKS = 8  # in a lease
+_SOON = 0.2  # seconds until what was taken over is looked for again
+_POLL = 1.0  # seconds between two looks at what others have done
+_LIVE = ("PENDING", "ENQUEUED", "DELAYED")
+
+_log = logging.getLogger("codegen_async")
+
+
+def imported() -> Any:
+    """Return the module `dbos`.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    try:
+        import dbos  # noqa: PLC0415 - only for those who use it
+    except ImportError:
+        raise ConfigurationError("a batch on DBOS needs: pip install 'codegen-async[dbos]'") from None
+    return dbos
+
+
+class Executor:
+    """Be one of the processes that drive a batch; made with `executing`.
+
+    Args:
+        dbos: the module.
+        desk: where workflows and the runner meet.
+        lease: seconds after which an executor that stands still is taken over.
+        floor: returns the id of a run that exists, or 0.
+        look: called when others have done something.
+    """
+
+    def __init__(
+        self, dbos: Any, desk: Desk, *, lease: float, floor: Callable[[], int], look: Callable[[], None]
+    ) -> None:
+        self.name: str = uuid.uuid4().hex
+        self.dbos = dbos
+        self._desk = desk
+        self._lease = lease
+        self._floor = floor
+        self._look = look
+        self._rounds: dict[str, int] = {}  # of keys that were taken up more than once
+        self._strays: set[str] = set()  # seen once to be lost
+        self._swept = asyncio.Event()
+        self._workflow: Any = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def register(self) -> None:
+        """Tell the engine what to do with an item."""
+
+        async def item(seq: int, key: str) -> Mapping[str, Any]:
+            task = asyncio.current_task()
+            if task is not None:
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            return await self._drive(Held(seq, key, self.dbos.DBOS.workflow_id))
+
+        self._workflow = self.dbos.DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=None)(item)
+
+    async def _drive(self, held: Held) -> Mapping[str, Any]:
+        """Take an item through its three steps; what each returns is recorded, and not done again."""
+        desk, step = self._desk, self.dbos.DBOS.run_step_async
+        with desk.boarding(held) as flight:
+            entry = await step({"name": "intend"}, desk.intend, flight, self._floor())
+            if entry is None:
+                return {"gone": True}
+            verdict = {"run": entry["run"]}
+            if entry["run"] is None:
+                verdict = await step({"name": "create"}, desk.create, flight)
+            if not await desk.note(flight, verdict):
+                return verdict
+            end: Mapping[str, Any] = await step({"name": "wait"}, desk.wait, flight, verdict["run"])
+            return end
+
+    # -- beginning workflows
+
+    async def begin(self, held: Held) -> bool:
+        """Begin a workflow for an item; return whether it is one of this process."""
+        for number in range(self._rounds.get(held.key, 1), 2**31):
+            name = round_named(held.key, number)
+            with self.dbos.SetWorkflowID(name):
+                handle = await self.dbos.DBOS.start_workflow_async(self._workflow, held.seq, held.key)
+            status = await handle.get_status()
+            if status.status in _LIVE:
+                return bool(status.executor_id == self.name and status.status == "PENDING")
+            self._rounds[held.key] = number + 1  # that one is over, and the item is to be sent all the same
+        raise AssertionError("unreachable")
+
+    # -- watching the others
+
+    async def watch(self) -> None:
+        """Beat, look after what others leave, and tell what they do, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._poll())
+            group.create_task(self._keep_watch())
+            group.create_task(self._begin())
+
+    async def _poll(self) -> None:
+        seen: object = None
+        while True:
+            if seen != (seen := await self._desk.pulse()):
+                self._look()
+            await asyncio.sleep(_POLL)
+            self._look()  # what was left to others may be left still
+
+    async def _keep_watch(self) -> None:
+        every = self._lease / _LOOKS
+        watch = Watch(self._lease, every)
+        while True:
+            beats = await self._desk.beat(self.name)
+            dead = watch.dead(beats, asyncio.get_running_loop().time())
+            try:
+                await self._sweep({*beats} - dead | {self.name})
+                self._swept.set()
+                await self._desk.bury(dead - {self.name})
+            except Exception:  # noqa: BLE001 - whatever the engine's database says, the next sweep is soon
+                _log.warning("batch: a sweep for what others have left failed; another one follows", exc_info=True)
+            await asyncio.sleep(every)
+
+    async def _begin(self) -> None:
+        """Take up what those have left who are gone, before anything else is created."""
+        await self._desk.is_looking.wait()
+        await self._swept.wait()
+        until = asyncio.get_running_loop().time() + self._lease / 2
+        while await self._left_behind() and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - asks a database
+            await asyncio.sleep(_SOON)
+        self._desk.let_claim()
+
+    async def _left_behind(self) -> bool:
+        """Whether what was taken over has not come to anybody's desk yet."""
+        found = await self._live()
+        waiting = {one.workflow_id for one in found if one.status != "PENDING" or one.executor_id == self.name}
+        aboard = {flight.held.holder for flight in self._desk.flights.values()}
+        orphans = await self._orphaned({one.workflow_id for one in found})
+        for held in orphans:
+            await self._adopt(held)
+        return bool(waiting - aboard or orphans) or self._desk.is_about_to_look
+
+    async def _live(self) -> list[Any]:
+        found: list[Any] = await self.dbos.DBOS.list_workflows_async(
+            status=[*_LIVE], name=_WORKFLOW, load_input=False, load_output=False
+        )
+        return found
+
+    async def _sweep(self, alive: set[str]) -> None:
+        """Take up what nobody alive works on."""
+        found = await self._live()
+        lost = {one.executor_id for one in found if one.status == "PENDING"} - alive
+        if lost:
+            _log.warning("batch: taking over from %d executors that stand still or are gone", len(lost))
+            # Fenced by the names: what another has taken over meanwhile stays there.
+            await asyncio.to_thread(self.dbos.DBOS._recover_pending_workflows, [*lost])  # noqa: SLF001 - the public way is not fenced
+        aboard = {flight.held.holder for flight in self._desk.flights.values()}
+        own = {one.workflow_id for one in found if one.status == "PENDING" and one.executor_id == self.name}
+        strays = own - aboard
+        for name in strays & self._strays:  # twice: it may just have been coming or going
+            await self.dbos.DBOS.resume_workflow_async(name)
+        self._strays = strays
+        for held in await self._orphaned({one.workflow_id for one in found}):
+            await self._adopt(held)
+
+    async def _orphaned(self, live: set[str]) -> list[Held]:
+        """Return the items that are under way, and that no workflow holds any more."""
+        return [held for held in await self._desk.under_way_elsewhere() if held.holder not in live]
+
+    async def _adopt(self, held: Held) -> None:
+        self._rounds[held.key] = max(self._rounds.get(held.key, 1), round_of(held.holder))
+        await self.begin(held)
+
+    async def leave(self) -> None:
+        """Let go of all workflows: others take them over at once, or the next run."""
+        for task in self._tasks:
+            task.cancel()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._desk.bury([self.name])
+
+
+def _made(executor: Executor, database: Database) -> Any:
+    return executor.dbos.DBOS(
+        config={
+            "name": "codegen-async",
+            "system_database_url": database.url(),
+            "executor_id": executor.name,
+            "application_version": _VERSION,
+            "serializer": executor.dbos.DBOSPortableJSONSerializer(),
+            "log_level": "ERROR",
+        }
+    )
+
+
+@asynccontextmanager
+async def executing(
+    database: Database, desk: Desk, *, lease: float, floor: Callable[[], int], look: Callable[[], None]
+) -> AsyncGenerator[None]:
+    """Be an executor of a batch inside the block; one at a time in a process, as the engine is.
+
+    Raises:
+        ConfigurationError: the engine is not installed, or in use.
+    """
+    dbos = imported()
+    if getattr(dbos._dbos, "_dbos_global_instance", None) is not None:  # noqa: SLF001 - there is no public way to ask
+        raise ConfigurationError("DBOS is in use by this process already, and can do one thing at a time")
+    executor = Executor(dbos, desk, lease=lease, floor=floor, look=look)
+    await desk.beat(executor.name)  # before it has anything that others could take over
+    try:
+        engine = await asyncio.to_thread(_made, executor, database)
+        executor.register()
+        # It would find the loop that it is to use by itself if it were launched on it, and hold that up for a second.
+        engine._background_event_loop.set_main_loop()  # noqa: SLF001 - the only way to launch it beside the loop
+        await asyncio.to_thread(dbos.DBOS.launch)
+        desk.begin = executor.begin
+        watching = asyncio.create_task(executor.watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await until_done(watching)
+            await executor.leave()
+    finally:
+        await _destroy(dbos)
+
+
+async def _destroy(dbos: Any) -> None:
+    """End the engine, and give the loop threads of its own again: it has those of the engine."""
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
+    destroy = functools.partial(dbos.DBOS.destroy, workflow_completion_timeout_sec=0, destroy_registry=True)
+    await until_done(loop.run_in_executor(None, destroy))
