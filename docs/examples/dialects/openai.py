@@ -17,6 +17,7 @@ class OpenAI(Dialect[HostedRun]):
     name = "openai"
     base_url = "https://api.openai.com/v1"
     token_variable = "OPENAI_API_KEY"
+    prompt_field = "input"
     rates = {"create": (), "read": ()}  # by tier; headers tell
     phases = {
         "queued": Phase.PENDING, "in_progress": Phase.RUNNING, "completed": Phase.SUCCEEDED, "failed": Phase.FAILED,
