@@ -224,9 +224,10 @@ class Looks(Generic[R]):
         """Take in what another member says."""
         if hello.name == self._circle.name:
             return
-        now, is_new = _now(), hello.name not in self._circle.members
+        now, known = _now(), self._circle.members.get(hello.name)
+        was = known and (known.leads, known.able)
         member, fresh = self._circle.hear(hello, now)
-        if is_new:
+        if known is None:
             self._talk.wake(now=True)  # so that it soon knows how old our hellos are
         for reopened in hello.reopened:
             self._take_up(reopened, now)
@@ -240,7 +241,8 @@ class Looks(Generic[R]):
         if hello.gone:
             del self._circle.members[hello.name]
             self._leave(hello.name, member)
-        self._decide()
+        if was != (member.leads, member.able) or member.leads:
+            self._decide()
 
     def _believe(self, hello: Hello, member: Member, now: float) -> None:
         """Take in what is surely of now."""
