@@ -27,6 +27,7 @@ from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.keyed import Keys
 from codegen_async.hosted.settling import OnUnknown, check_on_unknown
 from codegen_async.hosted.setup import secrets_of
+from codegen_async.hosted.snapshots import Snapshots
 from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import Rate
 from codegen_async.models import Phase, Vocabulary
@@ -301,6 +302,12 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         self._creating = Creating(calls, self.dialect, settle=self._settle)
         self._keyed = KeyedCreates(self._creating, self._keys)
         return CodegenRemote(calls, self.dialect)
+
+    def _snapshots(self, calls: Calls[AgentRun]) -> Snapshots[AgentRun]:
+        return Snapshots(calls, AgentRun)
+
+    def _organization(self) -> str:
+        return str(self.org_id)
 
     def _schedule(self) -> PollSchedule:
         (get,), (page,) = self._rates["get"], self._rates["list"]

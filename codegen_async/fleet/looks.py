@@ -28,6 +28,7 @@ from codegen_async.waiting import Elsewhere
 
 R = TypeVar("R", bound=RunLike)
 
+_STILL = {phase.value for phase in Phase if phase.is_still}
 _STUCK = 15.0  # seconds without a good answer, after which another one is to lead,
 _UNABLE = 60.0  # for so long
 _GIVEN_UP = 30.0  # seconds for which who has ended all its waits does not lead
@@ -45,11 +46,11 @@ class Wire(Protocol[R]):
         """Return a snapshot as bytes."""
         ...
 
-    def read(self, content: bytes, phase: Phase) -> R:
-        """Read a snapshot; `phase` is where it stands, as who wrote it believed.
+    def read(self, content: bytes, phase: Phase) -> R | None:
+        """Read a snapshot; None if it can only be looked at. `phase` is where it stands, as who wrote it believed.
 
         Raises:
-            ValueError, msgspec.MsgspecError: it is none.
+            ValueError: it cannot be read.
         """
         ...
 
@@ -79,6 +80,7 @@ class Looks(Generic[R]):
         self._missed = False  # whether news were missed since
         self._theirs: dict[RunId, dict[str, Want]] = {}  # the wishes of others, by members
         self._known: dict[RunId, R] = {}  # what was told last of these runs
+        self._mine: dict[RunId, float] = {}  # when runs were looked at last that are not left to others
         self._number = 0  # hellos with news
         self._news: dict[RunId, tuple[R, float]] = {}  # what there is to say: snapshots, and when they were asked for
         self._shown: dict[RunId, float] = {}
@@ -157,6 +159,7 @@ class Looks(Generic[R]):
         """Return what there is to say."""
         self._decide()
         now = _now()
+        self._look_after(now)
         wishes = self._changes(now, again=beats)
         news = [self._written(run, asked, now) for run, asked in self._news.values()]
         self._news.clear()
@@ -251,28 +254,40 @@ class Looks(Generic[R]):
         for told in hello.news:
             self._take_in(told, now)
         for run_id in hello.refused:
-            if self._elsewhere.wish(run_id) is not None:
-                self._elsewhere.hurry(run_id)
+            self._mine[run_id] = now
+            self._elsewhere.hurry(run_id)
         if self._circle.missed(member, hello):
             self._missed = True
 
     def _take_in(self, told: Told, now: float) -> None:
         """Hear a snapshot, unless who tells it looked long ago, or does not know that the run was taken up again."""
         run = self._read(told)
-        if run is None or told.age > _OLD:
+        if run is None or told.age > _OLD or (run.phase.is_still and self._resumes.lacking(run.id, told.marks, now)):
             self._elsewhere.hurry(told.run_id)
-        elif run.phase.is_still and self._resumes.lacking(run.id, told.marks, now):
-            self._own.renew([run.id])
+            if told.phase in _STILL:
+                self._mine[told.run_id] = now
+                self._own.renew([told.run_id])
             self._talk.wake()
         else:
             if run.id in self._theirs:
                 self._known[run.id] = run
+            self._mine.pop(run.id, None)
             self._elsewhere.hear(run, now - told.age)
+
+    def _look_after(self, now: float) -> None:
+        """Look at what nobody else can look at for those who wait here."""
+        for run_id, looked in [*self._mine.items()]:
+            wish = self._elsewhere.wish(run_id)
+            if wish is None:
+                del self._mine[run_id]
+            elif now - looked >= wish.latency:
+                self._mine[run_id] = now
+                self._elsewhere.hurry(run_id)
 
     def _read(self, told: Told) -> R | None:
         try:
             return self._wire.read(told.content, Phase(told.phase))
-        except (msgspec.MsgspecError, ValueError) as error:
+        except ValueError as error:
             self._talk.wonder(f"snapshots that cannot be read: {error}")
             return None
 
@@ -333,6 +348,8 @@ class Looks(Generic[R]):
             self._elsewhere.disown(run_id)
             return
         known = self._elsewhere.known(run_id)
+        if known is not None and _now() - self._elsewhere.asked(run_id) > _OLD:
+            known = None
         if new is not None and (known is None or known.phase.value != new.phase):
             self._known.pop(run_id, None)
             if known is not None:

@@ -9,7 +9,7 @@ from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self, TypeVar, cast
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 import anyio
 
@@ -26,9 +26,11 @@ from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
 from codegen_async.hosted.calls import Calls, meaning_of
 from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.link import Link
+from codegen_async.hosted.run import HostedRun
 from codegen_async.hosted.sendings import Memory, Sendings
 from codegen_async.hosted.setup import Secrets, check_options, replaced
 from codegen_async.hosted.several import SeveralWaits
+from codegen_async.hosted.snapshots import Snapshots
 from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import Concurrency, ConcurrencyState, LimiterState, Limits, Rate, WindowLimiter
 from codegen_async.logs import show_log_if_asked
@@ -37,6 +39,11 @@ from codegen_async.polling import PollSchedule
 from codegen_async.settings import Timeouts, check_seconds, speed_of
 from codegen_async.version import __version__
 from codegen_async.waiting import Grace, Remote, Waiting
+
+if TYPE_CHECKING:  # only a fleet needs it
+    from codegen_async.fleet.leader import LooksState
+    from codegen_async.fleet.looks import Looks
+    from codegen_async.fleet.store import Bus
 
 T = TypeVar("T")
 R = TypeVar("R", bound=RunLike)
@@ -102,6 +109,7 @@ class RunClient(SeveralWaits[R, Id]):
         self._is_old = is_old
         self._end_of = end_of
         self._link: Link[R] | None = None
+        self._open_bus: Callable[[], Bus] | None = None
 
     @abstractmethod
     def _remote(self, calls: Calls[R]) -> Remote[R]:
@@ -110,6 +118,14 @@ class RunClient(SeveralWaits[R, Id]):
     @abstractmethod
     def _schedule(self) -> PollSchedule:
         """Return a new schedule for the polls."""
+
+    def _snapshots(self, calls: Calls[R]) -> Snapshots[R]:
+        """Return what writes and reads snapshots for other processes."""
+        return Snapshots(calls, HostedRun)
+
+    def _organization(self) -> str:
+        """Return whose runs they are, where the token alone does not say that."""
+        return ""
 
     def without_run(self) -> Callable[[], Awaitable[object]] | None:
         """Return a call that needs no run, to tell whether it is the token that is refused; None if there is none.
@@ -161,12 +177,15 @@ class RunClient(SeveralWaits[R, Id]):
             self._check_loop()
             calls = Calls(transport, self.dialect, self._words)
             waiting = self._waiting(calls)  # asks the dialect, which may stumble
+            looks = None if self._open_bus is None else self._looks(self._open_bus(), calls, waiting)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await transport.aclose()
             forget()
             raise
-        self._link = Link(transport, calls, waiting, forget)
+        if looks is not None:
+            looks.start()
+        self._link = Link(transport, calls, waiting, forget, looks)
         self.reporter.tell(ClientOpened(self))
         return self
 
@@ -182,6 +201,13 @@ class RunClient(SeveralWaits[R, Id]):
             end_of=self._end_of,
             without_run=self.without_run(),
         )
+
+    def _looks(self, bus: Bus, calls: Calls[R], waiting: Waiting[R]) -> Looks[R]:
+        from codegen_async.fleet.keys import key_of  # noqa: PLC0415 - nothing of a fleet is imported without one
+        from codegen_async.fleet.looks import Looks  # noqa: PLC0415 - the same
+
+        channel = key_of(self.base_url, self._organization(), self._token, "looks")
+        return Looks(waiting.elsewhere, bus, channel, self._snapshots(calls))
 
     def _attached(self, memory: Memory) -> Callable[[], None]:
         end = self._sendings.attach(memory, self._clock)
@@ -251,6 +277,8 @@ class RunClient(SeveralWaits[R, Id]):
         link.forget()
         with anyio.CancelScope(shield=True):  # also a cancelled program closes its sockets
             try:
+                if link.looks is not None:
+                    await link.looks.aclose()
                 await link.waiting.aclose()
             finally:
                 await link.transport.aclose()
@@ -323,6 +351,11 @@ class RunClient(SeveralWaits[R, Id]):
     def waits(self) -> int:
         """How many runs are waited for now."""
         return 0 if self._link is None else self._link.waiting.watched
+
+    @property
+    def looks(self) -> LooksState | None:
+        """Who looks at runs for whom, in a fleet that shares its looks; None outside of one, and while not open."""
+        return None if self._link is None or self._link.looks is None else self._link.looks.state
 
     def limiter(self, endpoint: str) -> WindowLimiter:
         """Return the limiter of an endpoint, to look at or to hold.

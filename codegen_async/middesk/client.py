@@ -28,10 +28,12 @@ from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.creating import Creating
 from codegen_async.hosted.places import Places
 from codegen_async.hosted.setup import secrets_of
+from codegen_async.hosted.snapshots import Snapshots
 from codegen_async.http.transport import Sender
 from codegen_async.limits import Rate
 from codegen_async.middesk import requests
 from codegen_async.middesk.dialect import RATE, MiddeskDialect
+from codegen_async.middesk.free import dec_hook
 from codegen_async.middesk.homes import check_host, home_of
 from codegen_async.middesk.interrupts import Answering, InterruptBook, InterruptHandler
 from codegen_async.middesk.looking import LookCalls
@@ -136,6 +138,7 @@ class MiddeskClient(StartCalls, LookCalls):
             memory=memory,
             sender=sender,
             is_old=self._book.is_old,
+            end_of=lambda run: tuple(one.id for one in run.interrupts) or run.ended_at,
         )
         check_host(self.base_url, secrets.token)
 
@@ -191,7 +194,10 @@ class MiddeskClient(StartCalls, LookCalls):
             refused = isinstance(error, APIError) and not isinstance(error, OutcomeUnknownError)
             if refused or not sent.is_set():  # else it counts as answered, as it must not be answered twice
                 self._book.withdraw(run_id, interrupt_id)
+            else:
+                link.waiting.reopened(run_id)  # perhaps
             raise
+        link.waiting.reopened(run_id)
         if run is None:
             link.waiting.notify(run_id)
         else:
@@ -302,6 +308,9 @@ class MiddeskClient(StartCalls, LookCalls):
     def _remote(self, calls: Calls[MiddeskRun]) -> MiddeskRemote:
         self._creating = Creating(calls, settle=self._settle, places=Places(self._concurrency))
         return MiddeskRemote(calls, self.dialect)
+
+    def _snapshots(self, calls: Calls[MiddeskRun]) -> Snapshots[MiddeskRun]:
+        return Snapshots(calls, MiddeskRun, dec_hook)
 
     def _schedule(self) -> PollSchedule:
         (rate,) = self._rates[requests.ENDPOINT]

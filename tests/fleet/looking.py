@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import msgspec
 
@@ -30,11 +31,21 @@ class Worker:
     """One process of a fleet: its waits, and what it shares."""
 
     def __init__(
-        self, remote: Remote, air: Air, name: str, *, latency: float = 5.0, is_old: Callable[[Run], bool] | None = None
+        self,
+        remote: Remote,
+        air: Air,
+        name: str,
+        *,
+        latency: float = 5.0,
+        is_old: Callable[[str, Run], bool] | None = None,
     ) -> None:
         schedule = PollSchedule(get=RATE, page=RATE, listing=Listing("API"))
         self.waiting: Waiting[Run] = Waiting(
-            remote, schedule, latency=latency, end_of=lambda run: run.life, is_old=is_old
+            remote,
+            schedule,
+            latency=latency,
+            end_of=lambda run: run.life,
+            is_old=None if is_old is None else partial(is_old, name),
         )
         self.bus = AirBus(air, name)
         self.name = name
@@ -61,7 +72,7 @@ async def fleet(
     *,
     settled: bool = True,
     latency: float = 5.0,
-    is_old: Callable[[Run], bool] | None = None,
+    is_old: Callable[[str, Run], bool] | None = None,
 ) -> AsyncGenerator[list[Worker]]:
     """Yield so many workers, of which the first leads; when they are closed, no task and no slot may be left."""
     air = air or Air()

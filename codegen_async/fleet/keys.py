@@ -1,0 +1,24 @@
+"""Name what members share, so that only those meet who spend the same budget; never by the token itself. Pure."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import msgspec
+
+from codegen_async.secret import Secret
+
+_PREFIX = "codegen-async"
+
+
+def key_of(base_url: str, organization: str, token: Secret, what: str) -> str:
+    """Return the name of something that all share who use a token: the board of an endpoint, say.
+
+    Args:
+        base_url: where the API is.
+        organization: whose runs they are; empty where the token alone says that.
+        token: the token, of which a digest is taken.
+        what: what they share.
+    """
+    whole = msgspec.json.encode([base_url.rstrip("/"), organization, token.reveal()])
+    return f"{_PREFIX}:{blake2b(whole, digest_size=16).hexdigest()}:{what}"
