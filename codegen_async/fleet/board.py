@@ -133,7 +133,7 @@ class Present(msgspec.Struct, frozen=True, kw_only=True):
         lower: its clock shows no less.
         upper: nor more.
         epoch: the name of the time since it last may have lost writes.
-        uptime: seconds since that time began; `inf` where nothing is ever lost.
+        uptime: seconds since that time began; see `Reply`.
         lost: whether there was a board that is no longer there.
     """
 
@@ -257,24 +257,28 @@ class _Exchange:
 
     def _begin(self, *, found: bool) -> None:
         """Be cold if writes may have been lost."""
-        board, present, whole = self.board, self._present, self._life() + self.terms.step
+        board, present, whole = self.board, self._present, self._life() + self.terms.step + self._still_to_come()
         if self.terms.keep or any(entry.kept for entry in board.members.values()):
             whole += self.terms.keep_for
         cold = 0.0
         if present.lost or (found and board.epoch != present.epoch):
             cold = whole
         elif not found and present.uptime <= self._life():
-            cold = whole - present.uptime
+            cold = whole - max(present.uptime, 0.0)
         if cold:
             board.cold_until = max(board.cold_until, self.now + cold)
         board.epoch = present.epoch
+
+    def _still_to_come(self) -> float:
+        """Return for how many seconds another server may still grant, that this one has taken over from."""
+        return max(0.0, -self._present.uptime)
 
     def _clamp(self) -> None:
         """Believe no time that is too far ahead: a clock that was set back must not stop the fleet."""
         board, now = self.board, self.now
         latest = now + self._life() + self.terms.step
         keep_for = self.terms.keep_for
-        board.cold_until = min(board.cold_until, latest + keep_for)
+        board.cold_until = min(board.cold_until, latest + self._still_to_come() + keep_for)
         board.free_since = min(board.free_since, now)
         if board.held_from > now + self.terms.step:
             board.held_until += now - board.held_from

@@ -28,7 +28,8 @@ class Reply(msgspec.Struct, frozen=True):
         value: what is there, if it was not replaced; None: nothing.
         now: the store's clock, seconds.
         epoch: names the time since the store last may have lost what was written; another one is another name.
-        uptime: seconds since that time began, as far as is known; `inf` where nothing is ever lost.
+        uptime: seconds since that time began, as far as is known; `inf` where nothing is ever lost. Below 0: it begins
+            only so much later, as another server may still write that does not know of this one.
     """
 
     swapped: bool
