@@ -236,6 +236,9 @@ def check_dialect_class(dialect: Dialect[Any]) -> None:
         value: object = getattr(dialect, name, None)
         if not isinstance(value, str) or not value:
             raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected a text, got {shown(value)}")
+    field: object = getattr(dialect, "prompt_field", None)
+    if field is not None and (not isinstance(field, str) or not field):
+        raise ConfigurationError(f"{type(dialect).__name__}.prompt_field: expected a text, or None, got {shown(field)}")
     for name, fits in (("rates", _are_rates), ("phases", _is_phase)):
         entries: object = getattr(dialect, name, None)
         if not isinstance(entries, Mapping):

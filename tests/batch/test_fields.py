@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from codegen_async import Call, Dialect, HostedRun, InvalidArgumentError, Phase, Rate
+from codegen_async import Call, ConfigurationError, Dialect, HostedRun, InvalidArgumentError, Phase, Rate
 from codegen_async.batch.fields import DialectColumns
 from codegen_async.batch.inputs import Prompts, parse_prompts
+from codegen_async.hosted.dialect import check_dialect_class
 
 
 class Picky(Dialect[HostedRun]):
@@ -156,3 +157,11 @@ def test_the_rates_are_those_of_the_create() -> None:
     prompts = read('{"task": "a"}')
     assert [*prompts.columns.rates] == [Rate(10, 1.0), Rate(100, 60.0)]
     assert not DialectColumns(Picky()).rates
+
+
+@pytest.mark.parametrize("given", ["", 3, ["task"]])
+def test_a_field_of_prompts_that_can_be_none_is_refused_with_its_dialect(given: Any) -> None:
+    dialect = Picky()
+    dialect.prompt_field = given
+    with pytest.raises(ConfigurationError, match=r"Picky\.prompt_field: expected a text, or None, got "):
+        check_dialect_class(dialect)
