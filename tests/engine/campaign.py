@@ -5,7 +5,6 @@ import contextlib
 import os
 import random
 import signal
-import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +32,6 @@ TIMEOUTS = Timeouts(connect=5.0, read=6.0, total=12.0)
 WEATHER = Weather(
     rate=(30, 60.0), losses=((Fault.RESET_BEFORE, 0.10), (Fault.RESET_AFTER, 0.10), (Fault.DROP_AFTER, 0.10))
 )
-FAIR = Weather(rate=(30, 60.0), losses=())
 RATES = {"create": Rate(10, 60.0)}  # of each executor
 
 
@@ -133,13 +131,13 @@ def campaign(
         seed: of the server's faults, and of what happens to executors.
         items, executors: how many.
         keyless: whether the workflows create without keys.
-        weather: of the server. Default: it loses 30 % of its answers to creates, without keys none.
+        weather: of the server. Default: it loses 30 % of its answers to creates.
         patience: seconds until it is given up.
         restart: crashes the database and starts it again; called now and then.
     """
     rng = random.Random(seed)
     prompts = [f"item {number}" for number in range(items)]
-    weather = weather or (FAIR if keyless else WEATHER)
+    weather = weather or WEATHER
     began, figures = time.monotonic(), Figures()
     with serving(seed, weather) as server:
         crew = Crew(rng, figures, lambda: started(execute, server.address, url, prompts, None, keyless), executors)
@@ -224,7 +222,3 @@ def is_done(url: str) -> bool:
     except JournalError:  # it is not there yet, or restarts
         return False
     return bool(states) and not {State.PLANNED, State.SENDING, State.CREATED} & {*states}
-
-
-if __name__ == "__main__":
-    print(campaign(sys.argv[1], int(sys.argv[2]), keyless="--keyless" in sys.argv))  # noqa: T201
