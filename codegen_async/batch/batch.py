@@ -27,6 +27,7 @@ from codegen_async.batch.journal import Journal, driving
 from codegen_async.batch.looking import Looking
 from codegen_async.batch.making import Maker
 from codegen_async.batch.outside import export_journal, journal_status
+from codegen_async.batch.readers import Where
 from codegen_async.batch.runner import Runner
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.codegen.models import AgentRun
@@ -107,6 +108,11 @@ class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
         self._adopt = adopt
         self._added: dict[str, tuple[Task, int | None]] = {}
         self._copies: Counter[bytes] = Counter()  # of each content, added without a key
+
+    @property
+    def place(self) -> Where:
+        """Where its items are, for who reads them from outside."""
+        return self.path
 
     async def open(self) -> Self:
         """Open the batch where no block fits, and return it; end it with `aclose`.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from codegen_async.batch import results
 from codegen_async.batch.items import State
-from codegen_async.batch.readers import read_counts, read_outcomes, read_sources
+from codegen_async.batch.readers import Where, read_counts, read_outcomes, read_sources
 from codegen_async.batch.schema import SIDES
 from codegen_async.errors import InvalidArgumentError
 
@@ -34,14 +34,15 @@ async def export_journal(
     return await asyncio.to_thread(write_outcomes, Path(journal), Path(path), kind=kind)
 
 
-def write_outcomes(journal: Path, path: Path, *, kind: str | None) -> int:
+def write_outcomes(journal: Where, path: Path, *, kind: str | None) -> int:
     """Do as `export_journal` does. Blocking.
 
     Raises:
         InvalidArgumentError: the file is one of the batch's own, of no format that is known, or cannot be written.
         JournalError: there is no such journal, or it cannot be read.
     """
-    needed = {Path(f"{journal}{side}"): "belongs to the journal" for side in ("", "-lock", *SIDES)}
+    own = journal if isinstance(journal, Path) else journal.path
+    needed = {Path(f"{own}{side}"): "belongs to the journal" for side in ("", "-lock", *SIDES) if own is not None}
     needed |= dict.fromkeys(read_sources(journal), "holds the prompts")
     for file, why in needed.items():
         if _is_same(path, file):

@@ -39,7 +39,12 @@ _SENT = "state NOT IN ('planned', 'rejected')"  # has a run, or may have one
 
 
 class Elsewhere(Protocol):
-    """A batch whose items are in no file of its own."""
+    """A batch that is in no journal; its text is what a user would write for it."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it is in, if it is in one."""
+        ...
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """Return a context with what answers the queries of this module."""

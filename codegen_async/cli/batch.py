@@ -11,6 +11,7 @@ from cyclopts import App
 from codegen_async.cli.errors import Exit, UsageError
 from codegen_async.cli.journals import app as journals
 from codegen_async.cli.options import (
+    ALONE,
     ANY,
     ANY_REPOSITORY,
     HERE,
@@ -33,10 +34,12 @@ from codegen_async.cli.options import (
     Reading,
     RealServer,
     Repository,
+    Sharing,
 )
 
 if TYPE_CHECKING:
     from codegen_async.batch.batch import Batch
+    from codegen_async.batch.readers import Where
     from codegen_async.cli.repositories import FindRepo
     from codegen_async.cli.session import Session
     from codegen_async.codegen.client import CodegenClient
@@ -58,7 +61,9 @@ these as columns (.csv, .tsv), or from a text with one a line (.txt). Other
 fields and columns come out with the results. Images are looked for in the
 folder of the file. --repo or --repo-id goes for those that name none. The
 journal remembers what was done: after an interruption, the same command goes
-on; so does it with the journal itself as FILE.
+on; so does it with the journal itself as FILE. With --engine dbos it is a
+database, which other machines may run as well, each by this command; its URL
+stands for a journal in all other commands.
 Ctrl-C creates no more and waits for what runs; a second one leaves at once, as
 SIGTERM does. Nothing is lost either way.
 
@@ -83,6 +88,7 @@ def run(
     kind: InputFormat = None,
     out: OutcomesFile = None,
     dry_run: DryRun = False,
+    sharing: Sharing = ALONE,
     adopt: Adopt = False,
     repository: Repository = ANY_REPOSITORY,
     limits: Limits = UNLIMITED,
@@ -104,13 +110,14 @@ def run(
     reading = Reading(dialect=connection.dialect)
     if dry_run:
         return check(file, journal=journal, kind=kind, reading=reading, display=display)
+    journal = sharing.journal(file, journal)
     if connection.simulate and journal is not None:
         raise UsageError("--simulate keeps no journal, as its runs are gone when it ends")
     place = None if connection.simulate else journal_of(file, journal)
     filling = Filling(file, kind, place, CODEGEN, group=("batch",), options=reading.words())
     filling.tell(Output(display))
 
-    def drive(path: Path) -> Exit:
+    def drive(path: Where) -> Exit:
         def again() -> str:
             words = () if out is None else ("--out", str(out))
             options = (*words, *repository.words(), *limits.words(), *connection.words(), *display.words())
@@ -189,13 +196,13 @@ def retry(
     from codegen_async.cli.retrying import Retry
     from codegen_async.cli.targets import execute_on
 
-    find_repo, journal = meant(repository, server), existing(journal, CODEGEN.api)
-    fill = Retry(journal, keys, ("batch",), failed=failed)
+    find_repo, place = meant(repository, server), existing(journal, CODEGEN.api)
+    fill = Retry(place, keys, ("batch",), failed=failed)
 
     def again() -> str:
         return fill.again((*repository.words(), *limits.words(), *server.words(), *display.words()))
 
-    work = Drive(journal, fill, again, limits, make=_making(journal, find_repo, adopt=adopt))
+    work = Drive(place, fill, again, limits, make=_making(place, find_repo, adopt=adopt))
     return execute_on(server, display, work)
 
 
@@ -211,27 +218,29 @@ def audit(
     journal: JournalFile, /, *, adopt: Adopt = False, server: RealServer = REAL, display: Display = PLAIN
 ) -> Exit:
     """Compare a batch with the runs that the server has."""
-    from codegen_async.batch.batch import Batch
     from codegen_async.batch.columns import CODEGEN
     from codegen_async.cli.auditing import audit as show
+    from codegen_async.cli.batches import batch_at
     from codegen_async.cli.inputs import existing
     from codegen_async.cli.targets import execute_on
 
-    journal = existing(journal, CODEGEN.api)  # one that is not there must not be made
+    place = existing(journal, CODEGEN.api)  # one that is not there must not be made
 
     async def work(session: Session[CodegenClient]) -> Exit:
-        return await show(Batch(session.client, journal, adopt=adopt), session.output)
+        return await show(batch_at(place, session.client, adopt=adopt), session.output)
 
     return execute_on(server, display, work)
 
 
-def _making(journal: Path, find_repo: FindRepo, *, adopt: bool) -> Callable[[Session[CodegenClient]], Awaitable[Batch]]:
+def _making(
+    journal: Where, find_repo: FindRepo, *, adopt: bool
+) -> Callable[[Session[CodegenClient]], Awaitable[Batch]]:
     """Return what makes the batch of a journal."""
 
     async def make(session: Session[CodegenClient]) -> Batch:
-        from codegen_async.batch.batch import Batch
+        from codegen_async.cli.batches import batch_at
 
         repo_id = await find_repo(session.client)
-        return Batch(session.client, journal, repo_id=repo_id, adopt=adopt, clock=session.target.clock)
+        return batch_at(journal, session.client, repo_id=repo_id, adopt=adopt, clock=session.target.clock)
 
     return make

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.fields import DialectColumns
+from codegen_async.batch.readers import Where
 from codegen_async.cli.auditing import audit as show_audit
 from codegen_async.cli.checking import check as show_check
 from codegen_async.cli.driving import Drive
@@ -45,14 +46,22 @@ class Api(Generic[C]):
     execute: Callable[[Work[C]], Exit]
     adopt: bool
 
-    def making(self, journal: Path) -> Callable[[Session[C]], Awaitable[Batch[Any, Any]]]:
+    def making(self, journal: Where) -> Callable[[Session[C]], Awaitable[Batch[Any, Any]]]:
         """Return what makes the batch of a journal."""
 
         async def make(session: Session[C]) -> Batch[Any, Any]:
-            client: Any = session.client
-            return Batch(client, journal, adopt=self.adopt, clock=session.target.clock)
+            return batch_at(journal, session.client, adopt=self.adopt, clock=session.target.clock)
 
         return make
+
+
+def batch_at(place: Where, client: Any, **options: Any) -> Batch[Any, Any]:
+    """Return the batch of a journal, or one that is in a database."""
+    if isinstance(place, Path):
+        return Batch(client, place, **options)
+    from codegen_async.engine.batch import DBOSBatch
+
+    return DBOSBatch(client, cast("Any", place), **options)
 
 
 def run(

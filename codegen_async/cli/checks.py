@@ -127,11 +127,14 @@ def check_journal(path: Path | None) -> Finding:
     """Look whether a journal is whole."""
     if path is None:
         return Finding("journal", Verdict.SKIP, "give --journal PATH to check one")
-    from codegen_async.batch.schema import explained, open_to_read
+    from codegen_async.batch.readers import reading
     from codegen_async.cli.inputs import existing
 
     try:
-        with closing(open_to_read(existing(path))) as connection, explained(path):
+        place = existing(path)
+        if not isinstance(place, Path):
+            return Finding("journal", Verdict.SKIP, f"{place} is a database; it looks after itself")
+        with reading(place) as connection:
             said = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     except Exception as error:  # noqa: BLE001 - told as a finding
         return failed("journal", error)

@@ -8,14 +8,13 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from codegen_async.batch.appending import OutcomeFile, is_done
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.bounds import check_most
 from codegen_async.batch.items import Outcome
-from codegen_async.batch.readers import read_outcomes
+from codegen_async.batch.readers import Where, read_outcomes
 from codegen_async.cli.errors import CommandError, Exit, explain
 from codegen_async.cli.options import Limits
 from codegen_async.cli.progress import Progress, progress_shown
@@ -47,7 +46,7 @@ class Drive(Generic[C]):
 
     def __init__(
         self,
-        journal: Path,
+        journal: Where,
         fill: Callable[[Batch[Any, Any]], Awaitable[None]],
         again: Callable[[], str],
         limits: Limits,

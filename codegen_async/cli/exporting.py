@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from codegen_async.batch.outside import write_outcomes
-from codegen_async.batch.readers import read_outcomes
+from codegen_async.batch.readers import Where, read_outcomes
 from codegen_async.batch.results import row, write
 from codegen_async.cli.errors import CommandError, Exit
 from codegen_async.cli.inputs import STDIN
@@ -16,7 +16,7 @@ from codegen_async.cli.streams import write as write_to
 from codegen_async.errors import clean_lines
 
 
-def export_to(journal: Path, file: Path, kind: str | None, display: Display) -> Exit:
+def export_to(journal: Where, file: Path, kind: str | None, display: Display) -> Exit:
     """Write the outcomes of a journal to a file, or to the standard output for `-`.
 
     Raises:
@@ -37,7 +37,7 @@ def export_to(journal: Path, file: Path, kind: str | None, display: Display) -> 
     return Exit.OK
 
 
-def _print(journal: Path, kind: str) -> None:
+def _print(journal: Where, kind: str) -> None:
     if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison] - so it is where the shell has closed it
         raise CommandError("the standard output is closed")
     prepare_streams(json=True)  # UTF-8, whatever the locale

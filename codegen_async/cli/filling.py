@@ -12,9 +12,9 @@ from codegen_async.batch.batch import Batch
 from codegen_async.batch.columns import Columns
 from codegen_async.batch.inputs import Prompts, has_place, parse_prompts, read_prompts
 from codegen_async.batch.items import Added
-from codegen_async.batch.readers import read_sent
+from codegen_async.batch.readers import Where, read_sent
 from codegen_async.cli.errors import UsageError, command
-from codegen_async.cli.inputs import STDIN, check_api, is_journal, read_bytes
+from codegen_async.cli.inputs import STDIN, check_api, elsewhere, is_journal, read_bytes
 from codegen_async.cli.output import Output
 from codegen_async.errors import clean
 
@@ -43,7 +43,7 @@ class Filling:
         self,
         file: Path,
         kind: str | None,
-        journal: Path | None,
+        journal: Where | None,
         columns: Columns,
         *,
         group: Sequence[str],
@@ -52,8 +52,8 @@ class Filling:
         self._file = file
         self._group = group
         self._note: Callable[[str], None] = _nothing
-        self._prompts = None if journal == file else read_file(file, kind, columns)
-        if journal is not None and journal.is_file():
+        self._prompts = None if journal in (file, elsewhere(file)) else read_file(file, kind, columns)
+        if isinstance(journal, Path) and journal.is_file():
             check_api(journal, columns.api)
         if self._prompts is not None:
             _check(self._prompts, journal, command(*group, "check", file, *options))
@@ -71,18 +71,21 @@ class Filling:
         if self._prompts is not None and self._prompts.extra:
             output.note(f"kept for the results, not sent: {', '.join(self._prompts.extra)}")
 
-    def again(self, journal: Path, options: Iterable[str]) -> str:
+    def again(self, journal: Where, options: Iterable[str]) -> str:
         """Return the command that goes on with the batch, by its journal alone where the file cannot be read again."""
         words = (self._file, "--journal", journal) if self._prompts and self._file.is_file() else (journal,)
         return command(*self._group, "run", *words, *options)
 
 
-def journal_of(file: Path, given: Path | None) -> Path:
+def journal_of(file: Path, given: Path | None) -> Where:
     """Return where a batch is remembered: as given, else in the file if it is a journal, else beside it.
 
     Raises:
         UsageError: there is no such place.
+        ConfigurationError: a database is meant, and its URL cannot be right, or what it takes is not installed.
     """
+    if (database := elsewhere(file if given is None else given)) is not None:
+        return database
     if given is not None:
         return given
     if is_journal(file):
@@ -106,9 +109,9 @@ def read_file(file: Path, kind: str | None, columns: Columns) -> Prompts:
     return parse_prompts(read_bytes(None), "stdin", Path.cwd(), kind=kind, columns=columns)
 
 
-def _check(prompts: Prompts, journal: Path | None, more_shown_by: str) -> None:
+def _check(prompts: Prompts, journal: Where | None, more_shown_by: str) -> None:
     """Make sure that all lines and all images can be right, but for images that were sent already."""
-    prompts.look_at_images(read_sent(journal) if journal is not None and journal.is_file() else ())
+    prompts.look_at_images(read_sent(journal) if isinstance(journal, Path) and journal.is_file() else ())
     if prompts.problems:
         first, *others = prompts.problems
         more = f"; {len(others)} more like this: {more_shown_by}" if others else ""

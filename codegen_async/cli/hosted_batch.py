@@ -9,6 +9,7 @@ from cyclopts import App
 from codegen_async.cli.errors import Exit
 from codegen_async.cli.journals import app as journals
 from codegen_async.cli.options import (
+    ALONE,
     ANY,
     HOSTED,
     PLAIN,
@@ -27,6 +28,7 @@ from codegen_async.cli.options import (
     OutcomesFile,
     PromptsFile,
     Reading,
+    Sharing,
 )
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def run(
     kind: InputFormat = None,
     out: OutcomesFile = None,
     dry_run: DryRun = False,
+    sharing: Sharing = ALONE,
     adopt: Adopt = False,
     limits: Limits = UNLIMITED,
     connection: HostedConnection = HOSTED,
@@ -87,7 +90,7 @@ def run(
         reading = Reading(dialect=connection.dialect)
         return check(file, journal=journal, kind=kind, reading=reading, display=display)
     api = _api(connection, display, adopt=adopt)
-    return batches.run(api, file, journal, kind, out=out, limits=limits, display=display)
+    return batches.run(api, file, sharing.journal(file, journal), kind, out=out, limits=limits, display=display)
 
 
 @app.command(

@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from codegen_async.batch.places import CODEGEN_API
-from codegen_async.batch.readers import read_account, read_counts
+from codegen_async.batch.readers import Where, read_account, read_counts
 from codegen_async.batch.texts import read_whole
 from codegen_async.cli.errors import CommandError, Exit, UsageError, command
 from codegen_async.errors import clean, reason_of
@@ -68,24 +68,40 @@ def read_metadata(given: str | None) -> dict[str, Any] | None:
     return cast("dict[str, Any]", value)
 
 
-def existing(journal: Path, api: str | None = None) -> Path:
-    """Return the path of a journal if there is one, or of the journal beside a file of prompts.
+def existing(journal: Path, api: str | None = None) -> Where:
+    """Return the path of a journal if there is one, or of the journal beside a file of prompts; or a database.
 
     Args:
-        journal: either of them.
+        journal: one of them.
         api: the API that it has to be of. Default: any.
 
     Raises:
         CommandError: there is none, or it is of another API.
         JournalError: it cannot be read.
     """
-    found = _existing(journal)
+    found = elsewhere(journal) or _existing(journal)
     if api is not None:
         check_api(found, api)
     return found
 
 
-def check_api(journal: Path, api: str) -> None:
+def elsewhere(journal: Path) -> Where | None:
+    """Return the database that is meant, or that stands beside a file of prompts; None if it is neither.
+
+    Raises:
+        ConfigurationError: it is the URL of none.
+    """
+    beside = Path(f"{journal}.dbos.db")
+    if not str(journal).startswith(("sqlite:", "postgresql:", "postgres:")) and not str(journal).endswith(".dbos.db"):
+        if Path(f"{journal}.db").exists() or not beside.exists():
+            return None
+        journal = beside
+    from codegen_async.engine.database import database_at
+
+    return database_at(journal)
+
+
+def check_api(journal: Where, api: str) -> None:
     """Make sure that a batch is not of another API: its fields would mean nothing there.
 
     Raises:

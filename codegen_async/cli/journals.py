@@ -36,9 +36,9 @@ def status(journal: JournalFile, /, *, reading: Reading = ANY, display: Display 
     from codegen_async.cli.tally import tally
 
     output = Output(display)
-    journal = existing(journal)
-    counts = tally(read_outcomes(journal))
-    account = read_account(journal)
+    place = existing(journal)
+    counts = tally(read_outcomes(place))
+    account = read_account(place)
     if output.structured:
         output.document({**counts, **({} if account is None else msgspec.structs.asdict(account))})
     else:

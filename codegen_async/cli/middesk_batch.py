@@ -9,6 +9,7 @@ from cyclopts import App
 from codegen_async.cli.errors import Exit
 from codegen_async.cli.journals import app as journals
 from codegen_async.cli.options import (
+    ALONE,
     MIDDESK,
     PLAIN,
     UNLIMITED,
@@ -24,6 +25,7 @@ from codegen_async.cli.options import (
     MiddeskConnection,
     OutcomesFile,
     PromptsFile,
+    Sharing,
 )
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def run(
     journal: BatchJournal = None,
     kind: InputFormat = None,
     out: OutcomesFile = None,
+    sharing: Sharing = ALONE,
     adopt: Adopt = False,
     limits: Limits = UNLIMITED,
     connection: MiddeskConnection = MIDDESK,
@@ -70,7 +73,7 @@ def run(
     from codegen_async.cli import batches
 
     api = _api(connection, display, adopt=adopt)
-    return batches.run(api, file, journal, kind, out=out, limits=limits, display=display)
+    return batches.run(api, file, sharing.journal(file, journal), kind, out=out, limits=limits, display=display)
 
 
 @app.command(

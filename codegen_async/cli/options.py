@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, cast
 from cyclopts import Group, Parameter
 
 _CONNECTION = Group("Connection", sort_key=8)
+_SHARING = Group("Several machines", sort_key=7)
 _OUTPUT = Group("Output", sort_key=9)
 
 RunNumber = Annotated[int, Parameter(name="RUN_ID", help="The run.")]
@@ -170,6 +171,34 @@ class Reading(Options):
     dialect: Dialect = None
 
 
+@Parameter(name="*", group=_SHARING)
+@dataclass(frozen=True, kw_only=True)
+class Sharing(Options):
+    """Whether other processes and machines drive the same batch."""
+
+    engine: Annotated[
+        Literal["dbos"] | None, Parameter(help="Drive it from as many machines as run this command: by DBOS.")
+    ] = None
+    database: Annotated[
+        str | None,
+        Parameter(help="Where they meet: sqlite:PATH or postgresql://USER@HOST/DATABASE. Default: FILE.dbos.db"),
+    ] = None
+
+    def journal(self, file: Path, given: Path | None) -> Path | None:
+        """Return what stands where a journal does: a database, if there is one.
+
+        Raises:
+            ConfigurationError: its URL cannot be right.
+        """
+        if self.database is not None:
+            from codegen_async.engine.database import open_database
+
+            open_database(self.database)
+            return Path(self.database)
+        return Path(f"{file}.dbos.db") if self.engine is not None and given is None else given
+
+
+ALONE = Sharing()
 ANY = Reading()
 HERE = Connection()
 REAL = RealServer()

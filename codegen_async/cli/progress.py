@@ -8,12 +8,11 @@ import math
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import Outcome, State
-from codegen_async.batch.readers import read_outcomes
+from codegen_async.batch.readers import Where, read_outcomes
 from codegen_async.cli.live import budget, duration, shown
 from codegen_async.cli.output import Linked, make_table, one_line
 from codegen_async.cli.render import summary_of
@@ -175,7 +174,7 @@ def last_create(planned: int, state: LimiterState, next_free: float, now: float)
 @asynccontextmanager
 async def progress_shown(session: Session[RunClient[Any, Any]], batch: Batch[Any, Any]) -> AsyncGenerator[Progress]:
     """Show the progress of a batch while the block lasts."""
-    progress = Progress(session, batch, await asyncio.to_thread(_ends, batch.path))
+    progress = Progress(session, batch, await asyncio.to_thread(_ends, batch.place))
     session.target.observers.append(progress.hear)
     async with shown(session, progress.picture):
         lines = asyncio.create_task(_print_lines(session, progress))
@@ -186,7 +185,7 @@ async def progress_shown(session: Session[RunClient[Any, Any]], batch: Batch[Any
             await asyncio.gather(lines, return_exceptions=True)
 
 
-def _ends(journal: Path) -> dict[str, str]:
+def _ends(journal: Where) -> dict[str, str]:
     # One outcome after the other, as a journal may hold thousands of results.
     return {outcome.key: label(outcome) for outcome in read_outcomes(journal) if outcome.state is State.ENDED}
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from codegen_async.batch.batch import Batch
-from codegen_async.batch.readers import read_outcomes
+from codegen_async.batch.readers import Where, read_outcomes
 from codegen_async.cli.errors import UsageError, command
 from codegen_async.cli.tally import label
 from codegen_async.errors import clean
@@ -31,7 +30,7 @@ class Retry:
         JournalError: the journal cannot be read.
     """
 
-    def __init__(self, journal: Path, keys: Sequence[str], group: Sequence[str], *, failed: bool) -> None:
+    def __init__(self, journal: Where, keys: Sequence[str], group: Sequence[str], *, failed: bool) -> None:
         self._journal = journal
         self._group = group
         self._chosen = choose(journal, keys, failed=failed)
@@ -50,7 +49,7 @@ class Retry:
         return command(*self._group, "retry", *options, *end, self._journal, *named)
 
 
-def choose(journal: Path, keys: Sequence[str], *, failed: bool = False) -> Sequence[str]:
+def choose(journal: Where, keys: Sequence[str], *, failed: bool = False) -> Sequence[str]:
     """Return the keys of items to be sent again: the named not under way, or all that failed, or were rejected.
 
     Raises:
@@ -68,7 +67,7 @@ def choose(journal: Path, keys: Sequence[str], *, failed: bool = False) -> Seque
     return [key for key in dict.fromkeys(keys) if standing[key] in _CAME_TO_NOTHING]
 
 
-def left(journal: Path, keys: Sequence[str]) -> Sequence[str]:
+def left(journal: Where, keys: Sequence[str]) -> Sequence[str]:
     """Return those of the keys that are under way; if none is, another that is; to name them goes on with the batch.
 
     Raises:
@@ -80,11 +79,11 @@ def left(journal: Path, keys: Sequence[str]) -> Sequence[str]:
     return [key for key in under_way if key in keys] or under_way[:1]
 
 
-def _standing(journal: Path) -> Mapping[str, str]:
+def _standing(journal: Where) -> Mapping[str, str]:
     return {outcome.key: label(outcome) for outcome in read_outcomes(journal)}
 
 
-def _check(journal: Path, key: str, where: str | None) -> None:
+def _check(journal: Where, key: str, where: str | None) -> None:
     if where is None:
         export = command("batch", "export", journal, "items.csv")
         raise UsageError(f"the batch has no item with the key {clean(key)!r}", f"for all keys: {export}")

@@ -5,16 +5,15 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
 from codegen_async.batch.items import Outcome, State
 from codegen_async.batch.lease import is_driven
-from codegen_async.batch.readers import read_account, read_outcomes
+from codegen_async.batch.readers import Where, read_account, read_outcomes, reading
 from codegen_async.batch.results import row
-from codegen_async.batch.schema import explained, open_to_read
+from codegen_async.batch.schema import explained
 from codegen_async.cli.errors import Exit, UsageError, command
 from codegen_async.cli.inputs import MIDDESK_API, group_of
 from codegen_async.cli.options import Display
@@ -27,7 +26,7 @@ _OPEN = ("planned", "sending", "running")
 _EVERY = 1.0  # seconds between two looks at the journal
 
 
-def show_items(journal: Path, states: Sequence[str], display: Display) -> Exit:
+def show_items(journal: Where, states: Sequence[str], display: Display) -> Exit:
     """List the prompts of a batch that are in one of these states, or all.
 
     Raises:
@@ -53,7 +52,7 @@ def _row(outcome: Outcome) -> Sequence[str]:
     return *fields, said or outcome.prompt or msgspec.json.encode(outcome.fields or {}).decode()
 
 
-def watch_items(journal: Path, display: Display, options: Iterable[str]) -> Exit:
+def watch_items(journal: Where, display: Display, options: Iterable[str]) -> Exit:
     """Print each change of a batch until nothing is left to do.
 
     Args:
@@ -73,7 +72,7 @@ def watch_items(journal: Path, display: Display, options: Iterable[str]) -> Exit
     again = command(*group, "run", journal, *options)
     seen: Mapping[str, str] = {}
     driven = True
-    with closing(open_to_read(journal)) as connection:
+    with reading(journal) as connection:
         version = None
         while True:
             if version != (version := _version(connection, journal)):
@@ -82,13 +81,16 @@ def watch_items(journal: Path, display: Display, options: Iterable[str]) -> Exit
                 counts = tally(outcomes)
                 if not any(counts[name] for name in _OPEN):
                     return verdict(counts)
-            if driven != (driven := is_driven(journal)) and not driven:
+            if driven != (driven := not isinstance(journal, Path) or is_driven(journal)) and not driven:
                 output.note(f"no process of this machine runs it now; to go on: {again}")
             time.sleep(_EVERY)
 
 
-def _version(connection: sqlite3.Connection, journal: Path) -> object:
+def _version(connection: sqlite3.Connection, journal: Where) -> object:
     """Return what changes whenever another process has written to the journal."""
+    if not isinstance(journal, Path):
+        query = "SELECT state, count(*), max(finished), max(attempt) FROM items GROUP BY state ORDER BY state"
+        return connection.execute(query).fetchall()
     with explained(journal):
         return connection.execute("PRAGMA data_version").fetchone()
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Self, cast, overload
 
 from codegen_async.arguments import check_seconds_given
-from codegen_async.batch import results
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.bounds import Bounds
 from codegen_async.batch.items import Id, Outcome, R
-from codegen_async.batch.readers import read_outcomes
+from codegen_async.batch.outside import write_outcomes
+from codegen_async.batch.readers import Where
 from codegen_async.batch.runner import Runner
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.codegen.models import AgentRun
@@ -26,6 +26,7 @@ from codegen_async.engine.ledger import sharing
 from codegen_async.errors import ConfigurationError
 from codegen_async.hosted.run import HostedRun
 from codegen_async.hosted.runs import HostedRuns
+from codegen_async.settings import speed_of
 
 _LEASE = 45.0
 _PAUSE = 10.0  # seconds that a process may stand still between the check of a slot and the first byte
@@ -92,8 +93,15 @@ class DBOSBatch(Batch[R, Id]):
         self.database: Database = open_database(database) if isinstance(database, str) else database
         imported()
         self._lease = check_seconds_given("lease", lease)
-        check_lease(self._lease, client.settle, client.timeouts.total, client.timeouts.connect)
+        check_lease(
+            self._lease, client.settle * speed_of(client.base_url), client.timeouts.total, client.timeouts.connect
+        )
         cast("Any", Batch).__init__(self, client, self.database.name, repo_id=repo_id, adopt=adopt, clock=clock)
+
+    @property
+    def place(self) -> Where:
+        """Where its items are, for who reads them from outside."""
+        return self.database
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator[Self]:
@@ -135,7 +143,7 @@ class DBOSBatch(Batch[R, Id]):
     async def export(self, path: str | os.PathLike[str], *, kind: str | None = None) -> int:
         """Write where each item stands to a file, and return how many they are; see `export_journal`."""
         await self.save()
-        return await asyncio.to_thread(results.export, read_outcomes(self.database), Path(path), kind=kind)
+        return await asyncio.to_thread(write_outcomes, self.database, Path(path), kind=kind)
 
 
 def check_lease(lease: float, settle: float, total: float, connect: float) -> None:

@@ -22,6 +22,9 @@ from codegen_async.fleet.address import Address, masked
 from codegen_async.private import NotOursError, open_private
 
 _EXPECTED = "sqlite:/path or postgresql://user:password@host:port/database"
+_SCHEMES = ("sqlite:", "postgresql:/", "postgres:/")
+SUFFIX = ".dbos.db"
+"""What the name of a file ends with that stands beside its prompts."""
 _BUSY = 60.0  # seconds for which a commit waits for those of others
 _IDLE = 10  # seconds after which a server ends a transaction whose process was stopped, so that others can go on
 _SCHEMA = "codegen_async"
@@ -87,10 +90,19 @@ class Database(ABC):
     def url(self) -> str:
         """Return where the engine finds it; a secret. Blocking."""
 
+    shown: str
+    """Its URL without who asks, and without the password."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it is in, if it is in one."""
+        return None
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
 
-    __str__ = __repr__
+    def __str__(self) -> str:
+        return self.shown
 
     @abstractmethod
     def connect(self) -> sqlite3.Connection:
@@ -139,6 +151,18 @@ def open_database(url: str) -> Database:
     raise ConfigurationError(f"database: expected {_EXPECTED}, got something else (not shown here)")
 
 
+def database_at(path: Path) -> Database | None:
+    """Return the database that is meant where a path is asked for; None if it is a path.
+
+    Raises:
+        ConfigurationError: it is a URL that cannot be right.
+    """
+    text = masked(str(path))
+    if text.startswith(_SCHEMES):
+        return open_database(text if text.startswith("sqlite:") else text.replace(":/", "://", 1))  # as paths lose one
+    return _File(path) if path.name.endswith(SUFFIX) else None
+
+
 def _fill(connection: sqlite3.Connection) -> None:
     rows = (("batch", uuid.uuid4().hex[:12]), ("finished", "0"), ("handed_out", "0"), ("lives", "0"))
     connection.executemany("INSERT INTO meta VALUES (?, ?) ON CONFLICT DO NOTHING", rows)
@@ -149,30 +173,35 @@ def _fill(connection: sqlite3.Connection) -> None:
 
 class _File(Database):
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._path = path
         self.name = str(path)
+        self.shown = f"sqlite:{path}"
+
+    @property
+    def path(self) -> Path:
+        return self._path
 
     def url(self) -> str:
-        return f"sqlite:///{self.path.resolve()}"
+        return f"sqlite:///{self._path.resolve()}"
 
     def check_there(self) -> None:
-        if not self.path.is_file():
+        if not self._path.is_file():
             raise JournalError(
                 self.name, "there is no such database; a batch is made by `batch run FILE --engine dbos`"
             )
 
     def connect(self) -> sqlite3.Connection:
         try:
-            os.close(open_private(self.path))  # what is in it is for its owner alone
-            made = sqlite3.connect(self.path, isolation_level=None, timeout=_BUSY)
+            os.close(open_private(self._path))  # what is in it is for its owner alone
+            made = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY)
             made.execute("PRAGMA trusted_schema = OFF")
         except NotOursError as error:
             raise JournalError(self.name, str(error.strerror)) from None
         except OSError as error:
             raise JournalError(self.name, f"cannot be opened: {error.strerror}") from None
         except sqlite3.Error as error:
-            raise explain(self.path, error) from None
-        return cast("sqlite3.Connection", _FileConnection(self.path, made))
+            raise explain(self._path, error) from None
+        return cast("sqlite3.Connection", _FileConnection(self._path, made))
 
     def prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
@@ -215,6 +244,7 @@ class _Server(Database):
     def __init__(self, address: Address) -> None:
         self._address = address  # as long as it lives, its password is hidden
         self.name = f"{address.place}{address.path}"
+        self.shown = address.shown
         try:
             import psycopg  # noqa: PLC0415 - only for those who use it
         except ImportError:
