@@ -68,8 +68,8 @@ class RunsApp(Generic[R]):
         authorize: tells, given the scope of a request and the id of a run, whether it may be seen: the token of the
             client sees all runs of its organization. May be async.
         create: starts a run, given the scope of a request, the JSON object of its body, and its idempotency key or
-            None. Whoever may start one is for it to say, and keys of different users are for it to keep apart. It
-            returns the run, or, where there is none yet, JSON. Default: there is no such route.
+            None. It raises PermissionError (403) for those who may start none, and keeps the keys of different users
+            apart. It returns the run, or, where there is none yet, JSON. Default: there is no such route.
         hook_secret: at Middesk what events are signed with; else a part of the hook's URL that nobody can guess.
             Default: there are no hooks.
 
@@ -180,7 +180,10 @@ class RunsApp(Generic[R]):
             fields = msgspec.json.decode(await body_of(receive, _LARGEST), type=dict[str, Any])
         except (msgspec.DecodeError, RecursionError):
             return stated(400, "Expected a JSON object.").reply()
-        made = await self._shielded(create(scope, fields, _key_of(scope)))
+        try:
+            made = await self._shielded(create(scope, fields, _key_of(scope)))
+        except PermissionError:
+            return stated(403, "You may not start runs.").reply()
         if isinstance(made, Mapping):
             return json_reply(202, cast("object", made))
         run = cast("R", made)

@@ -17,8 +17,8 @@ class Closing(Protocol):
         """Answer a request."""
         ...
 
-    def close(self) -> None:
-        """End all streams."""
+    async def aclose(self) -> None:
+        """End all streams, and what else is under way."""
         ...
 
 
@@ -42,7 +42,7 @@ def aiohttp_routes(app: web.Application, asgi: Closing, *, prefix: str = "/runs"
         return exchange.response
 
     async def close(_: web.Application) -> None:
-        asgi.close()
+        await asgi.aclose()
 
     app.router.add_route("*", prefix, serve)
     app.router.add_route("*", f"{prefix}/{{tail:.*}}", serve)

@@ -11,7 +11,7 @@ import contextlib
 import contextvars
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import msgspec
 
@@ -26,7 +26,7 @@ from codegen_async.errors import (
 from codegen_async.hosted.client import RunClient
 from codegen_async.models import RunId, RunLike
 from codegen_async.recent import Recent
-from codegen_async.web.frames import BEGIN, END, LAST, PING, problem_frame, run_frame
+from codegen_async.web.frames import BEGIN, END, HEADERS, LAST, PING, problem_frame, run_frame
 from codegen_async.web.problems import problem
 from codegen_async.web.views import brief
 
@@ -121,6 +121,9 @@ class RunFeed(Generic[R]):
         InvalidArgumentError: `ping` cannot be right.
     """
 
+    headers: ClassVar[Mapping[str, str]] = HEADERS
+    """The headers that a stream is to be sent with, whatever sends it."""
+
     def __init__(
         self, client: RunClient[R, Any], *, view: Callable[[R], Mapping[str, Any]] | None = None, ping: float = 15.0
     ) -> None:
@@ -184,8 +187,7 @@ class RunFeed(Generic[R]):
         feed that is closed, or whose client is, ends its streams without `end`: browsers come back, to the next
         process.
 
-        Send it with the headers `content-type: text/event-stream`, `cache-control: no-store` and
-        `x-accel-buffering: no`, and close the generator when the browser has left.
+        Send it with `RunFeed.headers`, and close the generator when the browser has left.
 
         Args:
             runs: runs or ids. A run that was just looked at (`look`) costs no further look to begin with.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from urllib.parse import quote
 
 import msgspec
@@ -12,8 +13,9 @@ from codegen_async.web.problems import Problem
 END = "end"
 """The id of the last event: a browser that comes back with it has seen all there is."""
 
-HEADERS = {
+HEADERS: Mapping[str, str] = {
     "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store",
     "x-accel-buffering": "no",  # nginx would keep events back until it has a page full
 }
 

@@ -36,6 +36,7 @@ class Call:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         breaks: bool = False,
+        state: Mapping[str, Any] | None = None,
     ) -> None:
         path, _, query = path.partition("?")
         self.scope: dict[str, Any] = {
@@ -51,6 +52,7 @@ class Call:
             "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in (headers or {}).items()],
             "client": ("127.0.0.1", 50000),
             "server": ("127.0.0.1", 80),
+            "state": dict(state or {}),
         }
         self._body: bytes | None = body
         self._breaks = breaks

@@ -289,6 +289,14 @@ async def test_where_there_is_no_run_yet_what_is_told_is_handed_on(codegen_serve
         assert (await get(app, "/")).headers["allow"] == "POST"
 
 
+async def test_who_may_start_no_runs_is_told(codegen_server: CodegenServer) -> None:
+    async def create(_: object, __: object, ___: object) -> AgentRun:
+        raise PermissionError
+
+    async with serving(codegen_server, create=create) as app:
+        assert (await post(app, "/", {"prompt": "x"})).status == 403
+
+
 async def test_a_run_that_was_missing_and_is_created_now_is_shown(codegen_server: CodegenServer) -> None:
     run = codegen_server.world.create("x", script=FOREVER)
     del codegen_server.world.runs[run.id]
