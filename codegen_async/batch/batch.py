@@ -35,6 +35,7 @@ from codegen_async.errors import ClientClosedError, InvalidArgumentError
 from codegen_async.events import ItemChanged
 from codegen_async.hosted.run import HostedRun
 from codegen_async.hosted.runs import HostedRuns
+from codegen_async.middesk.client import MiddeskClient
 
 __all__ = ["Batch", "export_journal", "journal_status"]
 
@@ -49,7 +50,8 @@ class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
     documentation. The file holds prompts and results and is readable to its owner only.
 
     Args:
-        client: an open client: a `CodegenClient`, or a `HostedRuns` of any dialect. A journal is of one API for good.
+        client: an open client: a `CodegenClient`, a `MiddeskClient`, or a `HostedRuns` of any dialect. A journal is of
+            one API for good.
         path: the journal; made if it is not there.
         repo_id: the repository for prompts that name none, at Codegen; a setting that the journal does not keep, as
             it is no part of a prompt. Default: the server's choice.
@@ -59,7 +61,7 @@ class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
         clock: returns wall-clock seconds, which cross processes. Default: `time.time`; another one is for tests.
 
     Raises:
-        InvalidArgumentError: `repo_id` cannot be one.
+        InvalidArgumentError: `client` is none of these, or `repo_id` cannot be one.
         JournalError: on entering: the file cannot be used, another process drives it, it belongs to another server or
             organization, or somebody else made it.
         ClientClosedError: on entering: the client is not open; from any method: the block has ended.
@@ -79,7 +81,7 @@ class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
     @overload
     def __init__(
         self: Batch[HostedRun, str],
-        client: HostedRuns[Any],
+        client: HostedRuns[Any] | MiddeskClient,
         path: str | os.PathLike[str],
         *,
         adopt: bool = False,
@@ -88,13 +90,15 @@ class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
 
     def __init__(
         self,
-        client: CodegenClient | HostedRuns[Any],
+        client: CodegenClient | MiddeskClient | HostedRuns[Any],
         path: str | os.PathLike[str],
         *,
         repo_id: int | None = None,
         adopt: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if not isinstance(client, CodegenClient | MiddeskClient | HostedRuns):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
+            raise InvalidArgumentError("client", client, "a CodegenClient, a MiddeskClient or a HostedRuns")
         self.path: Path = Path(path)
         self._repo_id = None if repo_id is None else check_id("repo_id", repo_id)
         self._client: Any = client

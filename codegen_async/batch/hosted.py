@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from codegen_async.arguments import check_json_object
 from codegen_async.batch.audit import AuditReport, audit_by_keys
-from codegen_async.batch.fields import ANY_KEY, call_of
+from codegen_async.batch.fields import ANY_KEY, DialectColumns, call_of
 from codegen_async.batch.items import Item, Task
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.making import Maker, Search
@@ -72,6 +72,7 @@ class HostedMaker(Maker[R]):
     def __init__(self, client: Client[R]) -> None:
         self._client = client
         self._creating = client.creating
+        self._columns = DialectColumns(client.dialect)
         self._limit: str | None = None  # whose rates creates spend
         self._twice: Twice | None = None
         self._parents = False  # whether runs belong to what is made for each of them
@@ -111,6 +112,7 @@ class HostedMaker(Maker[R]):
         """Return a task of what the dialect's `create` takes."""
         task = Task(prompt="", fields=check_json_object("fields", fields))
         self._look_at(task)
+        self._columns.check(fields)
         return task
 
     def _look_at(self, task: Task) -> Mapping[str, Any]:

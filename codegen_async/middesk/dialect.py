@@ -10,6 +10,7 @@ from codegen_async.hosted.wire import PageDecoder
 from codegen_async.http.answers import Response
 from codegen_async.limits import Rate
 from codegen_async.middesk import decoding, requests
+from codegen_async.middesk.contexts import check_start
 from codegen_async.middesk.models import WORDS, MiddeskRun, MiddeskRunPage
 from codegen_async.models import Phase
 
@@ -50,7 +51,9 @@ class MiddeskDialect(Dialect[MiddeskRun]):
 
     def parent(self, fields: Mapping[str, Any]) -> Call[str]:
         """Make a thread for a run."""
-        call = requests.create_thread(_of(fields))
+        if not any(name in fields for name in _ABOUT):
+            raise KeyError(_ABOUT[0])
+        call = requests.create_thread(check_start(_of(fields)))
         return call.reading(lambda answer: call.read(answer).id)
 
     def create(self, key: str, fields: Mapping[str, Any]) -> Call[MiddeskRun]:

@@ -10,8 +10,9 @@ from codegen_async.arguments import check_patience, check_segment, check_text
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.events import PhaseChanged
 from codegen_async.hosted.creating import Creating
+from codegen_async.middesk.contexts import check_context
 from codegen_async.middesk.models import MiddeskRun
-from codegen_async.middesk.threads import ThreadCalls, check_context
+from codegen_async.middesk.threads import ThreadCalls
 
 
 class StartCalls(ThreadCalls):

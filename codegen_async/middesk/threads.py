@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator
 from functools import partial
 
 from codegen_async.arguments import check_segment, check_text
-from codegen_async.errors import InvalidArgumentError
 from codegen_async.hosted.client import RunClient
 from codegen_async.middesk import requests
+from codegen_async.middesk.contexts import check_start
 from codegen_async.middesk.models import MiddeskAgent, MiddeskRun, MiddeskThread, MiddeskThreadPage
 from codegen_async.middesk.paging import check_place, walk
 from codegen_async.recent import Recent
@@ -61,10 +61,13 @@ class ThreadCalls(RunClient[MiddeskRun, str]):
             OutcomeUnknownError: it was sent, and whether there is a thread now is unknown.
             APIError: any other failure; there is no thread.
         """
-        context = check_context(business_id, context_type, context_id)
-        if not context:
-            raise InvalidArgumentError("business_id", None, "this, or context_type and context_id")
-        thread = await self._carry(requests.create_thread({"type": check_text("type", type), **context}))
+        fields = {
+            "type": type,
+            "business_id": business_id,
+            "context_type": context_type,
+            "context_id": context_id,
+        }
+        thread = await self._carry(requests.create_thread(check_start(fields)))
         self._fresh[thread.id] = asyncio.Lock()
         return thread
 
@@ -111,13 +114,3 @@ class ThreadCalls(RunClient[MiddeskRun, str]):
         """
         business = None if business_id is None else check_text("business_id", business_id)
         return await self._carry(requests.threads(*check_place(page, per_page), business))
-
-
-def check_context(business_id: object, context_type: object, context_id: object) -> dict[str, str]:
-    """Return what a run or thread is about: a business, another context, or nothing."""
-    if (context_type is None) != (context_id is None):
-        raise InvalidArgumentError("context_id", context_id, "context_type and context_id, or neither")
-    if business_id is not None and context_type is not None:
-        raise InvalidArgumentError("context_type", context_type, "either this or business_id")
-    given = {"business_id": business_id, "context_type": context_type, "context_id": context_id}
-    return {name: check_text(name, value) for name, value in given.items() if value is not None}

@@ -151,8 +151,8 @@ def test_what_is_wrong_with_a_file_is_told_before_anything_is_sent(
         told = cli.run("middesk", "batch", name, file)
         assert told.code == 2
         assert told.err.startswith(
-            "error: b.jsonl, line 1, busines_id: expected a field that MiddeskDialect.create sends: did you mean "
-            "'business_id'? To keep it for the results only, begin the name with _, got 'x'\n"
+            "error: b.jsonl, line 1, business_id: expected a value, as MiddeskDialect.create makes no run without it: "
+            "is it 'busines_id'?, got None\n"
         )
     assert "1 more like this: codegen-async middesk batch check" in told.err
     assert not middesk.server.requests
