@@ -32,6 +32,10 @@ class Air:
         self._ears: defaultdict[str, dict[str, asyncio.Queue[bytes]]] = defaultdict(dict)
         self._last: dict[tuple[str, str], float] = {}
 
+    @property
+    def channels(self) -> list[str]:
+        return [*self._ears]
+
     def send(self, sender: str, channel: str, message: bytes) -> None:
         if self.away:
             raise StoreAwayError("the bus is away")

@@ -232,7 +232,7 @@ class Play(NamedTuple):
     @property
     def ends(self) -> int:
         """After how many ends it is over."""
-        return self.finished or math.ceil(0.99 * self.runs)
+        return self.finished or math.ceil(0.9 * self.runs)
 
 
 class Cast(NamedTuple):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-import msgspec
-
 from codegen_async.secret import Secret
 
 _PREFIX = "codegen-async"
@@ -20,5 +18,7 @@ def key_of(base_url: str, organization: str, token: Secret, what: str) -> str:
         token: the token, of which a digest is taken.
         what: what they share.
     """
-    whole = msgspec.json.encode([base_url.rstrip("/"), organization, token.reveal()])
-    return f"{_PREFIX}:{blake2b(whole, digest_size=16).hexdigest()}:{what}"
+    digest = blake2b(digest_size=16)
+    for part in (base_url.rstrip("/"), organization, token.reveal()):
+        digest.update(part.encode() + b"\0")  # which is in none of them
+    return f"{_PREFIX}:{digest.hexdigest()}:{what}"
