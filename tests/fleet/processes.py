@@ -5,6 +5,7 @@ As a program it is one process: a member of the fleet, or the server.
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -55,7 +56,7 @@ class Plan:
         seconds: after how many it ends at the latest.
         workers, tasks: processes, and callers in each.
         every: seconds between two strikes, at least and at most.
-        strikes: what may happen, and how often it does.
+        strikes: what happens, each once at least, and how often in proportion.
         seed: of all that happens.
     """
 
@@ -281,15 +282,17 @@ async def campaign(fleet: str, strikes: Strikes, plan: Plan) -> Result:
     async with _api(rate, plan.seed) as api, asyncio.timeout(plan.seconds + 60):
         crew = Crew((api.url, fleet, str(rate.limit), str(rate.period), str(plan.tasks)))
         happens = {"kill": crew.kill, "freeze": crew.freeze, **strikes}
-        names = [name for name, weight in plan.strikes.items() for _ in range(weight)]
+        weighted = [name for name, weight in plan.strikes.items() for _ in range(weight)]
+        strikes_to_come = itertools.chain(plan.strikes, iter(lambda: chance.choice(weighted), None))
         until = asyncio.get_running_loop().time() + plan.seconds
         try:
             await crew.hire(plan.workers)
-            while (await api.counted())["requests"] < plan.requests and asyncio.get_running_loop().time() < until:
+            for name in strikes_to_come:
                 await asyncio.sleep(chance.uniform(*plan.every))
-                name = chance.choice(names)
                 await happens[name](chance)
                 result.struck[name] += 1
+                if (await api.counted())["requests"] >= plan.requests or asyncio.get_running_loop().time() > until:
+                    break
         finally:
             await crew.dismiss()
         counted = await api.counted()
