@@ -40,6 +40,13 @@ build/langgraph/made: pyproject.toml
 	build/langgraph/bin/python -m pip install --quiet --disable-pip-version-check --group langgraph
 	touch $@
 
+# A server of Temporal, and the package beside its driver, which the slow tests use.
+build/temporal/made: pyproject.toml
+	test -x build/temporal/bin/python || $(PYTHON) -m venv build/temporal
+	build/temporal/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	build/temporal/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group temporal
+	touch $@
+
 .venv/made-bench: .venv/made
 	$(BIN)/python -m pip install --quiet --group bench
 	touch $@
@@ -54,7 +61,7 @@ demo: .venv/made  ## a batch of 40 simulated runs over real HTTP, on the command
 test: .venv/made  ## the tests, under 8 minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
-test-all: test build/langgraph/made  ## the slow proofs as well: kills, power cuts, bad disks, 10,000 prompts, 100,000 requests and waits; some 20 minutes in all
+test-all: test build/langgraph/made build/temporal/made  ## the slow proofs as well: kills, power cuts, bad disks, 10,000 prompts, 100,000 requests and waits; some 20 minutes in all
 	$(BIN)/python -m pytest -n $(SLOW_JOBS) -m slow -rP
 
 test-uvloop: .venv/made  ## the tests that need no virtual clock, on uvloop; half a minute

@@ -148,6 +148,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         webhooks: Iterable[RunWebhook] = (),
         idempotency_key: str | None = None,
         newer_than: int | None = None,
+        confirm: Callable[[], Awaitable[object]] | None = None,
         on_unknown: OnUnknown = "raise",
         patience: float | None = None,
     ) -> AgentRun:
@@ -174,6 +175,9 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
                 `settle` time before anything is sent, and it is sent only if they prove that there is no run: one of
                 them has to be a run that this client has created since the call began. Needs an `idempotency_key`.
                 Default: nobody else has.
+            confirm: awaited before each sending, when all that is left is to send; what it raises ends the call. For
+                whoever has to be sure that the task is still his: if the process stands still after that for more than
+                15 s, nothing is sent, and it is awaited once more. Default: nothing is.
             on_unknown: `raise` (default) or `retry`: whether to send the same key again where no run was found. Even
                 then it is only sent again if the list shows a run that this client has created since, and could not
                 have hidden this one.
@@ -205,9 +209,13 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             webhooks=webhooks,
         )
         if key is None:
-            run = await creating.create(fields, uuid.uuid4().hex, on_unknown=on_unknown, patience=seconds)
+            run = await creating.create(
+                fields, uuid.uuid4().hex, on_unknown=on_unknown, patience=seconds, confirm=confirm
+            )
         else:
-            run = await self.keyed.create(fields, key, on_unknown=on_unknown, patience=seconds, newer_than=floor)
+            run = await self.keyed.create(
+                fields, key, on_unknown=on_unknown, patience=seconds, newer_than=floor, confirm=confirm
+            )
         self.reporter.tell(PhaseChanged(run, None))
         self._linked().waiting.seen(run)
         return run

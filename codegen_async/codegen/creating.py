@@ -12,10 +12,12 @@ What remains: a server that commits a create later than all looks can still make
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 import os
 import types
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from codegen_async.arguments import LARGEST_PAGE, check_id, check_json_object, check_text
@@ -41,12 +43,15 @@ from codegen_async.errors import (
     OutcomeUnknownError,
 )
 from codegen_async.hosted.calls import Calls
+from codegen_async.hosted.dialect import Call
 from codegen_async.hosted.settling import OnUnknown, noting_cancellation, pauses, settle
-from codegen_async.limits import Priority, Slot
+from codegen_async.limits import Priority, Slot, StaleSlotError
 from codegen_async.models import RunId
 from codegen_async.recent import Recent
 
 Doubt = Callable[[Question, OutcomeUnknownError], None]
+
+Confirm = Callable[[], Awaitable[object]]
 
 DIGEST = "idempotency_digest"
 """The metadata key that is reserved for what tells whether creates under a key of the caller's have one content."""
@@ -123,6 +128,7 @@ class Creating:
         on_unknown: OnUnknown,
         on_doubt: Doubt | None = None,
         patience: float | None = None,
+        confirm: Confirm | None = None,
     ) -> AgentRun:
         """Create a run once; see `CodegenClient.create_run`. The key must be a new one.
 
@@ -132,13 +138,15 @@ class Creating:
             on_unknown: what to do if nobody knows whether it happened.
             on_doubt: called where it ends so, with what is known of it.
             patience: seconds that the first attempts may wait for a slot.
+            confirm: called with a slot in hand before each sending.
         """
         sent = asyncio.Event()
         floor = self.floor
         doubt = on_doubt or _nobody
         try:
             with noting_cancellation("codegen", key, sent.is_set):
-                return await self._create(fields, key, floor=floor, on_unknown=on_unknown, sent=sent, patience=patience)
+                send = functools.partial(self._send, fields, key, on_sent=sent.set, confirm=confirm)
+                return await self._create(send, key, floor=floor, on_unknown=on_unknown, patience=patience)
         except CreateOutcomeUnknownError as unknown:
             doubt(self.question(key, floor), unknown)
             raise
@@ -149,19 +157,18 @@ class Creating:
 
     async def _create(
         self,
-        fields: Mapping[str, Any],
+        send: Callable[..., Awaitable[AgentRun]],
         key: str,
         *,
         floor: int | None,
         on_unknown: OnUnknown,
-        sent: asyncio.Event,
         patience: float | None,
     ) -> AgentRun:
         sends = 0
         while True:
             sends += 1
             try:
-                return await self._send(fields, key, on_sent=sent.set, patience=patience)
+                return await send(patience=patience)
             except OutcomeUnknownError as error:
                 unknown = error
                 patience = None  # from now on, to say that nothing was sent would be wrong
@@ -310,17 +317,29 @@ class Creating:
         renew: bool = True,
         on_sent: Callable[[], None] | None = None,
         patience: float | None = None,
+        confirm: Confirm | None = None,
     ) -> AgentRun:
         begun = moment()
         self._sent[key] = self._sent.get(key, (begun, 0))[0], begun
         call = self._dialect.create(key, fields)
-        run = await self._calls.carry(call, slot=slot, renew=renew, on_sent=on_sent, patience=patience)
+        if confirm is None:
+            run = await self._calls.carry(call, slot=slot, renew=renew, on_sent=on_sent, patience=patience)
+        else:
+            run = await self._confirmed(call, confirm, on_sent)
         echoed = key_of(run) == key
         if not echoed and self.echoed is not False:
             _log.warning("codegen: the server does not give back metadata; a create without answer cannot be looked up")
         self.echoed = echoed
         self._made(run, key, begun)
         return run
+
+    async def _confirmed(self, call: Call[AgentRun], confirm: Confirm, on_sent: Callable[[], None] | None) -> AgentRun:
+        """Send a create with a slot that was taken before the confirmation, and so is no older when it is used."""
+        while True:
+            async with self._calls.slot("create", Priority.INTERACTIVE) as slot:
+                await confirm()
+                with contextlib.suppress(StaleSlotError):
+                    return await self._calls.carry(call, slot=slot, renew=False, on_sent=on_sent)
 
     async def newest_id(self) -> int:
         """Return the id of the newest run; 0 if there is none.

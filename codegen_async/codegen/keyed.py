@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from codegen_async.arguments import LARGEST_PAGE
-from codegen_async.codegen.creating import DIGEST, Creating
+from codegen_async.codegen.creating import DIGEST, Confirm, Creating
 from codegen_async.codegen.models import AgentRun
 from codegen_async.codegen.searching import Question, Sight, key_of
 from codegen_async.errors import CreateOutcomeUnknownError, NotFoundError, OutcomeUnknownError
@@ -48,6 +48,7 @@ class KeyedCreates:
         on_unknown: OnUnknown,
         patience: float | None = None,
         newer_than: int | None = None,
+        confirm: Confirm | None = None,
     ) -> AgentRun:
         """Return the run of this key, created if there is none; see `CodegenClient.create_run`."""
         digest = blake2b(msgspec.json.encode(fields, order="sorted"), digest_size=8).hexdigest()
@@ -56,7 +57,9 @@ class KeyedCreates:
         marked = {**fields, "metadata": {**fields["metadata"], DIGEST: digest}}
 
         def make() -> Awaitable[AgentRun]:
-            return self._creating.create(marked, key, on_unknown=on_unknown, on_doubt=self._doubt, patience=patience)
+            return self._creating.create(
+                marked, key, on_unknown=on_unknown, on_doubt=self._doubt, patience=patience, confirm=confirm
+            )
 
         run, _ = await self._shared.create(key, make, digest=digest)
         return run

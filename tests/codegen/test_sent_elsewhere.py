@@ -92,6 +92,41 @@ async def test_an_organization_without_runs_has_a_newest_id_all_the_same() -> No
 
 
 @virtual
+async def test_nothing_is_sent_that_is_not_confirmed_and_each_sending_is(codegen_server: CodegenServer) -> None:
+    asked: list[int] = []
+
+    async def confirm() -> None:
+        asked.append(client.limits["create"].available)
+        if len(asked) == 2:
+            raise RuntimeError("another worker has the task")
+
+    async with client_of(codegen_server) as client:
+        await client.create_run("one", confirm=confirm)
+        with pytest.raises(RuntimeError, match="another worker"):
+            await client.create_run("two", idempotency_key="mine", confirm=confirm)
+        assert made(codegen_server, "two") == 0
+        await client.create_run("two", idempotency_key="mine", confirm=confirm)
+        assert client.limits["create"].available == 8  # what was not sent spent nothing
+    assert (made(codegen_server, "one"), made(codegen_server, "two")) == (1, 1)
+    assert asked == [9, 8, 8]
+
+
+@virtual
+async def test_who_stands_still_after_the_confirmation_has_to_confirm_again(codegen_server: CodegenServer) -> None:
+    confirmed: list[float] = []
+
+    async def confirm() -> None:
+        confirmed.append(asyncio.get_running_loop().time())
+        if len(confirmed) == 1:
+            await asyncio.sleep(20.0)  # as if it was stopped
+
+    async with client_of(codegen_server) as client:
+        await client.create_run("one", confirm=confirm)
+    assert len(confirmed) == 2
+    assert made(codegen_server, "one") == 1
+
+
+@virtual
 @pytest.mark.parametrize("floor", [-1, True, "7", 2**63])
 async def test_a_floor_that_is_no_id_is_refused(codegen_server: CodegenServer, floor: int) -> None:
     async with client_of(codegen_server) as client:

@@ -1,0 +1,120 @@
+"""The example for Temporal against its server, its workers killed and frozen: each item becomes one run."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codegen_async.testing import CodegenServer, Fault, Life
+from tests.cli.harness import Served, running
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+PLACE = ROOT / "build/temporal/bin"
+ITEMS = 40
+LATER = 12  # that keep coming: what they show decides what was lost last
+
+
+def serving() -> CodegenServer:
+    server = CodegenServer(
+        token="simulated",
+        seed=5,
+        life=Life(median=2.0, sigma=0.5, outcomes={"COMPLETE": 1}),
+        latency=(0.0, 0.05),
+        rates={"create": (40, 5.0), "get": (400, 5.0), "list": (400, 5.0)},
+    )
+    for fault in (Fault.RESET_BEFORE, Fault.RESET_AFTER, Fault.ERROR_AFTER):
+        server.faults.add(fault, endpoint="create", times=None, probability=0.1)
+    return server
+
+
+@contextmanager
+def process(*words: object, **options: Any) -> Generator["subprocess.Popen[str]"]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "docs/examples"), "BATCH_LEASE": "4"}
+    with subprocess.Popen([*map(str, words)], env=environment, text=True, **options) as started:  # noqa: S603 - ours
+        try:
+            yield started
+        finally:
+            started.kill()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def until_up(port: int) -> None:
+    until = time.monotonic() + 30.0
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        else:
+            return
+
+
+def trouble(workers: list["subprocess.Popen[str]"], rng: random.Random, new: Any, seen: Counter[str]) -> None:
+    """Kill a worker and start another, or freeze it for longer than its lease."""
+    place = rng.randrange(len(workers))
+    if rng.random() < 0.6:
+        seen["kills"] += 1
+        workers[place].kill()
+        workers[place] = new()
+    else:
+        seen["freezes"] += 1
+        workers[place].send_signal(signal.SIGSTOP)
+        time.sleep(rng.uniform(5.0, 7.0))
+        workers[place].send_signal(signal.SIGCONT)
+
+
+def test_workers_that_are_killed_and_frozen_lose_and_double_nothing(tmp_path: Path) -> None:
+    if not (PLACE / "temporal").exists():
+        pytest.skip("no server of Temporal: make build/temporal/made")
+    rng, seen, port = random.Random(4), Counter[str](), free_port()
+    files = Path(__file__).parent
+    start = ("server", "start-dev", "--headless", "--port", port, "--db-filename", tmp_path / "temporal.db")
+    with running(serving, Served) as fake, ExitStack() as stack:
+        stack.enter_context(process(PLACE / "temporal", *start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        until_up(port)
+        address = f"127.0.0.1:{port}"
+        words = (files / "temporal_worker.py", fake.server.url, fake.server.org_id, address)
+
+        def worker() -> "subprocess.Popen[str]":
+            return stack.enter_context(process(PLACE / "python", *words, stderr=subprocess.DEVNULL))
+
+        def starter(first: int, count: int) -> "subprocess.Popen[str]":
+            words = (files / "temporal_starter.py", address, first, count)
+            return stack.enter_context(process(PLACE / "python", *words, stdout=subprocess.PIPE))
+
+        workers = [worker() for _ in range(3)]
+        batch = starter(0, ITEMS)
+        until = time.monotonic() + 25.0
+        while batch.poll() is None and time.monotonic() < until:
+            time.sleep(rng.uniform(1.0, 3.0))
+            trouble(workers, rng, worker, seen)
+        later = 0
+        while batch.poll() is None and later < LATER:
+            later += 1
+            starter(ITEMS + later, 1)
+            time.sleep(4.0)
+        said, _ = batch.communicate(timeout=60)
+        prompts = Counter(run.prompt for run in fake.server.world.runs.values())
+    print(f"\n{dict(seen)}, {later} later")  # noqa: T201 - the figures
+    assert len(said.splitlines()) == ITEMS
+    assert [prompts[f"item {n}"] for n in range(ITEMS)] == [1] * ITEMS
+    assert all(prompts[f"item {n}"] <= 1 for n in range(ITEMS, ITEMS + LATER + 1))
+    assert seen.total() > 3
