@@ -144,13 +144,13 @@ class Item:
         """Return the final snapshot, as `AgentRun.from_dict` takes it."""
         key = workflow.info().workflow_id
         intent = await workflow.execute_activity(
-            Steps.intend,  # type: ignore[arg-type]
+            Steps.intend,
             start_to_close_timeout=timedelta(minutes=5),
             retry_policy=AGAIN,
         )
         slow = {"start_to_close_timeout": FOREVER, "heartbeat_timeout": LEASE, "retry_policy": AGAIN}
-        run_id = await workflow.execute_activity(Steps.create, args=[key, prompt, intent], **slow)  # type: ignore[call-overload]
-        result: dict[str, Any] = await workflow.execute_activity(Steps.wait, run_id, **slow)  # type: ignore[call-overload]
+        run_id = await workflow.execute_activity(Steps.create, args=[key, prompt, intent], **slow)
+        result: dict[str, Any] = await workflow.execute_activity(Steps.wait, run_id, **slow)
         return result
 
 

@@ -3,8 +3,8 @@
 import asyncio
 import sys
 
-import temporal_batch  # type: ignore[import-not-found, unused-ignore] # its folder is on the path
-from temporalio.client import Client  # type: ignore[import-not-found, unused-ignore]
+import temporal_batch  # its folder is on the path
+from temporalio.client import Client
 
 
 async def main(address: str, first: str, count: str) -> None:
