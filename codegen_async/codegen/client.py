@@ -61,6 +61,8 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         rates: limits that differ from the vendor's pages, by endpoint (`create`, `get`, `list`, `logs`, `resume`,
             `stop`, `organizations`, `me`, `repos`, `models`).
         ceiling: a limit over all endpoints together; one page of the vendor calls the limits shared. Default: none.
+        processes: how many processes use the token at once, each through such a client: each keeps to its part of the
+            stated limits. Default 1.
         timeouts: bounds of a single attempt.
         max_body: bytes an answer may have, after decompression. Default 32 MiB.
         proxy: an HTTP proxy to reach the server through, such as `http://user:password@proxy.example:3128`; it tunnels
@@ -93,6 +95,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         share: float = 0.8,
         rates: Mapping[str, Rate] | None = None,
         ceiling: Rate | None = None,
+        processes: int = 1,
         timeouts: Timeouts | None = None,
         max_body: int = 32 * 2**20,
         proxy: str | None = None,
@@ -117,6 +120,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             settle=settle,
             latency=latency,
             share=share,
+            processes=processes,
             timeouts=timeouts,
             max_body=max_body,
             observe=observe,

@@ -28,7 +28,7 @@ from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.link import Link
 from codegen_async.hosted.run import HostedRun
 from codegen_async.hosted.sendings import Memory, Sendings
-from codegen_async.hosted.setup import Secrets, check_options, replaced
+from codegen_async.hosted.setup import Secrets, check_options, divided, replaced
 from codegen_async.hosted.several import SeveralWaits
 from codegen_async.hosted.snapshots import Snapshots
 from codegen_async.http.transport import Sender, Transport
@@ -76,6 +76,7 @@ class RunClient(SeveralWaits[R, Id]):
         observe: Observer | None,
         memory: str | os.PathLike[str] | None,
         sender: Sender | None,
+        processes: int,
         ceiling: Rate | None = None,
         is_old: Callable[[R], bool] | None = None,
         end_of: Callable[[R], object | None] | None = None,
@@ -88,8 +89,10 @@ class RunClient(SeveralWaits[R, Id]):
         speed = speed_of(base_url)
         self._rates = {
             name: tuple(rate.sped_up(speed) for rate in several)
-            for name, several in replaced(dialect.rates, rates).items()
+            for name, several in divided(replaced(dialect.rates, rates), processes).items()
         }
+        if ceiling is not None:
+            ((ceiling,),) = divided({"ceiling": (ceiling,)}, processes).values()
         self._concurrency = Concurrency(dialect.concurrency)
         self._limits = Limits(
             self._rates, ceiling=None if ceiling is None else ceiling.sped_up(speed), concurrency=self._concurrency

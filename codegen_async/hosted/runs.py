@@ -46,6 +46,8 @@ class HostedRuns(WaitCalls[R, str]):
             `share`.
         share: part of the limits that waiting may spend; the rest is left to your own calls. Default 0.8.
         rates: limits that differ from those of the dialect, by their names there: a rate, or several that hold at once.
+        processes: how many processes use the token at once, each through such a client: each keeps to its part of the
+            stated limits. Default 1.
         timeouts: bounds of a single attempt.
         max_body: bytes an answer may have, after decompression. Default 32 MiB.
         proxy: an HTTP proxy to reach the server through, such as `http://user:password@proxy.example:3128`. Default:
@@ -74,6 +76,7 @@ class HostedRuns(WaitCalls[R, str]):
         latency: float = 5.0,
         share: float = 0.8,
         rates: Mapping[str, Rate | Sequence[Rate]] | None = None,
+        processes: int = 1,
         timeouts: Timeouts | None = None,
         max_body: int = 32 * 2**20,
         proxy: str | None = None,
@@ -97,6 +100,7 @@ class HostedRuns(WaitCalls[R, str]):
             settle=max(_SETTLE, dialect.unseen_for) if settle is None else settle,
             latency=latency,
             share=share,
+            processes=processes,
             timeouts=timeouts,
             max_body=max_body,
             observe=observe,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from codegen_async.errors import ConfigurationError, shown
 from codegen_async.limits import Rate
-from codegen_async.numeric import is_number
+from codegen_async.numeric import is_number, is_whole
 from codegen_async.secret import Auth, Secret, bearer
 from codegen_async.settings import Timeouts, check_proxy, from_environment
 
@@ -71,6 +71,23 @@ def replaced(
     if unknown := set(by or {}) - set(rates):
         raise ConfigurationError(f"rates: expected endpoints of {sorted(rates)}, got {sorted(unknown)}")
     return {name: rates_of(several) for name, several in {**rates, **(by or {})}.items()}
+
+
+def divided(rates: Mapping[str, tuple[Rate, ...]], processes: object) -> dict[str, tuple[Rate, ...]]:
+    """Return each limit's part for one of so many processes.
+
+    Raises:
+        ConfigurationError: this is no number of processes, or a limit cannot be divided so.
+    """
+    if not is_whole(processes) or processes < 1:
+        raise ConfigurationError(f"processes: expected a number from 1, got {shown(processes)}")
+    parts: dict[str, tuple[Rate, ...]] = {}
+    for name, several in rates.items():
+        try:
+            parts[name] = tuple(rate.part(int(processes)) for rate in several)
+        except ValueError as error:
+            raise ConfigurationError(f"processes: the limit of {name}: {error}") from None
+    return parts
 
 
 def rates_of(several: Rate | Sequence[Rate]) -> tuple[Rate, ...]:

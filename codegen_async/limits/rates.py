@@ -41,6 +41,17 @@ class Rate(msgspec.Struct, frozen=True):
         """Return it as it is for a server whose clock runs so many times faster."""
         return Rate(self.limit, self.period / speed, self.burst)
 
+    def part(self, processes: int) -> Rate:
+        """Return the part of one of so many processes: what all of them send is no more than the whole.
+
+        Raises:
+            ValueError: it is too small to be divided so.
+        """
+        smallest = self.limit if self.burst is None else self.burst
+        if smallest < processes:
+            raise ValueError(f"{smallest} requests cannot be divided among {processes}")
+        return Rate(self.limit // processes, self.period, None if self.burst is None else self.burst // processes)
+
 
 ASSUMED = Rate(60, 60.0)
 """What is held where a server states no rate, until its headers tell of one: the lowest limit on reads that any API of

@@ -76,6 +76,8 @@ class MiddeskClient(StartCalls, LookCalls):
             runs are looked at less often. 0 spends all of `share`.
         share: part of the limit that waiting may spend; the rest is left to your own calls. Default 0.8.
         rate: the limit over all endpoints, if it differs from the vendor's 20 requests per second.
+        processes: how many processes use the token at once, each through such a client: each keeps to its part of the
+            stated limits. Default 1.
         timeouts: bounds of a single attempt.
         max_body: bytes an answer may have, after decompression, or one event of a stream. Default 32 MiB.
         proxy: an HTTP proxy to reach the server through, such as `http://user:password@proxy.example:3128`; it tunnels
@@ -105,6 +107,7 @@ class MiddeskClient(StartCalls, LookCalls):
         latency: float = 5.0,
         share: float = 0.8,
         rate: Rate = RATE,
+        processes: int = 1,
         timeouts: Timeouts | None = None,
         max_body: int = 32 * 2**20,
         proxy: str | None = None,
@@ -132,6 +135,7 @@ class MiddeskClient(StartCalls, LookCalls):
             settle=settle,
             latency=latency,
             share=share,
+            processes=processes,
             timeouts=timeouts,
             max_body=max_body,
             observe=observe,
