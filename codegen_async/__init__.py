@@ -78,7 +78,9 @@ if TYPE_CHECKING:
         Budget,
         Concurrency,
         ConcurrencyState,
+        FleetState,
         LimiterState,
+        MemberState,
         Permit,
         Priority,
         Rate,
@@ -103,7 +105,7 @@ if TYPE_CHECKING:
         WebhookEvent,
     )
     from codegen_async.models import Phase, RunId, RunLike
-    from codegen_async.settings import Timeouts
+    from codegen_async.settings import Fleet, Timeouts
 
 __all__ = [
     "APIError",
@@ -133,6 +135,8 @@ __all__ = [
     "CreateOutcomeUnknownError",
     "DecodeError",
     "Dialect",
+    "Fleet",
+    "FleetState",
     "GatewayError",
     "HostedRun",
     "HostedRuns",
@@ -143,6 +147,7 @@ __all__ = [
     "JournalError",
     "LimiterBusyError",
     "LimiterState",
+    "MemberState",
     "MiddeskAgent",
     "MiddeskClient",
     "MiddeskRun",

@@ -14,8 +14,8 @@ import msgspec
 
 from codegen_async.errors import ConfigurationError, clean, shown
 from codegen_async.models import Phase
-from codegen_async.numeric import is_number
-from codegen_async.secret import Secret
+from codegen_async.numeric import is_number, is_whole
+from codegen_async.secret import Masked, Secret
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +34,32 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
             check_seconds(f"timeouts.{name}", getattr(self, name), above=0.0)
+
+
+class Fleet:
+    """Say where processes that use the same token meet, to share its limits.
+
+    Args:
+        url: `sqlite:/path` for the processes of one host, `postgresql://...`, `redis://...` or `rediss://...`. It may
+            hold a password, which shows nowhere.
+        keep: slots of each limit that every process keeps, to go on with while the store is away. All of a fleet must
+            give the same. Default 0: calls wait until it is back.
+        keep_for: seconds for which they may be used then. Default 60.
+
+    Raises:
+        ConfigurationError: one of these cannot be right. The message does not show the URL.
+    """
+
+    def __init__(self, url: str, *, keep: int = 0, keep_for: float = 60.0) -> None:
+        self.url: str = Masked(url)
+        del url  # crash reporters show the variables of functions that raise
+        if not is_whole(keep) or keep < 0:
+            raise ConfigurationError(f"keep: expected a whole number of slots >= 0, got {shown(keep)}")
+        self.keep: int = keep
+        self.keep_for: float = check_seconds("keep_for", keep_for)
+
+    def __repr__(self) -> str:
+        return f"Fleet('***', keep={self.keep}, keep_for={self.keep_for:g})"
 
 
 def check_phases(phases: Mapping[str, Phase | str] | None) -> dict[str, Phase]:

@@ -32,7 +32,7 @@ from codegen_async.http.transport import Sender, Transport
 from codegen_async.limits import Rate
 from codegen_async.models import Phase, Vocabulary
 from codegen_async.polling import Listing, PollSchedule
-from codegen_async.settings import Timeouts, check_base_url, check_phases
+from codegen_async.settings import Fleet, Timeouts, check_base_url, check_phases
 
 _TOKEN = (CodegenDialect.token_variable, "CODEGEN_API_KEY")  # the last is what some of the vendor's tools read
 
@@ -41,7 +41,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
     """Start Codegen agent runs, look at them and wait for them, within the API's rate limits.
 
     Use it as `async with CodegenClient() as client:`. All methods may be called concurrently. The limits hold if there
-    is one client per token, so one client serves a whole application.
+    is one client per token, so one client serves a whole application; several processes share them with `fleet`.
 
     GETs are tried up to four times after connection failures, timeouts, 408, 421, 425, 429, 5xx, and answers that are
     not the API's own. A create or resume has no idempotency key, so it is only repeated where the server provably did
@@ -76,6 +76,9 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             raises is logged once. Default: nobody is told.
         memory: a file in which it is remembered when requests were sent, so that a restart spends no second burst; made
             if there is none. One file for each token, on a local file system. Default: nothing is remembered.
+        fleet: where all processes meet that use the token, to share its limits: `sqlite:/path` for those of one host,
+            `postgresql://...`, `redis://...` or `rediss://...`, or a `Fleet`. Default: `CODEGEN_FLEET`, else this
+            process is alone.
         sender: what talks to the server instead of aiohttp, for tests. The client closes it.
 
     Raises:
@@ -84,6 +87,9 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
 
     _creating: Creating  # made when the client is opened
     _keyed: KeyedCreates
+
+    # Before it is known which organization it is, these are asked; a ceiling is over all.
+    _of_all_organizations = frozenset({"organizations", "me", "ceiling"})
 
     def __init__(
         self,
@@ -103,12 +109,13 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         phases: Mapping[str, Phase | str] | None = None,
         observe: Observer | None = None,
         memory: str | os.PathLike[str] | None = None,
+        fleet: str | Fleet | None = None,
         sender: Sender | None = None,
     ) -> None:
         try:
-            secrets = secrets_of(token, proxy, *_TOKEN)
+            secrets = secrets_of(token, proxy, *_TOKEN, fleet=fleet)
         finally:
-            del token, proxy  # crash reporters show the variables of functions that raise
+            del token, proxy, fleet  # crash reporters show the variables of functions that raise
         words = Vocabulary(PHASES, check_phases(phases))
         super().__init__(
             CodegenDialect(_org_id(org_id), words),

@@ -212,6 +212,7 @@ class _Exchange:
         self._clamp()
         self._bury()
         self.entry = self._entry(previous)
+        self._waited = [0, 0] if previous is None else previous.wanted
         board.members[own.name] = self.entry
         self.rate, self.rank = board.rate()
         self._write_slots()
@@ -320,7 +321,7 @@ class _Exchange:
             burst=rate.limit if rate.burst is None else rate.burst,
             rank=self.own.rank,
             lag=self._present.upper - self._present.lower,
-            tickets=[0, 0] if previous is None else previous.tickets,
+            rounds=[0, 0] if previous is None else previous.rounds,
             wanted=list(self.own.wanted),
             kept=self.own.kept,
         )
@@ -348,15 +349,12 @@ class _Exchange:
         return tokens
 
     def _stand_in_line(self) -> None:
+        """Go on in the present round; who was there before is not more behind than by what others take at once."""
         for priority, wanted in enumerate(self.own.wanted):
-            if not wanted:
-                self.entry.tickets[priority] = 0
-            elif not self.entry.tickets[priority]:
-                self.entry.tickets[priority] = self._ticket()
-
-    def _ticket(self) -> int:
-        self.board.tickets += 1
-        return self.board.tickets
+            if wanted:
+                waiting = sum(entry.wanted[priority] > 0 for entry in self.board.members.values())
+                behind = self.rate.limit // waiting + 1 if self._waited[priority] else 0
+                self.entry.rounds[priority] = max(self.entry.rounds[priority], self.board.rounds[priority] - behind)
 
     def _keep(self) -> None:
         if not self.own.leaving:
@@ -373,7 +371,7 @@ class _Exchange:
             return 0, math.inf
         free = self.rate.limit - self.board.used
         turns = Turns(self._present_members(), self.board.passed)
-        granted = 0
+        granted, at = 0, opens
         delay = _REST[0] + (_REST[1] - _REST[0]) * _spread(own.name)
         for place, at in enumerate(self._times(free, opens)):
             turn = turns.next()
@@ -386,6 +384,8 @@ class _Exchange:
                     break
                 granted += 1
                 self._grant_one(turn[1])
+        else:  # it is not its turn before all these have come and gone
+            delay = min(delay, max(at, now) + AFTER - now)
         tokens.take(granted, now)
         return granted, delay
 
@@ -394,7 +394,8 @@ class _Exchange:
         background = any(e.wanted[Priority.BACKGROUND] for e in board.members.values())
         board.passed = passed_after(board.passed, priority, background_waits=background)
         entry.wanted[priority] -= 1
-        entry.tickets[priority] = self._ticket() if entry.wanted[priority] else 0
+        board.rounds[priority] = max(board.rounds[priority], entry.rounds[priority])
+        entry.rounds[priority] += 1
         entry.away.append(self.now + self.terms.life(self.rate.period))
 
     def _present_members(self) -> dict[str, Entry]:

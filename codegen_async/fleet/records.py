@@ -35,7 +35,7 @@ class Entry(msgspec.Struct, array_like=True):
         lag: seconds that it may have been wrong by in what it took for the present.
         away: for each slot whose request is under way, or may yet be sent: when it can no longer matter.
         cooling: for each slot whose request is over: when it comes back.
-        tickets: its place in the line, by priority; 0: it does not stand there.
+        rounds: in which of the line it is next, by priority; see `turns`.
         wanted: how many slots it waits for, by priority.
         kept: slots that it keeps for good, so as to go on while the store is away.
         kept_until: when requests on those can no longer matter.
@@ -50,7 +50,7 @@ class Entry(msgspec.Struct, array_like=True):
     lag: float = 0.0
     away: list[float] = []
     cooling: list[float] = []
-    tickets: list[int] = msgspec.field(default_factory=lambda: [0, 0])
+    rounds: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     wanted: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     kept: int = 0
     kept_until: float = 0.0
@@ -85,7 +85,7 @@ class Board(msgspec.Struct, array_like=True):
     Attributes:
         form: see `FORM`; the first field in every version.
         epoch: the store's, when it was written.
-        tickets: the last one given out.
+        rounds: the last in which somebody was served, by priority.
         passed: interactive grants since background callers began to wait.
         free_since: since when there have been free slots that nobody took; 0: there are none.
         cold_until: until when nothing is granted, since writes may have been lost.
@@ -97,7 +97,7 @@ class Board(msgspec.Struct, array_like=True):
 
     form: int = FORM
     epoch: str = ""
-    tickets: int = 0
+    rounds: list[int] = msgspec.field(default_factory=lambda: [0, 0])
     passed: int = 0
     free_since: float = 0.0
     cold_until: float = 0.0

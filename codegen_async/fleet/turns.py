@@ -1,9 +1,13 @@
-"""Whose turn it is: members in line, a slot a turn, interactive callers first but not for ever. Pure."""
+"""Whose turn it is: members in line, a slot a turn, interactive callers first but not for ever. Pure.
+
+Members take turns in rounds: each has the number of the round in which he is next, and it is raised only when he really
+was granted a slot. Who takes two slots at once has had the turn of the next round too.
+"""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
+from heapq import heapify, heappop, heapreplace
 
 from codegen_async.fleet.records import Entry
 from codegen_async.limits.rates import PATIENCE, Priority
@@ -31,9 +35,11 @@ class Turns:
         if not line:
             return None
         self._passed = passed_after(self._passed, priority, background_waits=bool(background))
-        name, wanted = line.popleft()
+        number, name, wanted = line[0]
         if wanted > 1:
-            line.append((name, wanted - 1))
+            heapreplace(line, (number + 1, name, wanted - 1))
+        else:
+            heappop(line)
         return name, priority
 
 
@@ -42,10 +48,11 @@ def passed_after(passed: int, priority: Priority, *, background_waits: bool) -> 
     return passed + 1 if background_waits and priority is Priority.INTERACTIVE else 0
 
 
-def _line(members: Mapping[str, Entry], priority: Priority) -> deque[tuple[str, int]]:
-    waiting = [
-        (entry.tickets[priority], name, entry.wanted[priority])
+def _line(members: Mapping[str, Entry], priority: Priority) -> list[tuple[int, str, int]]:
+    line = [
+        (entry.rounds[priority], name, entry.wanted[priority])
         for name, entry in members.items()
         if entry.wanted[priority] > 0
     ]
-    return deque((name, wanted) for _, name, wanted in sorted(waiting))
+    heapify(line)
+    return line

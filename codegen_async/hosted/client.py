@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar, cast
@@ -28,11 +28,11 @@ from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.link import Link
 from codegen_async.hosted.run import HostedRun
 from codegen_async.hosted.sendings import Memory, Sendings
-from codegen_async.hosted.setup import Secrets, check_options, divided, replaced
+from codegen_async.hosted.setup import Secrets, bus_of, check_options, divided, limits_of, replaced
 from codegen_async.hosted.several import SeveralWaits
 from codegen_async.hosted.snapshots import Snapshots
 from codegen_async.http.transport import Sender, Transport
-from codegen_async.limits import Concurrency, ConcurrencyState, LimiterState, Limits, Rate, WindowLimiter
+from codegen_async.limits import Concurrency, ConcurrencyState, LimiterState, Rate, WindowLimiter
 from codegen_async.logs import show_log_if_asked
 from codegen_async.models import RunId, RunLike, Vocabulary
 from codegen_async.polling import PollSchedule
@@ -59,6 +59,7 @@ class RunClient(SeveralWaits[R, Id]):
     base_url: str = ""  # a set-up that fails shows in tracebacks, and those print what is there so far
     dialect: Dialect[R]
     """How the API is spoken to."""
+    _of_all_organizations: Collection[str] = ("ceiling",)  # limits that a token has once
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class RunClient(SeveralWaits[R, Id]):
         self.dialect = dialect
         self.base_url = base_url
         check_options(share, max_body, timeouts, memory)
-        self._token, self._proxy = secrets
+        self._token, self._proxy, fleet = secrets
         self._timeouts = timeouts or Timeouts()
         speed = speed_of(base_url)
         self._rates = {
@@ -94,8 +95,13 @@ class RunClient(SeveralWaits[R, Id]):
         if ceiling is not None:
             ((ceiling,),) = divided({"ceiling": (ceiling,)}, processes).values()
         self._concurrency = Concurrency(dialect.concurrency)
-        self._limits = Limits(
-            self._rates, ceiling=None if ceiling is None else ceiling.sped_up(speed), concurrency=self._concurrency
+        self._limits = limits_of(
+            self._rates,
+            None if ceiling is None else ceiling.sped_up(speed),
+            self._concurrency,
+            fleet=fleet,
+            key_of=self._key_of,
+            total=self._timeouts.total,
         )
         self._limits.send_by(self._timeouts.connect + _TO_SEND)
         self._settle = check_seconds("settle", settle) / speed
@@ -112,7 +118,14 @@ class RunClient(SeveralWaits[R, Id]):
         self._is_old = is_old
         self._end_of = end_of
         self._link: Link[R] | None = None
-        self._open_bus: Callable[[], Bus] | None = None
+        self._open_bus: Callable[[], Bus] | None = None if fleet is None else bus_of(fleet)
+
+    def _key_of(self, name: str) -> str:
+        """Return what something is called where a fleet meets: a limit, or the looks."""
+        from codegen_async.fleet.keys import key_of  # noqa: PLC0415 - nothing of a fleet is imported without one
+
+        organization = "" if name in self._of_all_organizations else self._organization()
+        return key_of(self.base_url, organization, self._token, name)
 
     @abstractmethod
     def _remote(self, calls: Calls[R]) -> Remote[R]:
@@ -184,6 +197,7 @@ class RunClient(SeveralWaits[R, Id]):
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await transport.aclose()
+                await self._limits.aclose()
             forget()
             raise
         if looks is not None:
@@ -206,11 +220,9 @@ class RunClient(SeveralWaits[R, Id]):
         )
 
     def _looks(self, bus: Bus, calls: Calls[R], waiting: Waiting[R]) -> Looks[R]:
-        from codegen_async.fleet.keys import key_of  # noqa: PLC0415 - nothing of a fleet is imported without one
-        from codegen_async.fleet.looks import Looks  # noqa: PLC0415 - the same
+        from codegen_async.fleet.looks import Looks  # noqa: PLC0415 - as above
 
-        channel = key_of(self.base_url, self._organization(), self._token, "looks")
-        return Looks(waiting.elsewhere, bus, channel, self._snapshots(calls))
+        return Looks(waiting.elsewhere, bus, self._key_of("looks"), self._snapshots(calls))
 
     def _attached(self, memory: Memory) -> Callable[[], None]:
         end = self._sendings.attach(memory, self._clock)
@@ -284,7 +296,10 @@ class RunClient(SeveralWaits[R, Id]):
                     await link.looks.aclose()
                 await link.waiting.aclose()
             finally:
-                await link.transport.aclose()
+                try:
+                    await link.transport.aclose()
+                finally:
+                    await self._limits.aclose()
 
     async def __aenter__(self) -> Self:
         return await self.open()

@@ -24,7 +24,7 @@ from codegen_async.http.transport import Sender
 from codegen_async.limits import Rate
 from codegen_async.models import Phase, RunLike, Vocabulary
 from codegen_async.polling import PollSchedule
-from codegen_async.settings import Timeouts, check_base_url, check_phases
+from codegen_async.settings import Fleet, Timeouts, check_base_url, check_phases
 
 T = TypeVar("T")
 R = TypeVar("R", bound=RunLike)
@@ -36,7 +36,8 @@ class HostedRuns(WaitCalls[R, str]):
     """Start runs at an API that a dialect describes, look at them and wait for them, within its rate limits.
 
     Use it as `async with HostedRuns(MyDialect()) as client:`. All methods may be called concurrently. The limits hold
-    if there is one client per token, so one client serves a whole application.
+    if there is one client per token, so one client serves a whole application; several processes share them with
+    `fleet`.
 
     Args:
         dialect: how the API is spoken to.
@@ -58,6 +59,9 @@ class HostedRuns(WaitCalls[R, str]):
         observe: called with what the client does, after the fact and on its loop: see `codegen_async.events`.
         memory: a file in which it is remembered when requests were sent, so that a restart spends no second burst. One
             file for each token, on a local file system. Default: nothing is remembered.
+        fleet: where all processes meet that use the token, to share its limits: `sqlite:/path` for those of one host,
+            `postgresql://...`, `redis://...` or `rediss://...`, or a `Fleet`. Default: `CODEGEN_FLEET`, else this
+            process is alone.
         sender: what talks to the server instead of aiohttp, for tests. The client closes it.
 
     Raises:
@@ -84,13 +88,14 @@ class HostedRuns(WaitCalls[R, str]):
         phases: Mapping[str, Phase | str] | None = None,
         observe: Observer | None = None,
         memory: str | os.PathLike[str] | None = None,
+        fleet: str | Fleet | None = None,
         sender: Sender | None = None,
     ) -> None:
         try:
             check_dialect_class(dialect)
-            secrets = secrets_of(token, proxy, dialect.token_variable, auth=dialect.auth)
+            secrets = secrets_of(token, proxy, dialect.token_variable, auth=dialect.auth, fleet=fleet)
         finally:
-            del token, proxy  # crash reporters show the variables of functions that raise
+            del token, proxy, fleet  # crash reporters show the variables of functions that raise
         super().__init__(
             dialect,
             secrets,

@@ -4,24 +4,35 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from codegen_async.errors import ConfigurationError, shown
-from codegen_async.limits import Rate
+from codegen_async.limits import Concurrency, Limits, Rate
 from codegen_async.numeric import is_number, is_whole
-from codegen_async.secret import Auth, Secret, bearer
-from codegen_async.settings import Timeouts, check_proxy, from_environment
+from codegen_async.secret import Auth, Masked, Secret, bearer
+from codegen_async.settings import Fleet, Timeouts, check_proxy, from_environment
+
+if TYPE_CHECKING:  # only a fleet needs it
+    from codegen_async.fleet.store import Bus
 
 
 class Secrets(NamedTuple):
-    """What a client is given and shows to nobody: the token, and the proxy, whose URL may hold a password."""
+    """What a client is given and shows to nobody: the token, and a proxy and a fleet, whose URLs may hold passwords."""
 
     token: Secret
     proxy: Secret | None
+    fleet: Fleet | None
 
 
-def secrets_of(token: str | None, proxy: str | None, variable: str, *others: str, auth: Auth = bearer) -> Secrets:
+def secrets_of(
+    token: str | None,
+    proxy: str | None,
+    variable: str,
+    *others: str,
+    auth: Auth = bearer,
+    fleet: str | Fleet | None = None,
+) -> Secrets:
     """Return the secrets of a client. Whoever calls it deletes its own names for them, whatever comes of it.
 
     Args:
@@ -30,15 +41,71 @@ def secrets_of(token: str | None, proxy: str | None, variable: str, *others: str
         variable: the variable that errors name.
         others: further ones.
         auth: the headers that carry the token.
+        fleet: where it meets, if there is one. None: the value of `CODEGEN_FLEET`, if that is set.
 
     Raises:
         ConfigurationError: one of them is missing or cannot be right. The message does not show it.
     """
     try:
         secret = Secret(from_environment(variable, "token", *others) if token is None else token, auth=auth)
-        return Secrets(secret, None if proxy is None else check_proxy(proxy))
+        return Secrets(secret, None if proxy is None else check_proxy(proxy), _fleet(fleet))
     finally:
-        del token, proxy  # crash reporters show the variables of functions that raise
+        del token, proxy, fleet  # crash reporters show the variables of functions that raise
+
+
+def _fleet(given: str | Fleet | None) -> Fleet | None:
+    if isinstance(given, Fleet):
+        return given
+    url = Masked(os.environ.get("CODEGEN_FLEET", "") if given is None else given)
+    del given
+    return Fleet(url) if url else None
+
+
+def bus_of(fleet: Fleet) -> Callable[[], Bus]:
+    """Return what opens the bus of a fleet."""
+    from codegen_async.fleet.opening import open_bus  # noqa: PLC0415 - nothing of a fleet is imported without one
+
+    return lambda: open_bus(fleet.url)
+
+
+def limits_of(
+    rates: Mapping[str, Sequence[Rate]],
+    ceiling: Rate | None,
+    concurrency: Concurrency,
+    *,
+    fleet: Fleet | None,
+    key_of: Callable[[str], str],
+    total: float,
+) -> Limits:
+    """Return the limits of a client, shared with others if there is a fleet.
+
+    Args:
+        rates: of each endpoint.
+        ceiling: over all.
+        concurrency: the cap on runs at once.
+        fleet: where it meets.
+        key_of: returns what the limit of an endpoint is called there.
+        total: seconds that a request may take.
+
+    Raises:
+        ConfigurationError: it cannot meet there. The message does not show the URL.
+    """
+    if fleet is None:
+        return Limits(rates, ceiling=ceiling, concurrency=concurrency)
+    # Who is alone pays nothing for it:
+    from codegen_async.fleet.board import Terms  # noqa: PLC0415
+    from codegen_async.fleet.limits import FleetLimits  # noqa: PLC0415
+    from codegen_async.fleet.opening import open_store  # noqa: PLC0415
+
+    open_store(fleet.url)  # nothing is connected: what is wrong with it shows now
+    return FleetLimits(
+        rates,
+        ceiling=ceiling,
+        concurrency=concurrency,
+        open_store=lambda: open_store(fleet.url),
+        key_of=key_of,
+        terms=Terms(total=total, keep=fleet.keep, keep_for=fleet.keep_for),
+    )
 
 
 def check_options(share: object, max_body: object, timeouts: object, memory: object) -> None:

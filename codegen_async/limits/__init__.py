@@ -20,7 +20,17 @@ from codegen_async.limits.budget import RATE_HEADERS, Budget, read_budget
 from codegen_async.limits.concurrency import Concurrency, ConcurrencyState, Permit
 from codegen_async.limits.endpoints import Limits
 from codegen_async.limits.limiter import WindowLimiter
-from codegen_async.limits.rates import ASSUMED, LimiterState, Priority, Rate, Slot, StaleSlotError, WindowState
+from codegen_async.limits.rates import (
+    ASSUMED,
+    FleetState,
+    LimiterState,
+    MemberState,
+    Priority,
+    Rate,
+    Slot,
+    StaleSlotError,
+    WindowState,
+)
 
 __all__ = [
     "ASSUMED",
@@ -28,8 +38,10 @@ __all__ = [
     "Budget",
     "Concurrency",
     "ConcurrencyState",
+    "FleetState",
     "LimiterState",
     "Limits",
+    "MemberState",
     "Permit",
     "Priority",
     "Rate",

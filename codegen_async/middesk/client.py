@@ -44,7 +44,7 @@ from codegen_async.middesk.webhooks import SeenEvents
 from codegen_async.models import Phase, Vocabulary
 from codegen_async.polling import NumberedListing, PollSchedule
 from codegen_async.recent import Recent
-from codegen_async.settings import Timeouts, check_base_url, check_phases
+from codegen_async.settings import Fleet, Timeouts, check_base_url, check_phases
 
 _LONGEST_COMMENT = 5000
 _FRESH = 1000  # threads that are remembered as having no run yet
@@ -93,6 +93,9 @@ class MiddeskClient(StartCalls, LookCalls):
             raises is logged once. Default: nobody is told.
         memory: a file in which it is remembered when requests were sent, so that a restart spends no second burst; made
             if there is none. One file for each token, on a local file system. Default: nothing is remembered.
+        fleet: where all processes meet that use the token, to share its limits: `sqlite:/path` for those of one host,
+            `postgresql://...`, `redis://...` or `rediss://...`, or a `Fleet`. Default: `CODEGEN_FLEET`, else this
+            process is alone.
         sender: what talks to the server instead of aiohttp, for tests. The client closes it.
 
     Raises:
@@ -116,12 +119,13 @@ class MiddeskClient(StartCalls, LookCalls):
         phases: Mapping[str, Phase | str] | None = None,
         observe: Observer | None = None,
         memory: str | os.PathLike[str] | None = None,
+        fleet: str | Fleet | None = None,
         sender: Sender | None = None,
     ) -> None:
         try:
-            secrets = secrets_of(token, proxy, MiddeskDialect.token_variable)
+            secrets = secrets_of(token, proxy, MiddeskDialect.token_variable, fleet=fleet)
         finally:
-            del token, proxy  # crash reporters show the variables of functions that raise
+            del token, proxy, fleet  # crash reporters show the variables of functions that raise
         self._resume_body = resume_body
         self._fresh = Recent(_FRESH)
         self._book = InterruptBook()

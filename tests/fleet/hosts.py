@@ -5,12 +5,14 @@ in steps of the loop, so a host that stops, stops at an await.
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
-from typing import Any, TypeVarTuple, Unpack
+from typing import Any, ParamSpec, TypeVarTuple, Unpack
 
 from codegen_async.testing.clock import VirtualLoop
 
+P = ParamSpec("P")
 Ts = TypeVarTuple("Ts")
 
 _HOST: ContextVar["Host | None"] = ContextVar("host", default=None)
@@ -145,3 +147,18 @@ def the_loop() -> HostsLoop:
     loop = asyncio.get_running_loop()
     assert isinstance(loop, HostsLoop)
     return loop
+
+
+def on_hosts(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Make a plain test of a coroutine, on a loop of hosts, bounded in virtual time."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def bounded() -> None:
+            async with asyncio.timeout(10_000.0):
+                await test(*args, **kwargs)
+
+        with asyncio.Runner(loop_factory=HostsLoop) as runner:
+            runner.run(bounded())
+
+    return run
