@@ -119,9 +119,7 @@ class Looks(Generic[R]):
 
     def told(self, run: R) -> None:
         """Hear what is believed of a run."""
-        known = self._known.get(run.id)
-        is_news = known is None or known.phase is not run.phase or (run.phase.is_still and known != run)
-        if run.id in self._theirs and is_news:
+        if run.id in self._theirs and self._known.get(run.id) != run:
             self._tell(run)
 
     def _tell(self, run: R) -> None:

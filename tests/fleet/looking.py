@@ -71,6 +71,7 @@ async def fleet(
     air: Air | None = None,
     *,
     settled: bool = True,
+    names: str = "w",
     latency: float = 5.0,
     is_old: Callable[[str, Run], bool] | None = None,
 ) -> AsyncGenerator[list[Worker]]:
@@ -78,7 +79,7 @@ async def fleet(
     air = air or Air()
     mine = asyncio.all_tasks()
     async with AsyncExitStack() as stack, asyncio.timeout(50_000):
-        workers = [Worker(remote, air, f"w{place}", latency=latency, is_old=is_old) for place in range(count)]
+        workers = [Worker(remote, air, f"{names}{place}", latency=latency, is_old=is_old) for place in range(count)]
         for worker in workers:
             worker.looks.start()
             stack.push_async_callback(worker.aclose)

@@ -2,12 +2,13 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from benchmarks._fleet_air import Air
 from codegen_async.models import Phase
 from tests.fleet.looking import fleet, leaders
-from tests.waiting.fakes import Remote, begin, now
+from tests.waiting.fakes import Remote, begin, down, now
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
 
@@ -48,6 +49,41 @@ async def test_every_change_of_a_run_reaches_who_watches_it_wherever() -> None:
             remote.move(1, phase)
         assert await asyncio.gather(*watches) == [[Phase.RUNNING, Phase.BLOCKED, Phase.RUNNING, Phase.FAILED]] * 3
         assert remote.requests <= 15
+
+
+async def test_who_wants_every_change_hears_of_every_change() -> None:
+    remote = Remote()
+    remote.start(1)
+    async with fleet(remote, 2) as workers:
+
+        async def watch(place: int) -> list[str | None]:
+            return [run.status async for run in workers[place].waiting.watch([1], whole=True)]
+
+        watches = [begin(watch(place)) for place in range(2)]
+        for status in ("READING", "WRITING"):
+            await asyncio.sleep(10)
+            remote.runs[1] = msgspec.structs.replace(remote.runs[1], status=status)
+        await asyncio.sleep(10)
+        remote.end(1)
+        assert await asyncio.gather(*watches) == [["ANY", "READING", "WRITING", "WRITING"]] * 2
+
+
+async def test_a_leader_that_cannot_ask_gives_the_lead_to_who_can() -> None:
+    deaf, remote, air = Remote(), Remote(), Air()
+    remote.start(1)
+    deaf.runs = remote.runs
+    deaf.fault = down
+    async with fleet(deaf, 1, air, settled=False, names="a") as first, fleet(remote, 2, air, names="v") as others:
+        waits = [begin(worker.waiting.wait_for_run(1)) for worker in (*first, *others)]
+        await asyncio.sleep(30)
+        assert leaders([*first, *others]) == ["v0"]
+        asked = remote.requests
+        await asyncio.sleep(60)
+        assert remote.requests - asked <= 15
+        remote.end(1)
+        ended = now()
+        await asyncio.gather(*waits)
+        assert now() - ended <= 6
 
 
 async def test_who_begins_to_watch_hears_at_once_what_is_known() -> None:
