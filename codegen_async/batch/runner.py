@@ -97,9 +97,9 @@ class Runner(Generic[R]):
         self._undecided: dict[asyncio.Future[bool], int] = {}
         self._changed = asyncio.Event()  # one of these numbers has
         self._taken_up = False
-        self.is_on = False
+        self.is_on: bool = False
         """Whether it can take up anything now."""
-        self.searches = 0
+        self.searches: int = 0
         """How many searches for runs have begun; what is sent from then on can show what they do not find."""
         self._stopping = False
         self._paused = False

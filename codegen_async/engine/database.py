@@ -224,8 +224,8 @@ class _FileConnection:
             return self._connection.cursor()  # SQLite has done it by itself
         try:
             return self._connection.execute(statement, values)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 raise AwayError(str(self._path), f"is held by another process for more than {_BUSY:g} s") from None
             raise explain(self._path, error) from None
 

@@ -96,7 +96,7 @@ class Desk(Ledger):
         self.flights: dict[int, Flight] = {}
         self._avoided: dict[int, float] = {}
         self._adrift: set[int] = set()  # items whose flights are over, while the runner is still about to send them
-        self.is_looking = asyncio.Event()
+        self.is_looking: asyncio.Event = asyncio.Event()
         self._is_settled = asyncio.Event()
         self._to_look = 0
 

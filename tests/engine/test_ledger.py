@@ -1,0 +1,152 @@
+"""The journal that several processes share: who was taken over changes nothing, and a database that is away delays."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codegen_async.batch.items import State, Task
+from codegen_async.engine.database import AwayError, Database, open_database
+from codegen_async.engine.ledger import Held, Ledger, OvertakenError, sharing
+from codegen_async.errors import JournalError
+
+pytestmark = pytest.mark.asyncio
+
+
+@asynccontextmanager
+async def ledger_at(path: Path) -> AsyncGenerator[Ledger]:
+    async with sharing(Ledger, open_database(f"sqlite:{path}"), lambda: 1000.0) as ledger:
+        yield ledger
+
+
+async def held(ledger: Ledger, holder: str) -> Held:
+    found = await ledger.next_planned(()) or await first(ledger)
+    return Held(1, found[0].key, f"{found[0].key}{holder}")
+
+
+async def first(ledger: Ledger) -> Any:
+    return await ledger.item(1), None
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "batch.db"
+
+
+async def test_a_step_of_a_workflow_that_does_not_hold_the_item_any_more_changes_nothing(path: Path) -> None:
+    async with ledger_at(path) as slow, ledger_at(path) as quick:
+        await slow.add([("a", Task(prompt="a"))])
+        one, other = await held(slow, ""), await held(slow, "~2")
+        assert await slow.enter(one, 7, None) is not None
+        assert await quick.enter(other, 9, None) is not None
+        slow.holders[1], quick.holders[1] = one.holder, other.holder
+        late: list[Callable[[], Coroutine[Any, Any, None]]] = [
+            lambda: slow.created(1, 5),
+            lambda: slow.rejected(1, "no"),
+            lambda: slow.unknown(1, "lost", likely_done=False),
+            lambda: slow.put_back(1, last=False),
+        ]
+        for step in late:
+            with pytest.raises(OvertakenError):
+                await step()
+        await quick.created(1, 6)
+        with pytest.raises(OvertakenError):
+            await slow.ended(1, None)
+        item = await slow.item(1)
+        assert item is not None
+        assert (item.run_id, item.floor) == (6, 7)  # what was first sent with counts
+        assert await slow.enter(one, 7, None) is None
+        assert await quick.stands(other) is State.CREATED
+        assert await slow.stands(one) is None
+
+
+async def test_what_was_said_before_is_not_said_again_to_a_later_attempt(path: Path) -> None:
+    async with ledger_at(path) as ledger:
+        await ledger.add([("a", Task(prompt="a"))])
+        before = await held(ledger, "")
+        await ledger.enter(before, 0, None)
+        ledger.holders[1] = before.holder
+        await ledger.rejected(1, "no")
+        await ledger.try_again(["a"], failed=False)
+        after = await held(ledger, "~2")
+        assert await ledger.enter(after, 0, None) is not None
+        with pytest.raises(OvertakenError):
+            await ledger.rejected(1, "late")
+        assert await ledger.counts() == dict.fromkeys(State, 0) | {State.SENDING: 1}
+
+
+async def test_no_more_runs_are_entered_than_may_be_made_by_all_together(path: Path) -> None:
+    async with ledger_at(path) as one, ledger_at(path) as other:
+        await one.add([(name, Task(prompt=name)) for name in "abc"])
+        entered = []
+        for number, ledger in enumerate((one, other, one), 1):
+            item = await ledger.item(number)
+            assert item is not None
+            entered.append(await ledger.enter(Held(number, item.key, item.key), 0, 2))
+        assert [entry is not None for entry in entered] == [True, True, False]
+
+
+async def test_each_process_hands_out_all_that_ends_from_its_beginning_on(path: Path) -> None:
+    async with ledger_at(path) as one, ledger_at(path) as other:
+        await one.add([("a", Task(prompt="a"))])
+        here = await held(one, "")
+        await one.enter(here, 0, None)
+        one.holders[1] = here.holder
+        await one.rejected(1, "no")
+        for ledger in (one, other):
+            ((place, outcome),) = await ledger.to_hand_out()
+            assert outcome.key == "a"
+            await ledger.handed_out(place)
+            assert await ledger.to_hand_out() == []
+    async with ledger_at(path) as later:
+        assert await later.to_hand_out() == []
+
+
+async def test_a_database_that_is_away_for_a_while_delays_and_loses_nothing(path: Path) -> None:
+    class Shaky(type(open_database(f"sqlite:{path}"))):  # type: ignore[misc] # of a kind that only its module names
+        away = 0
+
+        def connect(self) -> sqlite3.Connection:
+            connection: Any = super().connect()
+            execute = connection.execute
+
+            def shaking(statement: str, values: Any = ()) -> Any:
+                if Shaky.away > 0 and statement == "BEGIN IMMEDIATE":
+                    Shaky.away -= 1
+                    raise AwayError(self.name, "did not answer")
+                return execute(statement, values)
+
+            connection.execute = shaking
+            made: sqlite3.Connection = connection
+            return made
+
+    database: Database = Shaky(path)
+    async with sharing(Ledger, database, lambda: 1000.0) as ledger:
+        Shaky.away = 2
+        await asyncio.gather(*(ledger.add([(name, Task(prompt=name))]) for name in "abc"))
+        assert sum((await ledger.counts()).values()) == 3
+
+
+async def test_what_is_no_batch_is_told(tmp_path: Path) -> None:
+    missing, other = open_database(f"sqlite:{tmp_path}/missing"), tmp_path / "other.db"
+    with pytest.raises(JournalError, match="there is no such database"):
+        await asyncio.to_thread(missing.check_there)
+    await asyncio.to_thread(other.write_bytes, b"something else that is no database at all")
+    await asyncio.to_thread(other.chmod, 0o600)
+    with pytest.raises(JournalError, match="is no journal of this package, or damaged"):
+        async with ledger_at(other):
+            pass
+
+
+async def test_a_database_is_for_its_owner_alone(path: Path) -> None:
+    async with ledger_at(path):
+        pass
+    assert await asyncio.to_thread(lambda: path.stat().st_mode & 0o777) == 0o600
+    await asyncio.to_thread(path.chmod, 0o666)
+    with pytest.raises(JournalError):
+        async with ledger_at(path):
+            pass
