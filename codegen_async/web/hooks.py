@@ -44,7 +44,7 @@ class Hooks:
         if isinstance(self._client, MiddeskClient):
             return path == "middesk"
         own = f"{self._client.dialect.name}/{self._secret}"
-        return hmac.compare_digest(path.encode(), own.encode())
+        return hmac.compare_digest(path.encode(errors="replace"), own.encode())
 
     def take(self, scope: Scope, body: bytes) -> Reply:
         """Take in a report, and return the answer.

@@ -10,7 +10,7 @@ import pytest
 
 from codegen_async.testing import CodegenServer
 from tests.web.calling import Call, Lifespan, get
-from tests.web.recipes import RECIPES, lines_of, load
+from tests.web.recipes import PAGE, RECIPES, lines_of, load
 
 LIFE = [(0.0, "ACTIVE"), (20.0, "COMPLETE")]
 ATTACHED = {
@@ -29,6 +29,11 @@ def test_there_is_a_recipe_for_each_framework() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_short(name: str) -> None:
     assert len(lines_of(name)) <= (20 if name != "queue_app" else 25)
+
+
+def test_the_first_page_shows_a_recipe_that_is_tried() -> None:
+    page = (PAGE.parent / "web-backend.md").read_text()
+    assert RECIPES["starlette_app"].removeprefix("# starlette_app.py\n") in page
 
 
 @pytest.fixture
