@@ -75,6 +75,7 @@ class Result:
     """What came of it: of the server what it counted, and what happened."""
 
     requests: int = 0
+    answered: int = 0
     rejected: int = 0
     fullest: int = 0
     struck: Counter[str] = field(default_factory=Counter)
@@ -83,7 +84,7 @@ class Result:
 # -- a member
 
 
-async def work(api: str, fleet: str, rate: Rate, tasks: int) -> None:
+async def work(api: str, run: str, fleet: str, rate: Rate, tasks: int) -> None:
     """Ask for a run again and again, as fast as the fleet lets us."""
     limits = FleetLimits(
         {"get": rate}, open_store=lambda: open_store(fleet), key_of=lambda name: f"campaign:{name}", terms=TERMS
@@ -93,7 +94,7 @@ async def work(api: str, fleet: str, rate: Rate, tasks: int) -> None:
     token = Secret(TOKEN)
     sender = AiohttpSender(api, token, timeouts=TIMEOUTS, max_body=2**20, user_agent="campaign")
     transport = Transport(sender, limits, token=token, attempts=1)
-    request = Request(endpoint="get", method="GET", path="/v1/organizations/1/agent/run/1")
+    request = Request(endpoint="get", method="GET", path=run)
 
     async def ask() -> None:
         while True:
@@ -112,13 +113,15 @@ async def serve(rate: Rate, seed: int) -> None:
     for fault in (Fault.RESET_BEFORE, Fault.RESET_AFTER):
         server.faults.add(fault, endpoint="get", times=None, probability=0.01)
     async with server:
-        server.world.create("look at me")
+        run = server.world.create("look at me")
         lines = asyncio.StreamReader()
         loop = asyncio.get_running_loop()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
         _say(server.url)
+        _say(f"/v1/organizations/{server.org_id}/agent/run/{run.id}")
         while await lines.readline():
-            told = {"requests": len(server.requests), "rejected": server.violations}
+            statuses = Counter(request.status for request in server.requests)
+            told = {"requests": len(server.requests), "rejected": server.violations, "answered": statuses[200]}
             _say(json.dumps({**told, "fullest": server.worst("get").seen}))
 
 
@@ -130,9 +133,10 @@ def _say(line: str) -> None:
 class Api:
     """The server, in a process of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, url: str, run: str) -> None:
         self._process = process
         self.url = url
+        self.run = run
 
     async def counted(self) -> dict[str, int]:
         """Return what it has counted."""
@@ -146,7 +150,8 @@ class Api:
 async def _api(rate: Rate, seed: int) -> AsyncGenerator[Api]:
     process = await _started("serve", str(rate.limit), str(rate.period), str(seed), stdin=subprocess.PIPE)
     try:
-        yield Api(process, (await _line(process)).decode().strip())
+        url, run = [(await _line(process)).decode().strip() for _ in range(2)]
+        yield Api(process, url, run)
     finally:
         process.kill()
         await process.wait()
@@ -280,7 +285,7 @@ async def campaign(fleet: str, strikes: Strikes, plan: Plan) -> Result:
     """Let members work until enough requests came, strike them and the store, and return what the server counted."""
     chance, result, rate = random.Random(plan.seed), Result(), plan.rate
     async with _api(rate, plan.seed) as api, asyncio.timeout(plan.seconds + 60):
-        crew = Crew((api.url, fleet, str(rate.limit), str(rate.period), str(plan.tasks)))
+        crew = Crew((api.url, api.run, fleet, str(rate.limit), str(rate.period), str(plan.tasks)))
         happens = {"kill": crew.kill, "freeze": crew.freeze, **strikes}
         weighted = [name for name, weight in plan.strikes.items() for _ in range(weight)]
         strikes_to_come = itertools.chain(plan.strikes, iter(lambda: chance.choice(weighted), None))
@@ -296,14 +301,15 @@ async def campaign(fleet: str, strikes: Strikes, plan: Plan) -> Result:
         finally:
             await crew.dismiss()
         counted = await api.counted()
-    result.requests, result.rejected, result.fullest = (counted[name] for name in ("requests", "rejected", "fullest"))
+    result.requests, result.answered = counted["requests"], counted["answered"]
+    result.rejected, result.fullest = counted["rejected"], counted["fullest"]
     return result
 
 
 def _main(what: str, *given: Any) -> None:
     if what == "work":
-        api, fleet, limit, period, tasks = given
-        asyncio.run(work(api, fleet, Rate(int(limit), float(period)), int(tasks)))
+        api, run, fleet, limit, period, tasks = given
+        asyncio.run(work(api, run, fleet, Rate(int(limit), float(period)), int(tasks)))
     else:
         limit, period, seed = given
         asyncio.run(serve(Rate(int(limit), float(period)), int(seed)))
