@@ -41,6 +41,9 @@ class Plan:
         forgets: whether the store may lose writes.
         lost: share of the calls to the store that are.
         slow: share of the requests that take as long as they may.
+        gaps: share of the requests before which a host stands still, between the check of the slot and the write.
+        interactive: share of the calls that go before the others.
+        leg: seconds that a request takes to the server, and an answer back.
         stalls: share of the kills and freezes before which the network of the host is as slow for a while.
     """
 
@@ -62,6 +65,9 @@ class Plan:
     late: float = 0.01
     slow: float = 0.05
     stalls: float = 0.2
+    gaps: float = 0.01
+    interactive: float = 0.5
+    leg: tuple[float, float] = (0.01, 0.05)
     seed: int = 0
 
 
@@ -73,6 +79,7 @@ class Result:
         requests: that reached the server.
         over: those of them that were one too many.
         refused: those whose slot had grown too old, so that they were not sent.
+        by_worker: calls that were answered after the first period.
     """
 
     requests: int = 0
@@ -143,6 +150,7 @@ class Campaign:
             (plan.jumps, self._jump),
             (0.2, self.shelf.save),
         ]
+        later(plan.rate.period, self.result.by_worker.clear)
         chaos = [asyncio.create_task(self._repeat(*event)) for event in events if event[0]]
         await asyncio.sleep(plan.seconds)
         for event in chaos:
@@ -274,7 +282,7 @@ class Worker:
     async def _call_forever(self) -> None:
         rnd = self._rnd
         while True:
-            priority = Priority.INTERACTIVE if rnd.random() < 0.5 else Priority.BACKGROUND
+            priority = Priority.INTERACTIVE if rnd.random() < self._plan.interactive else Priority.BACKGROUND
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(None if rnd.random() < 0.9 else rnd.uniform(0.0, 3.0)):
                     await self._call(priority)
@@ -291,7 +299,7 @@ class Worker:
             except StaleSlotError:
                 self._campaign.result.refused += 1
                 return
-            if rnd.random() < 0.01 and self._host.freeze():  # stands still between the check and the write
+            if rnd.random() < self._plan.gaps and self._host.freeze():  # stands still between the check and the write
                 later(rnd.uniform(0.0, terms.pause), self._host.thaw)
                 await asyncio.sleep(0)
             left = terms.total - (the_loop().time() - began)
@@ -305,7 +313,7 @@ class Worker:
     async def _send(self, left: float) -> None:
         """Send a request that may be counted up to `lateness` after it is given up."""
         rnd, answer = self._rnd, asyncio.get_running_loop().create_future()
-        there, back = rnd.uniform(0.01, 0.05), rnd.uniform(0.01, 0.05)
+        there, back = (rnd.uniform(*self._plan.leg) for _ in range(2))
         if self._is_slow():
             there = rnd.uniform(0.0, max(0.0, left) + self._plan.terms.lateness)
         arrives_at = the_loop().true_time() + there

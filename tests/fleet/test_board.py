@@ -23,11 +23,18 @@ def at(now: float, *, epoch: str = "one", lost: bool = False, uptime: float = ma
     return Present(lower=now - lag, upper=now, epoch=epoch, uptime=uptime, lost=lost)
 
 
-def call(board: Board | None, name: str, wanted: int = 1, now: float = 1000.0, **own: object) -> Outcome:
-    present = own.pop("present", None) or at(now)
-    return exchange(
-        board, msgspec.convert({"name": name, "rate": RATE, "wanted": (wanted, 0), **own}, Own), TERMS, present
-    )
+def call(
+    board: Board | None,
+    name: str,
+    wanted: int = 1,
+    now: float = 1000.0,
+    *,
+    present: Present | None = None,
+    **own: object,
+) -> Outcome:
+    """Let a member call."""
+    told = msgspec.convert({"name": name, "rate": RATE, "wanted": (wanted, 0), **own}, Own)
+    return exchange(board, told, TERMS, present or at(now))
 
 
 @settings(max_examples=60, deadline=None)
@@ -118,7 +125,8 @@ def test_everybody_in_line_has_as_many_turns_as_he_wants_and_none_more(
     for number, (interactive, background) in enumerate(wanted):
         board = call(board, f"m{number}", 0).board
         board.members[f"m{number}"].wanted = [interactive, background]
-    turns, given_out, in_a_row = Turns(board.members, passed), [], passed
+    given_out: list[tuple[str, Priority]] = []
+    turns, in_a_row = Turns(board.members, passed), passed
     while (turn := turns.next()) is not None:
         left = sum(background for _, background in wanted) - sum(p is Priority.BACKGROUND for _, p in given_out)
         in_a_row = in_a_row + 1 if turn[1] is Priority.INTERACTIVE and left else 0
