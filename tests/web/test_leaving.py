@@ -178,18 +178,21 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def _param(framework: str) -> Any:
-    missing = pytest.mark.skipif(find_spec(framework) is None, reason=f"{framework} is not installed")
-    return pytest.param(framework, marks=missing)
+    missing = [name for name in (framework, _server(framework)) if find_spec(name) is None]
+    return pytest.param(framework, marks=pytest.mark.skipif(bool(missing), reason=f"not installed: {missing}"))
+
+
+def _server(framework: str) -> str:
+    return framework if framework in {"aiohttp", "sanic"} else "uvicorn"
 
 
 @pytest.mark.parametrize("framework", [_param(name) for name in (*GO_ON, *CANCELLED)])
 async def test_a_handler_whose_browser_leaves_goes_on_or_is_cancelled_as_the_page_says(
     framework: str, folder: Path
 ) -> None:
-    server = framework if framework in ("aiohttp", "sanic") else "uvicorn"
     async with (
         asyncio.timeout(HANGS),
-        running(server, folder) as process,
+        running(_server(framework), folder) as process,
         aiohttp.ClientSession(process.url) as others,
     ):
         async with aiohttp.ClientSession(process.url) as browser:
