@@ -1,12 +1,12 @@
 """Real servers in processes of their own, with the programs of the page on web frameworks in them."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,7 +73,7 @@ def put(folder: Path, probe: str) -> Path:
     return folder
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def running(server: str, folder: Path) -> AsyncGenerator[Process]:
     """Yield a server that runs the module `probe` of a folder."""
     port = _free_port()
@@ -95,7 +95,8 @@ async def running(server: str, folder: Path) -> AsyncGenerator[Process]:
         await reading
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, signal.SIGKILL)  # some have workers
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.killpg(process.pid, signal.SIGKILL)  # some have workers
             await process.wait()
 
 
