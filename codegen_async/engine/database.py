@@ -294,7 +294,7 @@ class _ServerConnection:
         try:
             self._connection = self._psycopg.connect(self._url, **settings)
         except self._psycopg.Error as error:
-            raise AwayError(self._name, f"cannot be reached: {_said(error)}") from None
+            raise AwayError(self._name, f"cannot be reached: {reason_of_database(error)}") from None
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> Any:
         if self._connection is None:
@@ -316,8 +316,8 @@ class _ServerConnection:
     def _failed(self, error: Exception) -> JournalError:
         if isinstance(error, self._psycopg.OperationalError | self._psycopg.InterfaceError):
             self.close()
-            return AwayError(self._name, f"did not answer: {_said(error)}")
-        return JournalError(self._name, f"cannot be used: {_said(error)}")
+            return AwayError(self._name, f"did not answer: {reason_of_database(error)}")
+        return JournalError(self._name, f"cannot be used: {reason_of_database(error)}")
 
     def executemany(self, statement: str, rows: Iterable[Sequence[object]]) -> None:
         for row in rows:
@@ -330,5 +330,6 @@ class _ServerConnection:
             self._connection = None
 
 
-def _said(error: Exception) -> str:
+def reason_of_database(error: object) -> str:
+    """Return what an error of a driver says, on one line."""
     return clean(" ".join(str(error).split()), 200) or type(error).__name__

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import itertools
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -19,10 +20,11 @@ from typing import Any
 
 from codegen_async.batch.ending import until_done
 from codegen_async.engine.alive import Watch
-from codegen_async.engine.database import Database
+from codegen_async.engine.database import Database, reason_of_database
 from codegen_async.engine.desk import Desk
 from codegen_async.engine.ledger import Held, round_named, round_of
-from codegen_async.errors import ConfigurationError
+from codegen_async.errors import ConfigurationError, JournalError
+from codegen_async.http.retry import Backoff
 
 _VERSION = "codegen-async-1"  # of the workflow below: what another one has begun is left to it
 _WORKFLOW = "codegen_async.item"
@@ -30,6 +32,8 @@ _LOOKS = 8  # in a lease
 _SOON = 0.2  # seconds until what was taken over is looked for again
 _POLL = 1.0  # seconds between two looks at what others have done
 _LIVE = ("PENDING", "ENQUEUED", "DELAYED")
+
+_AGAIN = Backoff(first=0.5, ceiling=10.0)
 
 _log = logging.getLogger("codegen_async")
 
@@ -212,9 +216,34 @@ def _made(executor: Executor, database: Database) -> Any:
             "executor_id": executor.name,
             "application_version": _VERSION,
             "serializer": executor.dbos.DBOSPortableJSONSerializer(),
-            "log_level": "ERROR",
+            "log_level": "CRITICAL",
         }
     )
+
+
+async def _launch(executor: Executor, database: Database) -> None:
+    """Start the engine, as soon as its database lets it.
+
+    Raises:
+        JournalError: it does not let it, and that does not pass.
+    """
+    from sqlalchemy.exc import OperationalError  # noqa: PLC0415 - comes with the engine
+
+    for attempt in itertools.count(1):
+        try:
+            engine = await asyncio.to_thread(_made, executor, database)
+            executor.register()
+            # It would find the loop that it is to use by itself if it were launched on it, and hold that up for long.
+            engine._background_event_loop.set_main_loop()  # noqa: SLF001 - the only way to launch it beside the loop
+            await asyncio.to_thread(executor.dbos.DBOS.launch)
+        except OperationalError as error:
+            _log.warning("batch: %s: the engine cannot start yet: %s", database.name, reason_of_database(error.orig))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it has no place among the errors of a batch
+            raise JournalError(database.name, f"the engine cannot start: {reason_of_database(error)}") from None
+        else:
+            return
+        await _destroy(executor.dbos)
+        await asyncio.sleep(_AGAIN.delay(attempt))
 
 
 @asynccontextmanager
@@ -232,11 +261,7 @@ async def executing(
     executor = Executor(dbos, desk, lease=lease, floor=floor, look=look)
     await desk.beat(executor.name)  # before it has anything that others could take over
     try:
-        engine = await asyncio.to_thread(_made, executor, database)
-        executor.register()
-        # It would find the loop that it is to use by itself if it were launched on it, and hold that up for a second.
-        engine._background_event_loop.set_main_loop()  # noqa: SLF001 - the only way to launch it beside the loop
-        await asyncio.to_thread(dbos.DBOS.launch)
+        await _launch(executor, database)
         desk.begin = executor.begin
         watching = asyncio.create_task(executor.watch())
         try:

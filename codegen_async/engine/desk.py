@@ -121,7 +121,8 @@ class Desk(Ledger):
     @property
     def is_about_to_look(self) -> bool:
         """Whether a run is to be looked for, and that has not begun."""
-        return self.crew is not None and self.crew.searches < self._to_look
+        coming = any(one.work is None and not one.begun.done() and not one.claimed for one in self.flights.values())
+        return coming or (self.crew is not None and self.crew.searches < self._to_look)
 
     async def has_planned(self) -> bool:
         """Return whether anything is planned that nobody else is about to take."""
