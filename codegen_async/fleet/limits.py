@@ -69,7 +69,8 @@ class FleetLimits(Limits):
         """Take part from now on, on the loop that runs now, under a new name."""
         super().follow()
         self._store = WatchedStore(self._open_store())
-        make = partial(self._make_member, self._store, secrets.token_hex(4))
+        self.member = secrets.token_hex(4)
+        make = partial(self._make_member, self._store, self.member)
         self._members = []
         for endpoint, limiter in self._limiters.items():
             if isinstance(limiter, FleetLimiter):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar, cast
 
 import anyio
+from msgspec.structs import replace
 
 from codegen_async.arguments import check_patience, check_seconds_given
 from codegen_async.errors import (
@@ -222,7 +223,7 @@ class RunClient(SeveralWaits[R, Id]):
     def _looks(self, bus: Bus, calls: Calls[R], waiting: Waiting[R]) -> Looks[R]:
         from codegen_async.fleet.looks import Looks  # noqa: PLC0415 - as above
 
-        return Looks(waiting.elsewhere, bus, self._key_of("looks"), self._snapshots(calls))
+        return Looks(waiting.elsewhere, bus, self._key_of("looks"), self._snapshots(calls), name=self._limits.member)
 
     def _attached(self, memory: Memory) -> Callable[[], None]:
         end = self._sendings.attach(memory, self._clock)
@@ -347,8 +348,11 @@ class RunClient(SeveralWaits[R, Id]):
 
     @property
     def limits(self) -> dict[str, LimiterState]:
-        """What the limiter of each endpoint is doing now."""
-        return self._limits.states
+        """What the limiter of each endpoint is doing now; in a fleet, with whom it is shared."""
+        states, looks = self._limits.states, self.looks
+        if looks is None or looks.leader is None:
+            return states
+        return {endpoint: _led(state, looks.leader) for endpoint, state in states.items()}
 
     @property
     def concurrency(self) -> ConcurrencyState:
@@ -405,6 +409,12 @@ class RunClient(SeveralWaits[R, Id]):
             yield
         finally:
             forget()
+
+
+def _led(state: LimiterState, leader: str) -> LimiterState:
+    if state.fleet is None:
+        return state
+    return replace(state, fleet=replace(state.fleet, leader=leader))
 
 
 def _nothing() -> None:

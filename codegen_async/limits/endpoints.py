@@ -35,6 +35,8 @@ class Limits:
             self._shared = Dispatcher(self._make_ceiling((ceiling,) if isinstance(ceiling, Rate) else ceiling))
             for limiter in self._limiters.values():
                 limiter.under(self._shared)
+        self.member: str | None = None
+        """What this process is called in the fleet that it shares the limits with, while it is open; None if alone."""
         self.concurrency: Concurrency = concurrency or Concurrency()
         """The cap on runs at once."""
 

@@ -50,6 +50,7 @@ async def test_clients_of_one_token_send_no_more_than_one(shelf: str) -> None:
         assert fleet is not None
         assert len(fleet.members) == 2
         assert [member.is_own for member in fleet.members].count(True) == 1
+        assert fleet.leader in {member.name for member in fleet.members}
 
 
 @on_hosts
