@@ -119,6 +119,7 @@ class Looks(Generic[R]):
 
     def told(self, run: R) -> None:
         """Hear what is believed of a run."""
+        self._mine.pop(run.id, None)  # it can be had; what comes next is for who leads to see
         if run.id in self._theirs and self._known.get(run.id) != run:
             self._tell(run)
 
