@@ -40,7 +40,8 @@ _TABLES = (
     "CREATE TABLE message (id INTEGER PRIMARY KEY AUTOINCREMENT, channel TEXT NOT NULL, at REAL NOT NULL, body BLOB)",
     f"PRAGMA application_id = {_APPLICATION}",
 )
-_BESIDE = ("", "-wal", "-shm", "-journal")  # the file, and what SQLite makes beside it and believes
+_TOGETHER = ("", "-wal", "-shm")  # the file, and what SQLite keeps beside it while it is open
+_BESIDE = (*_TOGETHER, "-journal")  # and all that it believes
 
 _ANSWERING = 1.0  # seconds; a transaction takes 0.03 ms
 _LOCKED = 0.5  # seconds to wait for others, who need as long
@@ -57,6 +58,7 @@ _SHARED = frozenset(
 _VOLATILE = ("ramfs", "tmpfs")  # empty when a host starts
 
 _opening = threading.Lock()  # to close a file lets go of all locks that this process has on it, also those of SQLite
+_open: set[_Database] = set()  # by whoever holds `_opening`
 
 
 class SqliteStore:
@@ -161,10 +163,11 @@ class _File:
 
     def _carry_out(self, work: Callable[[_Database], T]) -> T:
         try:
-            if self._database is None:
+            if self._database is None or self._database.is_closed:
                 self._database = _Database(self._path)
-            self._database.check()
-            return work(self._database)
+            with self._database.lock:
+                self._database.check()
+                return work(self._database)
         except (OSError, sqlite3.Error):
             self._drop()
             raise
@@ -176,31 +179,39 @@ class _File:
 
 
 class _Database:
-    """Be an open file."""
+    """Be an open file, unless the process was forked since.
+
+    Attributes:
+        lock: held by who uses it.
+        is_closed: whether it was closed.
+    """
 
     def __init__(self, path: Path) -> None:
+        self.lock = threading.Lock()
+        self.is_closed: bool = False
         self._path = path
         boot = _boot()
         with _opening:
             _prepare(path)
             self._connection = sqlite3.connect(path, timeout=_LOCKED, isolation_level=None, check_same_thread=False)
-        try:
-            self._number = _number(path)
-            _begin(self._connection, boot)
-            ((name, made_in),) = self._connection.execute("SELECT id, boot FROM file")
-        except BaseException:
-            self._connection.close()
-            raise
+            try:
+                _begin(self._connection, boot)
+                self._numbers = _numbers(path)
+                ((name, made_in),) = self._connection.execute("SELECT id, boot FROM file")
+            except BaseException:
+                self._connection.close()
+                raise
+            _open.add(self)
         self._epoch = f"{boot}/{name}"
         self._forgets_nothing = made_in == boot and _kind(path.parent) not in _VOLATILE
 
     def check(self) -> None:
-        """Make sure that this is the file that others will find.
+        """Make sure that these are the files that others will find.
 
         Raises:
-            FileNotFoundError: it is not.
+            FileNotFoundError: they are not.
         """
-        if _number(self._path) != self._number:
+        if _numbers(self._path) != self._numbers:
             raise FileNotFoundError(errno.ENOENT, "another file has taken its place")
 
     def swap(self, key: str, expected: bytes, value: bytes | None, epoch: str | None) -> Reply:
@@ -243,7 +254,43 @@ class _Database:
 
     def close(self) -> None:
         """Close it; what was not committed never was."""
+        with _opening:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """Close it, for who holds `_opening`."""
+        self.is_closed = True
         self._connection.close()
+        _open.discard(self)
+
+
+class _Forking:
+    """Let go of all files while a process is forked; who needs them opens them again.
+
+    A child would believe that it has the locks of its parent, and go on with a journal that others remove.
+    """
+
+    def __init__(self) -> None:
+        self._locked: list[threading.Lock] = []
+
+    def before(self) -> None:
+        """Close what is open, once it is not in use, and let nobody open anything."""
+        _opening.acquire()
+        for database in [*_open]:
+            database.lock.acquire()
+            self._locked.append(database.lock)
+            database.let_go()
+
+    def after(self) -> None:
+        """Go on, in the parent and in the child."""
+        while self._locked:
+            self._locked.pop().release()
+        _opening.release()
+
+
+if sys.platform != "win32":
+    _forking = _Forking()
+    os.register_at_fork(before=_forking.before, after_in_parent=_forking.after, after_in_child=_forking.after)
 
 
 def _prepare(path: Path) -> None:
@@ -290,9 +337,10 @@ def _check_ours(connection: sqlite3.Connection) -> bool:
     return bool(tables)
 
 
-def _number(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
+def _numbers(path: Path) -> list[tuple[int, int]]:
+    """Return what tells the file, and those beside it that are there while it is open, from all others."""
+    found = [Path(f"{path}{name}").stat() for name in _TOGETHER]
+    return [(each.st_dev, each.st_ino) for each in found]
 
 
 def _boot() -> str:

@@ -85,6 +85,82 @@ def test_who_is_killed_locks_nobody_out(file: Path) -> None:
         assert store.swap(there.version, b"mine", there.epoch).swapped
 
 
+_FORK = """
+import asyncio, os, sys
+from codegen_async.fleet.opening import open_store
+
+opened = open_store(sys.argv[1])
+
+async def add(store):
+    there = await store.swap("board", b"", None, None)
+    done = await store.swap("board", there.version, (there.value or b"") + sys.argv[2].encode(), there.epoch)
+    assert done.swapped
+    return done
+
+async def first_and_last(turns, tells):
+    mine = open_store(sys.argv[1])
+    await mine.swap("board", b"", None, None)
+    os.write(tells, b".")
+    os.read(turns, 1)  # the parent has closed the file
+    await add(mine)
+    os.write(tells, b".")
+    os.read(turns, 1)  # another process has come and gone
+    await add(mine)
+
+asyncio.run(add(opened))
+(child_turns, turn), (told, child_tells) = os.pipe(), os.pipe()
+if (child := os.fork()) == 0:
+    try:
+        asyncio.run(first_and_last(child_turns, child_tells))
+    finally:
+        os._exit(1 if sys.exc_info()[0] else 0)
+os.read(told, 1)
+asyncio.run(opened.close())
+os.write(turn, b".")
+os.read(told, 1)
+if os.fork() == 0:
+    os.execv(sys.executable, [sys.executable, "-c", sys.argv[3], sys.argv[1], "1"])
+os.wait()
+os.write(turn, b".")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+_ADD = """
+import asyncio, sys
+from codegen_async.fleet.opening import open_store
+
+async def add(store):
+    there = await store.swap("board", b"", None, None)
+    assert (await store.swap("board", there.version, there.value + b"b", there.epoch)).swapped
+
+asyncio.run(add(open_store(sys.argv[1])))
+"""
+
+
+def test_a_forked_child_opens_the_file_that_others_have_and_not_one_that_they_have_removed(file: Path) -> None:
+    command = [sys.executable, "-c", _FORK, f"sqlite:{file}", "a", _ADD]
+    assert subprocess.run(command, check=False).returncode == 0  # noqa: S603 - ours
+    with Opened(file) as store:
+        assert store.swap(b"", None).value == b"aaba"
+
+
+def test_what_is_in_use_while_the_process_forks_goes_on(file: Path) -> None:
+    with Opened(file) as store:
+        made = store.swap(b"", b"value")
+        sqlite._forking.before()
+        sqlite._forking.after()
+        assert store.swap(made.version, b"other", made.epoch).swapped
+
+
+@pytest.mark.parametrize("beside", ["-wal", "-shm"])
+def test_who_lost_what_lies_beside_the_file_joins_the_others(file: Path, beside: str) -> None:
+    with Opened(file) as store:
+        made = store.swap(b"", b"value")
+        file.with_name(file.name + beside).unlink()
+        assert "No such file" in store.refused()
+        assert store.swap(b"", None).epoch == made.epoch
+
+
 def test_a_file_that_somebody_holds_is_away_until_he_lets_go(file: Path) -> None:
     with Opened(file) as store:
         made = store.swap(b"", b"value")
