@@ -98,7 +98,7 @@ class Circle:
             member = self.members[hello.name] = Member(Theirs(), hello.at, now)
         member.at = max(member.at, hello.at)
         echo = hello.heard.get(self.name)
-        if echo is None or now - echo.at > SILENCE:
+        if echo is None or not 0.0 <= now - echo.at <= SILENCE:  # none of ours is of the future
             return member, False
         member.heard = now
         member.leads, member.able, member.holds = hello.leads and not hello.gone, hello.able, echo.wishes

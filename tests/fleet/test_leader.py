@@ -1,5 +1,9 @@
 """Who leads, how old a hello may be, and when to be quiet."""
 
+import math
+
+import pytest
+
 from codegen_async.fleet.hello import Heard, Hello
 from codegen_async.fleet.leader import LISTEN, SILENCE, Circle
 
@@ -27,6 +31,14 @@ def test_a_hello_of_unknown_age_counts_for_nothing() -> None:
     assert circle.leader(2.0) == "a"
     _, fresh = circle.hear(hello("a", 79.0, echo=1.0, leads=True), 1.0 + SILENCE + 0.1)
     assert not fresh
+
+
+@pytest.mark.parametrize("echo", [1e18, math.inf, math.nan])
+def test_an_answer_to_a_hello_that_was_never_said_is_of_unknown_age(echo: float) -> None:
+    circle = Circle("b", 0.0)
+    _, fresh = circle.hear(hello("a", 77.0, echo=echo, leads=True), 1.0)
+    assert not fresh
+    assert circle.leader(1.0) is None
 
 
 def test_whose_leader_does_not_know_what_is_wanted_is_not_quiet() -> None:
