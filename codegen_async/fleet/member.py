@@ -216,6 +216,9 @@ class Member:
         except NewerBoardError:
             self._complain("the board was written by a newer version of codegen-async: nothing is sent from here")
             self._retry_in(_NEWER)
+        except Exception as error:  # noqa: BLE001 - what we stumble over must not make callers wait for ever
+            _log.error("fleet: a board could not be replaced; please report this", exc_info=error)
+            self._retry_in(_NEWER)
         else:
             self._failures = 0
             self._not_before = self._now() + _APART

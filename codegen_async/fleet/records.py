@@ -7,15 +7,28 @@ member's writes is repaired by its next call.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 
 from codegen_async.limits.rates import Rate, Source
+from codegen_async.limits.steps import SLOWEST
 
 FORM = 1
 """The version of the form; a board of a newer one is not touched."""
 
 RANKS: dict[Source, int] = {"assumed": 0, "learned": 1, "stated": 2}
 """What is known better counts, where members know different limits."""
+
+
+Time = Annotated[float, Meta(ge=-1e11, le=1e11)]
+"""Seconds, and a number: what is none, or beyond all clocks, was not written by a member."""
+
+Count = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+
+_Pair = Annotated[list[Count], Meta(min_length=2, max_length=2)]
+_Rounds = Annotated[list[int], Meta(min_length=2, max_length=2)]
 
 
 class NewerBoardError(Exception):
@@ -41,19 +54,19 @@ class Entry(msgspec.Struct, array_like=True):
         kept_until: when requests on those can no longer matter.
     """
 
-    seen: float
-    due: float
-    limit: int
-    period: float
-    burst: int
-    rank: int
-    lag: float = 0.0
-    away: list[float] = []
-    cooling: list[float] = []
-    rounds: list[int] = msgspec.field(default_factory=lambda: [0, 0])
-    wanted: list[int] = msgspec.field(default_factory=lambda: [0, 0])
-    kept: int = 0
-    kept_until: float = 0.0
+    seen: Time
+    due: Time
+    limit: Annotated[int, Meta(ge=1, le=1_000_000_000)]
+    period: Annotated[float, Meta(ge=1e-9, le=1e9)]
+    burst: Annotated[int, Meta(ge=1, le=1_000_000_000)]
+    rank: Annotated[int, Meta(ge=0, le=2)]
+    lag: Time = 0.0
+    away: list[Time] = []
+    cooling: list[Time] = []
+    rounds: _Rounds = msgspec.field(default_factory=lambda: [0, 0])
+    wanted: _Pair = msgspec.field(default_factory=lambda: [0, 0])
+    kept: Count = 0
+    kept_until: Time = 0.0
 
     @property
     def used(self) -> int:
@@ -72,11 +85,11 @@ class Pace(msgspec.Struct, array_like=True):
         rejections: 429s so far.
     """
 
-    step: int = 0
-    since: float = 0.0
-    next: float = 0.0
-    relapses: int = 0
-    rejections: int = 0
+    step: Annotated[int, Meta(ge=0, le=SLOWEST)] = 0
+    since: Time = 0.0
+    next: Time = 0.0
+    relapses: Count = 0
+    rejections: Count = 0
 
 
 class Board(msgspec.Struct, array_like=True):
@@ -97,12 +110,12 @@ class Board(msgspec.Struct, array_like=True):
 
     form: int = FORM
     epoch: str = ""
-    rounds: list[int] = msgspec.field(default_factory=lambda: [0, 0])
-    passed: int = 0
-    free_since: float = 0.0
-    cold_until: float = 0.0
-    held_from: float = 0.0
-    held_until: float = 0.0
+    rounds: _Rounds = msgspec.field(default_factory=lambda: [0, 0])
+    passed: Count = 0
+    free_since: Time = 0.0
+    cold_until: Time = 0.0
+    held_from: Time = 0.0
+    held_until: Time = 0.0
     pace: Pace = msgspec.field(default_factory=Pace)
     members: dict[str, Entry] = {}
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from codegen_async.fleet.board import Terms
 from codegen_async.fleet.limits import FleetLimits
-from codegen_async.fleet.records import read
+from codegen_async.fleet.records import Board, Entry, read, write
 from codegen_async.fleet.store import Reply, StoreAwayError
 from codegen_async.limits import Budget, Priority, Rate, StaleSlotError
 from tests.fleet.hosts import on_hosts
@@ -330,6 +331,43 @@ async def test_a_forked_process_must_open_a_client_of_its_own() -> None:
             pytest.raises(RuntimeError, match="forked"),
         ):
             await call(limits)
+
+
+@on_hosts
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"limit": 0},
+        {"burst": 0},
+        {"period": math.nan},
+        {"rank": 9},
+        {"kept": -5},  # would give five slots too many
+        {"lag": math.inf},  # would stop all for ever
+        {"away": [math.nan]},
+        {"wanted": []},
+        {"rounds": [0]},
+    ],
+)
+async def test_a_board_that_makes_no_sense_is_lost_and_stops_nobody(entry: dict[str, Any]) -> None:
+    shelf = shelf_of()
+    limits = limits_on(shelf)
+    odd = Entry(**{"seen": 1.0, "due": 1.0, "limit": 4, "period": 10.0, "burst": 4, "rank": 2} | entry)
+    shelf.values["get"] = (b"12345678", write(Board(epoch="epoch 0", members={"odd": odd})))
+    async with opened(limits):
+        began = now()
+        assert await call(limits) - began == pytest.approx(TERMS.life(10.0) + TERMS.step, abs=1.0)
+
+
+@on_hosts
+async def test_what_a_call_stumbles_over_ends_neither_callers_nor_calls(caplog: pytest.LogCaptureFixture) -> None:
+    limits = limits_on(shelf_of())
+    async with opened(limits):
+        with mock.patch("codegen_async.fleet.member.exchange", side_effect=ZeroDivisionError):
+            task = asyncio.create_task(call(limits))
+            await asyncio.sleep(3.0)
+            assert not task.done()
+        await task
+    assert "please report this" in caplog.text
 
 
 @on_hosts
