@@ -53,10 +53,10 @@ class Plan:
     Attributes:
         rate: of the server.
         requests: after how many it ends.
-        seconds: after how many it ends at the latest.
+        seconds: how long after the first request it ends at the latest.
         workers, tasks: processes, and callers in each.
         every: seconds between two strikes, at least and at most.
-        strikes: what happens, each once at least, and how often in proportion.
+        strikes: what happens, each once at first, and then how often in proportion.
         seed: of all that happens.
     """
 
@@ -289,9 +289,11 @@ async def campaign(fleet: str, strikes: Strikes, plan: Plan) -> Result:
         happens = {"kill": crew.kill, "freeze": crew.freeze, **strikes}
         weighted = [name for name, weight in plan.strikes.items() for _ in range(weight)]
         strikes_to_come = itertools.chain(plan.strikes, iter(lambda: chance.choice(weighted), None))
-        until = asyncio.get_running_loop().time() + plan.seconds
         try:
             await crew.hire(plan.workers)
+            while not (await api.counted())["requests"]:  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.1)  # a fleet is silent at first where a store has just started
+            until = asyncio.get_running_loop().time() + plan.seconds
             for name in strikes_to_come:
                 await asyncio.sleep(chance.uniform(*plan.every))
                 await happens[name](chance)
