@@ -387,7 +387,7 @@ class _Exchange:
         else:  # it is not its turn before all these have come and gone
             delay = min(delay, max(at, now) + AFTER - now)
         tokens.take(granted, now)
-        return granted, delay
+        return granted, delay if granted < wanted else math.inf
 
     def _grant_one(self, priority: Priority) -> None:
         board, entry = self.board, self.entry

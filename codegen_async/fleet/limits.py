@@ -91,9 +91,19 @@ class FleetLimits(Limits):
         if store is None:
             return
         with anyio.CancelScope(shield=True):
-            with anyio.move_on_after(_LAST_WORD):
-                await asyncio.gather(*(member.leave() for member in self._members))
+            await _in_time([asyncio.create_task(member.leave()) for member in self._members])
             await store.close()
+
+
+async def _in_time(last_words: Sequence[asyncio.Task[None]]) -> None:
+    """Wait for what is to be said last, and for no longer than it may take."""
+    if not last_words:
+        return
+    _, late = await asyncio.wait(last_words, timeout=_LAST_WORD)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late)  # stores drop their connection at once
 
 
 def _join_ceiling(shared: Dispatcher, ceiling: FleetMeter, make: Callable[[Seat], Member]) -> tuple[Member, ...]:

@@ -72,6 +72,16 @@ async def test_members_share_one_budget() -> None:
 
 
 @on_hosts
+async def test_who_calls_again_while_slots_are_free_waits_for_the_store_alone() -> None:
+    limits = limits_on(shelf_of(), Rate(100, 10.0))
+    async with opened(limits):
+        began = now()
+        for _ in range(20):
+            await call(limits)
+        assert now() - began < 20 * 0.008
+
+
+@on_hosts
 async def test_who_has_less_is_served_first() -> None:
     shelf = shelf_of()
     one, other = limits_on(shelf), limits_on(shelf)
