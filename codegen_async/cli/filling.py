@@ -14,7 +14,7 @@ from codegen_async.batch.inputs import Prompts, has_place, parse_prompts, read_p
 from codegen_async.batch.items import Added
 from codegen_async.batch.readers import Where, read_sent
 from codegen_async.cli.errors import UsageError, command
-from codegen_async.cli.inputs import STDIN, check_api, elsewhere, is_journal, read_bytes
+from codegen_async.cli.inputs import STDIN, check_api, elsewhere, is_journal, names_database, read_bytes
 from codegen_async.cli.output import Output
 from codegen_async.errors import clean
 
@@ -52,7 +52,7 @@ class Filling:
         self._file = file
         self._group = group
         self._note: Callable[[str], None] = _nothing
-        self._prompts = None if journal in (file, elsewhere(file)) else read_file(file, kind, columns)
+        self._prompts = None if journal == file or names_database(file) else read_file(file, kind, columns)
         if isinstance(journal, Path) and journal.is_file():
             check_api(journal, columns.api)
         if self._prompts is not None:

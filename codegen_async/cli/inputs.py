@@ -92,13 +92,18 @@ def elsewhere(journal: Path) -> Where | None:
         ConfigurationError: it is the URL of none.
     """
     beside = Path(f"{journal}.dbos.db")
-    if not str(journal).startswith(("sqlite:", "postgresql:", "postgres:")) and not str(journal).endswith(".dbos.db"):
+    if not names_database(journal):
         if Path(f"{journal}.db").exists() or not beside.exists():
             return None
         journal = beside
     from codegen_async.engine.database import database_at
 
     return database_at(journal)
+
+
+def names_database(path: Path) -> bool:
+    """Whether what was given as a path is the URL of a database, or its file."""
+    return str(path).startswith(("sqlite:", "postgresql:", "postgres:")) or path.name.endswith(".dbos.db")
 
 
 def check_api(journal: Where, api: str) -> None:

@@ -37,13 +37,17 @@ def test_a_batch_on_an_engine_prints_lists_and_exports_as_any_other(cli: Command
     again = cli.run("batch", "run", prompts, "--engine", "dbos", "--json")
     assert [one["key"] for one in again.json] == ["k0", "k1", "k2"]
     assert len(fake.server.world.runs) == 3
+    write_prompts(cli.home, 4)
+    assert cli.run("batch", "run", prompts, "--engine", "dbos").out.startswith("k3\t")
+    write_prompts(cli.home, 3)
+    assert len(fake.server.world.runs) == 4
     for named in (prompts, f"{prompts}.dbos.db", f"sqlite:{prompts}.dbos.db"):
-        assert "succeeded\t3\n" in cli.run("batch", "status", named).out
-        assert [one["key"] for one in cli.run("batch", "list", named, "--json").json] == ["k0", "k1", "k2"]
+        assert "succeeded\t4\n" in cli.run("batch", "status", named).out
+        assert len(cli.run("batch", "list", named, "--json").json) == 4
         assert cli.run("batch", "watch", named).code == 0
-    assert cli.run("batch", "export", prompts, "results.csv") == (0, "", "3 prompts written to results.csv\n")
+    assert cli.run("batch", "export", prompts, "results.csv") == (0, "", "4 prompts written to results.csv\n")
     with (cli.home / "results.csv").open(newline="") as file:
-        assert [row["key"] for row in csv.DictReader(file)] == ["k0", "k1", "k2"]
+        assert [row["key"] for row in csv.DictReader(file)] == ["k0", "k1", "k2", "k3"]
     refused = cli.run("batch", "export", prompts, f"{prompts}.dbos.db", "--format", "csv")
     assert refused.code == 2
     assert "belongs to the journal" in refused.err
@@ -57,6 +61,7 @@ def test_what_failed_on_an_engine_is_sent_again_by_its_database(cli: CommandLine
     first = cli.run("batch", "run", prompts, "--engine", "dbos", "--database", database)
     assert first.code == 3
     fake.script("COMPLETE")
+    assert cli.run("batch", "run", database).code == 3  # nothing is left to do
     second = cli.run("batch", "retry", database, "--failed")
     assert second.code == 0, second.err
     assert len(fake.server.world.runs) == 4
