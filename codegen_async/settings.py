@@ -17,6 +17,8 @@ from codegen_async.models import Phase
 from codegen_async.numeric import is_number, is_whole
 from codegen_async.secret import Masked, Secret
 
+_PORTS = {"http": 80, "https": 443}
+
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
     """Bound one attempt. Waiting for a slot does not count.
@@ -159,6 +161,15 @@ def check_base_url(url: str, *, paths_begin: str = "/v1") -> str:
     if paths_begin and parts.path.rstrip("/").endswith(paths_begin):
         raise ConfigurationError(f"base_url: expected it without {paths_begin}, which every call adds, got {seen!r}")
     return url.rstrip("/")
+
+
+def one_spelling(base_url: str) -> str:
+    """Return a base URL that was checked, the same for all ways to write it."""
+    parts = urlsplit(base_url)
+    port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
+    host = (parts.hostname or "").removesuffix(".")
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
 
 
 def check_proxy(url: object) -> Secret:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
+
+from codegen_async.settings import one_spelling
 
 T = TypeVar("T")
 
 CODEGEN_API = "codegen"
 """What the API is called whose runs have numbers."""
-
-_PORTS = {"https": 443, "http": 80}
 
 OVERTAKEN = 2
 """What `moved` is in a copy: what it says is planned may have been sent since."""
@@ -32,10 +31,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def at(cls, base_url: str, org_id: int = 0, api: str = CODEGEN_API) -> Account:
         """Return an account, the same for all ways to write its address."""
-        parts = urlsplit(base_url)
-        port = "" if parts.port in (None, _PORTS.get(parts.scheme)) else f":{parts.port}"
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        return cls(base_url=f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}", org_id=org_id, api=api)
+        return cls(base_url=one_spelling(base_url), org_id=org_id, api=api)
 
     def __str__(self) -> str:
         whose = f"organization {self.org_id}" if self.api == CODEGEN_API else self.api

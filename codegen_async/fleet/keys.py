@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 from codegen_async.secret import Secret
+from codegen_async.settings import one_spelling
 
 _PREFIX = "codegen-async"
 
@@ -19,6 +20,6 @@ def key_of(base_url: str, organization: str, token: Secret, what: str) -> str:
         what: what they share.
     """
     digest = blake2b(digest_size=16)
-    for part in (base_url.rstrip("/"), organization, token.reveal()):
+    for part in (one_spelling(base_url), organization, token.reveal()):
         digest.update(part.encode() + b"\0")  # which is in none of them
     return f"{_PREFIX}:{digest.hexdigest()}:{what}"

@@ -142,6 +142,23 @@ def test_a_key_tells_tokens_servers_and_organizations_apart_and_shows_no_token()
     assert not any(CANARY in key for key in keys)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://API.example",
+        "HTTPS://api.example/",
+        "https://api.example:443",
+        "https://api.example.",
+        "https://api.example:0443",
+    ],
+)
+def test_all_ways_to_write_an_address_are_one_budget(url: str) -> None:
+    there = CodegenClient(CANARY, org_id=5, base_url="https://api.example", fleet="sqlite:/tmp/fleet.db")
+    assert CodegenClient(CANARY, org_id=5, base_url=url, fleet="sqlite:/tmp/fleet.db")._key_of("get") == there._key_of(
+        "get"
+    )
+
+
 def test_a_client_without_a_fleet_imports_none_of_it() -> None:
     import subprocess  # noqa: PLC0415 - for this test
     import sys  # noqa: PLC0415 - the same
