@@ -49,10 +49,13 @@ class FleetLimiter(WindowLimiter):
 
     def claim(self) -> tuple[Claim, ...]:
         """Return what a caller who has just been served has got; see `FleetMeter.claim`."""
-        for member in self._meter.members:
-            member.check_process()
         ceiling = self._dispatcher.ceiling
         return self._meter.claim() + (ceiling.claim() if isinstance(ceiling, FleetMeter) else ())
+
+    def check_process(self) -> None:
+        """Raise RuntimeError if this is not the process that takes part."""
+        for member in self._meter.members:
+            member.check_process()
 
     def now(self) -> float:
         """Return the time of its loop."""
@@ -89,6 +92,7 @@ class FleetSlot(WindowSlot):
 
     async def __aenter__(self) -> Self:
         is_new = self.taken_at is None
+        self._limiter.check_process()
         await super().__aenter__()
         if is_new:
             self._claims = self._limiter.claim()

@@ -6,6 +6,7 @@ No exception of a driver leaves, nor a frame of it: these hold passwords, as the
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
@@ -59,14 +60,17 @@ class Link(Generic[C]):
         self._connection: C | None = None
         self._turn = asyncio.Lock()
         self._problem = _Problem()
+        self._process = os.getpid()
 
     async def use(self, work: Callable[[C], Awaitable[T]]) -> T:
         """Return what `work` returns.
 
         Raises:
             StoreAwayError: no connection could be made in 3 s, there was no answer in 1 s, or it was none that was
-                hoped for.
+                hoped for; or the process was forked since, and the connection is its parent's.
         """
+        if os.getpid() != self._process:  # two that ask would read one another's answers
+            raise StoreAwayError(f"{self._place}: belongs to the process that this one was forked from")
         known = self._problem
         async with self._turn:
             if known is not self._problem:  # who came before has just found out that it is of no use
@@ -85,7 +89,7 @@ class Link(Generic[C]):
     async def close(self) -> None:
         """Drop the connection, if there is one."""
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is not None and os.getpid() == self._process:
             await connection.drop()
 
     async def _tried(self, work: Callable[[C], Awaitable[T]]) -> T | _Problem:

@@ -127,9 +127,14 @@ class Member:
         """Go by this rate from now on."""
         self.slots.rate, self.slots.rank = rate, rank
 
+    @property
+    def is_forked(self) -> bool:
+        """Whether this is another process than the one that opened it, which goes by the same name."""
+        return os.getpid() != self._process
+
     def check_process(self) -> None:
-        """Raise RuntimeError if this is another process than the one that opened it, which goes by the same name."""
-        if os.getpid() != self._process:
+        """Raise RuntimeError if it is forked: nothing is sent from here, and nothing said in the name of the other."""
+        if self.is_forked:
             raise RuntimeError("this client was opened before the process was forked; open one in each process")
 
     # -- to look at
@@ -201,6 +206,8 @@ class Member:
     def _fire(self) -> None:
         self._timer, self._timer_at = None, math.inf
         self._wish_at = math.inf
+        if self.is_forked:
+            return
         now = self._now()
         if now >= self._at or sum(self._demand()) > self.slots.room(now):
             self._task = asyncio.create_task(self._call(), name=f"codegen-async: {self._key.rpartition(':')[2]}")
@@ -256,6 +263,8 @@ class Member:
 
     async def _swap(self, version: bytes, value: bytes | None, epoch: str | None) -> bool:
         """Ask the store, and note what is there now; return whether it was replaced."""
+        if self.is_forked:  # while it was calling
+            raise StoreAwayError("this is another process")
         self._view, sent = None, self._now()
         reply = await self._store.swap(self._key, version, value, epoch)
         self._is_told_late = not self._clock.heard(sent, self._now(), reply.now)
@@ -298,6 +307,8 @@ class Member:
         """Write a last entry, so that others need not wait for what this member had; a store that is away is let be."""
         self._is_over = True
         self._disarm()
+        if self.is_forked:
+            return
         task = self._task
         try:
             if task is not None:

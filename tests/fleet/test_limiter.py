@@ -344,6 +344,25 @@ async def test_a_forked_process_must_open_a_client_of_its_own() -> None:
 
 
 @on_hosts
+async def test_a_forked_process_says_nothing_in_the_name_of_the_other() -> None:
+    shelf = shelf_of()
+    limits = limits_on(shelf)
+    async with opened(limits):
+        for _ in range(3):
+            await call(limits)
+        entered = await limits.slot("get", Priority.INTERACTIVE).__aenter__()
+        entered.sent()
+        await asyncio.sleep(1.0)
+        before = dict(shelf.values)
+        with mock.patch("os.getpid", return_value=-1):
+            with pytest.raises(RuntimeError, match="forked"):  # although there is no slot
+                await call(limits)
+            await asyncio.sleep(30.0)
+            await limits.aclose()  # would give back what is under way in the other
+        assert shelf.values == before
+
+
+@on_hosts
 @pytest.mark.parametrize(
     "entry",
     [

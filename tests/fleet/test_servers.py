@@ -6,6 +6,7 @@ import ssl
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import psycopg
 import pytest
@@ -293,3 +294,15 @@ async def test_a_connection_that_is_cut_is_made_again(served: tuple[str, Server]
         await away(store, key)
         after = await store.swap(key, before.version, b"second", before.epoch)
         assert after.swapped
+
+
+@pytest.mark.asyncio
+async def test_a_forked_process_does_not_ask_on_the_connection_of_the_other(
+    served: tuple[str, Server], opened: Opened, key: str
+) -> None:
+    store = opened(served[0])
+    board = await made(store, key)
+    with mock.patch("os.getpid", return_value=-1):
+        assert "forked from" in await away(store, key)
+        await store.close()
+    assert (await store.swap(key, board.version, b"of the parent", None)).swapped
