@@ -14,13 +14,11 @@ from codegen_async.arguments import check_json_object
 from codegen_async.batch.columns import Columns, from_json, plain
 from codegen_async.batch.items import Task
 from codegen_async.errors import InvalidArgumentError, clean
-from codegen_async.hosted.dialect import Call, Dialect
+from codegen_async.hosted.asking import ANY_KEY, Asked, call_of
+from codegen_async.hosted.dialect import Dialect
 from codegen_async.hosted.setup import rates_of
 from codegen_async.http.answers import Request
 from codegen_async.limits import Rate
-
-ANY_KEY = "0" * 32
-"""What a create may be made with that is only looked at."""
 
 _OTHER = "another value"
 _JSON = ":"  # ends the name of a column whose cells are JSON, as in `--field name:=JSON`
@@ -83,52 +81,6 @@ class DialectColumns(Columns):
             self._sent.add(name)
 
 
-def call_of(dialect: Dialect[Any], fields: Mapping[str, Any]) -> Call[Any]:
-    """Return the create that a dialect makes of fields.
-
-    Raises:
-        InvalidArgumentError: it makes none; names the field where that is known.
-    """
-    asked = _Asked(fields)
-    try:
-        call, parent = dialect.create(ANY_KEY, asked), dialect.parent(asked)
-        for each in (call, parent):
-            if each is not None:
-                each.request({})
-    except InvalidArgumentError:
-        raise
-    except Exception as problem:  # noqa: BLE001 - whatever a dialect raises, it makes no call of them
-        name = problem.args[0] if isinstance(problem, KeyError) else None
-        if isinstance(name, str) and name in asked.names and name not in fields:
-            near = {plain(other): other for other in fields}
-            meant = "".join(f": is it {near[one]!r}?" for one in difflib.get_close_matches(plain(name), near, 1))
-            expected = f"a value, as {type(dialect).__name__}.create makes no run without it{meant}"
-            raise InvalidArgumentError(name, None, expected) from None
-        what = f"what {type(dialect).__name__}.create takes ({type(problem).__name__}: {clean(str(problem))})"
-        raise InvalidArgumentError("fields", dict(fields), what) from None
-    return call
-
-
-class _Asked(dict[str, Any]):
-    """Note which fields are asked for by their names."""
-
-    def __init__(self, fields: Mapping[str, Any]) -> None:
-        super().__init__(fields)
-        self.names: dict[str, None] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        self.names[name] = None
-        return super().__getitem__(name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.names[name] = None
-        return super().get(name, default)
-
-    def __contains__(self, name: object) -> bool:
-        self.names[str(name)] = None
-        return super().__contains__(name)
-
-
 def _requests(dialect: Dialect[Any], fields: Mapping[str, Any]) -> tuple[Request, Request | None] | None:
     """Return what would be sent to make a run of fields; None if nothing can be."""
     try:
@@ -140,7 +92,7 @@ def _requests(dialect: Dialect[Any], fields: Mapping[str, Any]) -> tuple[Request
 
 def _right(dialect: Dialect[Any], name: str, fields: Mapping[str, Any]) -> str:
     """Return what would be right instead of a field that is not sent."""
-    asked = _Asked(fields)
+    asked = Asked(fields)
     dialect.create(ANY_KEY, asked)
     near = difflib.get_close_matches(name, asked.names, 1)
     meant = f": did you mean {clean(near[0])!r}?" if near else f", such as {', '.join(map(clean, asked.names))}."

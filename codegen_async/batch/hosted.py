@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from codegen_async.arguments import check_json_object
 from codegen_async.batch.audit import AuditReport, audit_by_keys
-from codegen_async.batch.fields import ANY_KEY, DialectColumns, call_of
+from codegen_async.batch.fields import DialectColumns
 from codegen_async.batch.items import Item, Task
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.making import Maker, Search
@@ -22,6 +22,7 @@ from codegen_async.errors import (
     NotFoundError,
     NotOfferedError,
 )
+from codegen_async.hosted.asking import ANY_KEY, call_of
 from codegen_async.hosted.creating import Creating
 from codegen_async.hosted.dialect import Dialect
 from codegen_async.hosted.places import Places

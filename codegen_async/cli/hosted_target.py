@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from codegen_async.errors import (
     clean,
 )
 from codegen_async.events import Observer
-from codegen_async.hosted.dialect import Dialect
+from codegen_async.hosted.dialect import Dialect, base_url_variable
 from codegen_async.hosted.runs import HostedRuns
 
 Runs = HostedRuns[Any]
@@ -56,11 +55,6 @@ def place_of(connection: HostedConnection, dialect: Dialect[Any]) -> Place:
     if value := os.environ.get(variable):
         return Place(value, f"environment {variable}")
     return Place(dialect.base_url, "dialect")
-
-
-def base_url_variable(dialect: Dialect[Any]) -> str:
-    """Return the variable that says where the API is: the name of the dialect and `_BASE_URL`."""
-    return f"{re.sub('[^A-Z0-9]', '_', dialect.name.upper())}_BASE_URL"
 
 
 def token_of(dialect: Dialect[Any]) -> str:

@@ -6,6 +6,7 @@ creating once, batches, the command line) comes with `HostedRuns` and knows no A
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar, cast
@@ -261,6 +262,11 @@ def _is_phase(entry: object) -> bool:
 def any_id(dialect: Dialect[Any]) -> str:
     """Return an id of the dialect's form; it leads to no run, but which limit a call spends does not depend on it."""
     return "/".join("0" for _ in dialect.id_parts)
+
+
+def base_url_variable(dialect: Dialect[Any]) -> str:
+    """Return the variable that says where the API is: the name of the dialect and `_BASE_URL`."""
+    return f"{re.sub('[^A-Z0-9]', '_', dialect.name.upper())}_BASE_URL"
 
 
 def phase_table(dialect: Dialect[Any]) -> PhaseTable:

@@ -11,9 +11,10 @@ from typing import Any, TypeVar
 from codegen_async.arguments import check_key, check_patience, check_text
 from codegen_async.errors import InvalidArgumentError, NotOfferedError, RunEndedError
 from codegen_async.events import Observer, PhaseChanged
+from codegen_async.hosted.asking import ANY_KEY, call_of
 from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.creating import Creating, Doubt
-from codegen_async.hosted.dialect import Call, Dialect, check_dialect_class, phase_table
+from codegen_async.hosted.dialect import Call, Dialect, base_url_variable, check_dialect_class, phase_table
 from codegen_async.hosted.keyed import KeyedCreates, Keys
 from codegen_async.hosted.places import Places
 from codegen_async.hosted.remote import DialectRemote, call_without_run, schedule_of
@@ -42,7 +43,8 @@ class HostedRuns(WaitCalls[R, str]):
     Args:
         dialect: how the API is spoken to.
         token: the API token. Default: the environment variable that the dialect names.
-        base_url: where the API is, if it is not where the dialect says. http is refused except towards this machine.
+        base_url: where the API is. Default: the environment variable that is called as the dialect, with `_BASE_URL`
+            behind it (`ACME_BASE_URL`), else where the dialect says. http is refused except towards this machine.
         latency: seconds within which every run that is waited for is looked at again. Default 5; 0 spends all of
             `share`.
         share: part of the limits that waiting may spend; the rest is left to your own calls. Default 0.8.
@@ -96,10 +98,11 @@ class HostedRuns(WaitCalls[R, str]):
             secrets = secrets_of(token, proxy, dialect.token_variable, auth=dialect.auth, fleet=fleet)
         finally:
             del token, proxy, fleet  # crash reporters show the variables of functions that raise
+        place = base_url or os.environ.get(base_url_variable(dialect)) or dialect.base_url
         super().__init__(
             dialect,
             secrets,
-            base_url=check_base_url(base_url or dialect.base_url, paths_begin=""),
+            base_url=check_base_url(place, paths_begin=""),
             words=Vocabulary(phase_table(dialect), check_phases(phases)),
             rates=rates,
             settle=max(_SETTLE, dialect.unseen_for) if settle is None else settle,
@@ -159,6 +162,7 @@ class HostedRuns(WaitCalls[R, str]):
             APIError: any other failure; there is no run.
         """
         key = None if idempotency_key is None else check_key(idempotency_key)
+        call_of(self.dialect, fields, ANY_KEY if key is None else key)
         unknown = check_on_unknown(on_unknown)
         seconds = check_patience(patience)
         link = self._linked()
