@@ -36,6 +36,8 @@ class FleetLimits(Limits):
         concurrency: see `Limits`; each process for itself.
     """
 
+    outlives = True  # on the boards
+
     def __init__(
         self,
         rates: Mapping[str, Rate | Sequence[Rate]],

@@ -6,7 +6,8 @@ says 429 where the last requests were less than a window ago. A journal has such
 of its own (`memory=`).
 
 A memory has a section for each endpoint of each server. Processes that use one at the same time spoil nothing, and each
-counts what the others had sent when it began; what they send from then on it does not see.
+counts what the others had sent when it began; what they send from then on it does not see. A client of a fleet counts
+what is there, and notes nothing: what it sends stands on the boards of the fleet.
 """
 
 from __future__ import annotations
@@ -191,12 +192,12 @@ class Sendings:
         if len(ages) == _ROOM:  # what it had to forget is taken to be as young as the oldest that it knows
             ages += [max(ages)] * self._limits.memory(endpoint)
         self._limits.seed(endpoint, ages)
-        if sendings.note not in listeners:
+        if sendings.note not in listeners and not self._limits.outlives:  # else the next process counted it twice
             listeners.append(sendings.note)
 
         def end() -> None:
             sendings.rings.remove(ring)
-            if not sendings.rings:
+            if not sendings.rings and sendings.note in listeners:
                 listeners.remove(sendings.note)
 
         return end

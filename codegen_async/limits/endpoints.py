@@ -22,6 +22,9 @@ class Limits:
         concurrency: a cap on runs at once. Default: none, until one is learned.
     """
 
+    outlives: bool = False
+    """Whether the next process finds what this one has sent, although nobody here notes it."""
+
     def __init__(
         self,
         rates: Mapping[str, Rate | Sequence[Rate]],

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,3 +171,28 @@ def test_a_client_without_a_fleet_imports_none_of_it() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)  # noqa: S603 - ours
     assert done.stdout.strip() == "[]"
     assert HostedRuns is not None
+
+
+@on_hosts
+async def test_what_a_process_has_sent_is_counted_once_by_the_next_although_each_has_a_memory(
+    shelf: str, tmp_path: Path
+) -> None:
+    async with CodegenServer(token=CANARY) as server:
+        for left in range(9, 3, -1):
+            async with client_of(server, fleet=shelf, memory=tmp_path / "memory") as client:
+                await client.create_run("do")
+                assert client.limits["create"].available == left
+
+
+@on_hosts
+async def test_what_was_sent_before_there_was_a_fleet_is_counted_by_all(shelf: str, tmp_path: Path) -> None:
+    async with CodegenServer(token=CANARY) as server:
+        async with client_of(server, memory=tmp_path / "memory") as alone:
+            await asyncio.gather(*(alone.create_run("do") for _ in range(7)))
+        async with (
+            client_of(server, fleet=shelf, memory=tmp_path / "memory") as one,
+            client_of(server, fleet=shelf) as other,
+        ):
+            await asyncio.sleep(0.1)
+            await asyncio.gather(*(client.create_run("do") for client in (one, other) for _ in range(4)))
+        assert server.violations == 0
