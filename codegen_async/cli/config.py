@@ -27,7 +27,7 @@ from codegen_async.files import read_regular
 from codegen_async.models import Phase
 from codegen_async.private import replacing
 from codegen_async.secret import Secret
-from codegen_async.settings import check_phases
+from codegen_async.settings import Fleet, check_phases
 
 if TYPE_CHECKING:
     from codegen_async.cli.options import Server
@@ -64,6 +64,7 @@ KEYS = (
     Key("base_url", "CODEGEN_API_BASE_URL", default="https://api.codegen.com", in_project=False),
     Key("repo_id", "CODEGEN_REPO_ID", int),
     Key("proxy", "CODEGEN_PROXY", secret=True, in_project=False),  # its URL may hold a password
+    Key("fleet", "CODEGEN_FLEET", Fleet, secret=True, in_project=False),  # the same
     Key("memory", "CODEGEN_MEMORY", in_project=False),  # by default a file among the user's state
     Key("phases", "CODEGEN_PHASES", dict),
     Key("dialect", VARIABLE, default=BUILT_IN, in_project=False),  # its module is imported
@@ -78,7 +79,7 @@ class Setting:
     """Hold a value and where it comes from; None if nothing gives it."""
 
     name: str
-    value: str | int | Secret | None
+    value: str | int | Secret | Fleet | None
     source: str
 
     @property
@@ -86,6 +87,8 @@ class Setting:
         """The value as it may be shown."""
         if isinstance(self.value, Secret):
             return f"*** ({len(self.value.reveal())} characters)"
+        if isinstance(self.value, Fleet):
+            return "***"
         return "" if self.value is None else clean(str(self.value))
 
 
@@ -173,7 +176,7 @@ def _tell_once(note: str) -> None:
     write(sys.stderr, f"{printable(note)}\n")
 
 
-def _checked(key: Key, given: Any, source: str) -> str | int | Secret:
+def _checked(key: Key, given: Any, source: str) -> str | int | Secret | Fleet:
     if key.kind is int:
         number = _number(given)
         if number is None:
@@ -186,6 +189,8 @@ def _checked(key: Key, given: Any, source: str) -> str | int | Secret:
         raise UsageError(f"{key.name}: expected a text, got {shown} (from {source})")
     if not key.secret:
         return given
+    if key.kind is Fleet:
+        return Fleet(given)
     try:
         return Secret(given, f"{key.name} (from {source})")
     except ConfigurationError as error:

@@ -46,11 +46,13 @@ def doctor(
         check_versions,
         show,
     )
+    from codegen_async.cli.fleet_checks import check_store
     from codegen_async.cli.output import Output
 
     output = Output(display)
     settings = config.load(config.flags_of(server))
     findings = [check_versions(), *check_settings(settings), *check_files(journal), check_journal(journal)]
+    findings.append(check_store(settings))
     failed = {finding.check for finding in findings if finding.verdict is Verdict.FAIL}
     if "base_url" not in failed:
         findings += check_server(str(settings["base_url"].value))
@@ -61,6 +63,7 @@ def doctor(
 
 def _ask(server: RealServer, display: Display, org_id: object, *, echo: bool) -> list[Finding]:
     from codegen_async.cli.checks import Verdict, check_access, check_echo, check_organizations
+    from codegen_async.cli.fleet_checks import check_members
     from codegen_async.cli.targets import execute_on
 
     findings: list[Finding] = []
@@ -75,6 +78,7 @@ def _ask(server: RealServer, display: Display, org_id: object, *, echo: bool) ->
 
     async def work(session: Session[CodegenClient]) -> Exit:
         findings.append(await check_access(session.client))
+        findings.extend(await check_members(session.client))
         if echo:
             findings.append(await check_echo(session.client))
         return Exit.OK

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
@@ -39,8 +39,10 @@ def doctor(
     display: Display = PLAIN,
 ) -> Exit:
     """Check versions, dialect, token, network, clock, limits, and what the dialect offers."""
+    from codegen_async.cli import config
     from codegen_async.cli.checks import Verdict, check_files, check_server, check_versions, show
     from codegen_async.cli.fields import read_fields
+    from codegen_async.cli.fleet_checks import check_store
     from codegen_async.cli.hosted_checks import (
         check_base_url,
         check_create,
@@ -58,30 +60,32 @@ def doctor(
     dialect = chosen_dialect(connection)
     place = place_of(connection, dialect)
     findings = [check_versions(), check_dialect(dialect, connection), check_base_url(place), check_token(dialect)]
-    findings += check_files(None)
+    findings += [*check_files(None), check_store(config.load(config.Flags()))]
     findings += [check_looks(dialect), check_prompts(dialect), check_create(dialect, given)]
     failed = {finding.check for finding in findings if finding.verdict is Verdict.FAIL}
     if "base_url" not in failed:
         findings += check_server(place.base_url)
-    access, learned = _access(connection, display, None if failed else run)
-    findings += [access, *check_limits(dialect, learned)]
+    seen, learned = _access(connection, display, None if failed else run)
+    findings += [*seen, *check_limits(dialect, learned)]
     return show(output, findings)
 
 
 def _access(
     connection: HostedConnection, display: Display, run: str | None
-) -> tuple[Finding, Mapping[str, LimiterState]]:
+) -> tuple[Sequence[Finding], Mapping[str, LimiterState]]:
     """Look at a run; return what came of it, and what is then known of the limits."""
     from codegen_async.cli.checks import Finding, Verdict
+    from codegen_async.cli.fleet_checks import check_members
     from codegen_async.cli.hosted_checks import check_access
     from codegen_async.cli.hosted_target import execute_on_dialect
 
     if run is None:
-        return Finding("access", Verdict.SKIP, "give --run RUN_ID to look at a run with the token"), {}
-    found: list[tuple[Finding, Mapping[str, LimiterState]]] = []
+        return [Finding("access", Verdict.SKIP, "give --run RUN_ID to look at a run with the token")], {}
+    found: list[tuple[Sequence[Finding], Mapping[str, LimiterState]]] = []
 
     async def work(session: Session[Runs]) -> Exit:
-        found.append((await check_access(session.client, run), session.client.limits))
+        seen = [await check_access(session.client, run), *await check_members(session.client)]
+        found.append((seen, session.client.limits))
         return Exit.OK
 
     execute_on_dialect(connection, display, work)

@@ -13,7 +13,7 @@ from codegen_async.cli.loading import load_dialect
 from codegen_async.cli.memory import memory_file
 from codegen_async.cli.options import Display, HostedConnection, Reading
 from codegen_async.cli.session import Work, execute, telling
-from codegen_async.cli.targets import Real, proxy_of
+from codegen_async.cli.targets import Real, fleet_of, proxy_of
 from codegen_async.errors import (
     CodegenAsyncError,
     CreateOutcomeUnknownError,
@@ -96,6 +96,7 @@ def execute_on_dialect(
         token_of(dialect),
         base_url=place_of(connection, dialect).base_url,
         proxy=proxy_of(settings),
+        fleet=fleet_of(settings),
         memory=memory_file(settings),
         observe=telling(observers),
     )

@@ -46,6 +46,7 @@ class Simulated:
                 self.server.token,
                 org_id=self.server.org_id,
                 base_url=self.server.url,
+                fleet="",  # whatever the environment says: a fleet's clock is not that of a simulation
                 timeouts=_PATIENT,
                 observe=telling(self.observers),
             ) as client,

@@ -15,6 +15,7 @@ from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import OutcomeUnknownError, RunError
 from codegen_async.events import Observer
 from codegen_async.secret import Secret
+from codegen_async.settings import Fleet
 
 if TYPE_CHECKING:
     from codegen_async.middesk.client import MiddeskClient
@@ -80,6 +81,7 @@ def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Wo
         config.required(settings, "middesk_token").reveal(),
         base_url=None if base_url is None else str(base_url),
         proxy=proxy_of(settings),
+        fleet=fleet_of(settings),
         memory=memory_file(settings),
         phases=config.phases(settings, "middesk_phases"),
         observe=telling(observers),
@@ -107,11 +109,18 @@ def _codegen(connection: Server, *, any_organization: bool, token: Secret | None
         org_id=org_id if isinstance(org_id, int) else None,
         base_url=config.required(settings, "base_url"),
         proxy=proxy_of(settings),
+        fleet=fleet_of(settings),
         memory=memory_file(settings),
         phases=config.phases(settings),
         observe=telling(observers),
     )
     return Real(client, observers)
+
+
+def fleet_of(settings: config.Settings) -> Fleet | None:
+    """Return where the settings say that a fleet meets."""
+    given = settings["fleet"].value
+    return given if isinstance(given, Fleet) else None
 
 
 def proxy_of(settings: config.Settings) -> str | None:

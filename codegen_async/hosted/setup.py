@@ -41,7 +41,7 @@ def secrets_of(
         variable: the variable that errors name.
         others: further ones.
         auth: the headers that carry the token.
-        fleet: where it meets, if there is one. None: the value of `CODEGEN_FLEET`, if that is set.
+        fleet: where it meets, if there is one. None: the value of `CODEGEN_FLEET`, if that is set; empty: nowhere.
 
     Raises:
         ConfigurationError: one of them is missing or cannot be right. The message does not show it.

@@ -29,7 +29,7 @@ async def show() -> int:
     print(f"{RUNS} runs against a simulated server, {SPEED:g} times faster than life (s below are simulated seconds)\n")
     async with (
         CodegenServer(seed=7, latency=(0.05, 0.3), life=LIVES) as server,
-        CodegenClient(server.token, org_id=server.org_id, base_url=server.url, timeouts=PATIENT) as client,
+        CodegenClient(server.token, org_id=server.org_id, base_url=server.url, timeouts=PATIENT, fleet="") as client,
     ):
         progress = _Progress(server)
         async with asyncio.TaskGroup() as group:
