@@ -24,19 +24,9 @@ _pieces = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-def json_body(fields: Mapping[str, Any]) -> bytes:
-    """Encode the fields that are given; the server has defaults for the others."""
-    return msgspec.json.encode(given(fields))
-
-
 def given(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that are given."""
     return {name: value for name, value in fields.items() if value is not None}
-
-
-def query_of(**pairs: object) -> tuple[tuple[str, str], ...]:
-    """Return the pairs of a query string that are given."""
-    return tuple((name, str(value)) for name, value in pairs.items() if value is not None)
 
 
 def segment(value: str) -> str:
