@@ -87,9 +87,11 @@ class Link(Generic[C]):
         raise self._failure()
 
     async def close(self) -> None:
-        """Drop the connection, if there is one."""
+        """Drop the connection, if there is one, and it is not that of a parent."""
+        if os.getpid() != self._process:
+            return
         connection, self._connection = self._connection, None
-        if connection is not None and os.getpid() == self._process:
+        if connection is not None:
             await connection.drop()
 
     async def _tried(self, work: Callable[[C], Awaitable[T]]) -> T | _Problem:
