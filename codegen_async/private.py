@@ -99,6 +99,26 @@ def open_private(path: Path, *, create: bool = True) -> int:
             continue  # somebody was faster
 
 
+def make_private(path: Path) -> bool:
+    """Make a file, for its owner only, unless it is there; return whether it was made. One that is there stays closed.
+
+    For files on which this process may hold locks: to close one lets go of all of them, those of SQLite too.
+
+    Raises:
+        NotOursError: as `open_private` does.
+        OSError: it cannot be made.
+    """
+    with suppress(FileNotFoundError):
+        check_private(path)
+        return False
+    try:
+        os.close(os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, PRIVATE))
+    except FileExistsError:  # somebody was faster
+        check_private(path)
+        return False
+    return True
+
+
 def check_private(path: Path) -> None:
     """Make sure that a file is one of ours, without opening it: to close it again would let go of locks on it.
 

@@ -7,7 +7,6 @@ holds each item, and who is alive. The engine's own tables stand beside them.
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import uuid
 from abc import ABC, abstractmethod
@@ -19,7 +18,7 @@ from typing import Any, cast
 from codegen_async.batch.schema import explain
 from codegen_async.errors import ConfigurationError, JournalError, clean
 from codegen_async.fleet.address import Address, masked
-from codegen_async.private import NotOursError, open_private
+from codegen_async.private import NotOursError, make_private
 
 _EXPECTED = "sqlite:/path or postgresql://user:password@host:port/database"
 _SCHEMES = ("sqlite:", "postgresql:/", "postgres:/")
@@ -192,7 +191,9 @@ class _File(Database):
 
     def connect(self) -> sqlite3.Connection:
         try:
-            os.close(open_private(self._path))  # what is in it is for its owner alone
+            make_private(
+                self._path
+            )  # what is in it is for its owner alone; not opened, as others here hold locks on it
             made = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY)
             made.execute("PRAGMA trusted_schema = OFF")
         except NotOursError as error:

@@ -28,7 +28,7 @@ import msgspec
 from codegen_async.errors import ConfigurationError, clean, reason_of
 from codegen_async.fleet.address import Address
 from codegen_async.fleet.store import Reply, StoreAwayError
-from codegen_async.private import check_private, open_private, sync_folders
+from codegen_async.private import check_private, make_private, sync_folders
 
 T = TypeVar("T")
 _Place = tuple[str, int]  # of an epoch, the last message
@@ -304,8 +304,7 @@ def _prepare(path: Path) -> None:
     for name in _BESIDE:
         with contextlib.suppress(FileNotFoundError):
             check_private(Path(f"{path}{name}"))
-    if not path.exists():
-        os.close(open_private(path))
+    if make_private(path):
         sync_folders(path)
 
 
