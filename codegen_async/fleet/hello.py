@@ -8,13 +8,19 @@ wants and knows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
 
 from codegen_async.models import RunId
 
 FORMAT = 1
 """Of hellos; those of another one are not read."""
+
+
+Age = Annotated[float, Meta(ge=0.0)]
+"""Seconds since; nothing is of the future, or of no time."""
 
 
 class Want(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -28,8 +34,8 @@ class Want(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """
 
     run_id: RunId
-    latency: float | None = None
-    seen: float | None = None
+    latency: Age | None = None
+    seen: Age | None = None
     phase: str | None = None
 
 
@@ -62,7 +68,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
 
     run_id: RunId
     phase: str
-    age: float
+    age: Age
     content: bytes
     marks: Sequence[str] = ()
 
@@ -79,14 +85,14 @@ class Reopened(msgspec.Struct, frozen=True, array_like=True):
 
     run_id: RunId
     mark: str
-    age: float
+    age: Age
     before: Told | None = None
 
 
 class Shown(msgspec.Struct, frozen=True, array_like=True):
     """Say which runs an answer showed, and how many seconds ago it was asked for."""
 
-    age: float
+    age: Age
     run_ids: Sequence[RunId]
 
 

@@ -188,7 +188,7 @@ class Looks(Generic[R]):
             asked[moment].append(run_id)
         whole = msgspec.structs.replace(
             hello,
-            shown=[Shown(now - moment, run_ids) for moment, run_ids in asked.items()],
+            shown=[Shown(max(0.0, now - moment), run_ids) for moment, run_ids in asked.items()],
             reopened=[self._said(resume, now) for resume in self._resumes.to_say(now)],
             notices=[Notice(run_id, asks) for run_id, asks in self._notices.items()],
             refused=self._refused,
@@ -214,11 +214,11 @@ class Looks(Generic[R]):
 
     def _written(self, run: R, asked: float, now: float) -> Told:
         marks = [*self._resumes.known(run.id, now)] if run.phase.is_still else ()
-        return Told(run.id, run.phase.value, now - asked, self._wire.write(run), marks)
+        return Told(run.id, run.phase.value, max(0.0, now - asked), self._wire.write(run), marks)
 
     def _said(self, resume: Resume[R], now: float) -> Reopened:
         before = None if resume.before is None else self._written(resume.before, now, now)
-        return Reopened(resume.run_id, resume.mark, now - resume.at, before)
+        return Reopened(resume.run_id, resume.mark, max(0.0, now - resume.at), before)
 
     # -- hearing
 
