@@ -45,7 +45,7 @@ class Secret:
             raise ConfigurationError(f"{name}: expected visible ASCII characters without spaces (not shown here)")
         self._headers = {header: Masked(text) for header, text in auth(self._value).items()}
         for header, text in self._headers.items():
-            if not _NAME.fullmatch(header) or not all(" " <= character <= "~" for character in text):
+            if not is_header(header, text):
                 raise ConfigurationError(f"auth: expected headers of visible ASCII, got another one: {header!r}")
         self._encoded = tuple(
             Masked(piece)
@@ -84,6 +84,13 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret cannot be pickled or copied")
+
+
+def is_header(name: object, value: object) -> bool:
+    """Whether a name and a value can be sent as a header, and forge no other."""
+    if not isinstance(name, str) or not isinstance(value, str):
+        return False
+    return bool(_NAME.fullmatch(name)) and all(" " <= character <= "~" for character in value)
 
 
 class Masked(str):

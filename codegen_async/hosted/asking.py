@@ -28,6 +28,8 @@ def call_of(dialect: Dialect[Any], fields: Mapping[str, Any], key: str = ANY_KEY
     asked = Asked(fields)
     try:
         call, parent = dialect.create(key, asked), dialect.parent(asked)
+        if not isinstance(call, Call):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
+            raise TypeError(f"it makes {type(call).__name__}, and no Call")
         for each in (call, parent):
             if each is not None:
                 each.request({})

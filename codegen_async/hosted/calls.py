@@ -8,22 +8,22 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from codegen_async.hosted.dialect import Call, Dialect
+from codegen_async.errors import APIError, ConfigurationError, clean, shown
+from codegen_async.hosted.dialect import Call, Dialect, Shown
 from codegen_async.hosted.run import HostedRun, in_phase
-from codegen_async.http.answers import Refusal, Response
+from codegen_async.http.answers import Refusal, Request, Response
 from codegen_async.http.transport import AbsentError, ForeignAnswerError, Transport
 from codegen_async.limits import Priority, Slot
 from codegen_async.models import Phase, RunId, RunLike, Vocabulary
 from codegen_async.reading import UNREADABLE
 from codegen_async.recent import Recent
+from codegen_async.secret import is_header
 
 T = TypeVar("T")
 R = TypeVar("R", bound=RunLike)
 
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 _MOST_SETTLING = 10_000  # runs whose words are watched until they have stood for long enough
-
-_NOT_AS_PROMISED = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError)
-"""What reading raises where fields are missing or of another kind."""
 
 
 class Calls(Generic[R]):
@@ -38,6 +38,7 @@ class Calls(Generic[R]):
     def __init__(self, transport: Transport, dialect: Dialect[R], words: Vocabulary) -> None:
         self._transport = transport
         self.dialect = dialect
+        self._named = type(dialect).__name__
         self._words = words
         self._settling = _Settling(dialect.settles)
         self.on_end: Callable[[RunId], None] = _nobody
@@ -57,9 +58,13 @@ class Calls(Generic[R]):
         on_sent: Callable[[], None] | None = None,
         patience: float | None = None,
     ) -> T:
-        """Send a call and return what its answer says; see `Transport.carry`."""
+        """Send a call and return what its answer says; see `Transport.carry`.
+
+        Raises:
+            ConfigurationError: the dialect has written it so that it cannot be sent.
+        """
         return await self._transport.carry(
-            call.request(self.dialect.headers),
+            self._request(call),
             reader(call.read),
             priority=priority,
             slot=slot,
@@ -67,6 +72,31 @@ class Calls(Generic[R]):
             on_sent=on_sent,
             patience=patience,
         )
+
+    def _request(self, call: Call[Any]) -> Request:
+        _check_call(call)
+        try:
+            request = call.request(self.dialect.headers)
+        except Exception as problem:  # noqa: BLE001 - whatever stands in a call that is no call
+            what = f"{type(problem).__name__}: {clean(str(problem))}"
+            raise ConfigurationError(
+                f"{self._named}: the call to {shown(call.path)} cannot be written: {what}"
+            ) from None
+        if wrong := self._wrong(request):
+            raise ConfigurationError(f"{self._named}: the call to {shown(call.path)} cannot be sent: {wrong}")
+        return request
+
+    def _wrong(self, request: Request) -> str | None:
+        limits = self._transport.limits.endpoints
+        if request.endpoint not in limits:
+            return f"expected a limit of {', '.join(map(clean, limits))}, got {shown(request.endpoint)}"
+        if request.method not in _METHODS:
+            return f"expected a method of {', '.join(_METHODS)}, got {shown(request.method)}"
+        if not request.path.startswith("/"):
+            return "expected a path that begins with a slash"
+        if not all(is_header(name, value) for name, value in request.headers):
+            return "expected headers of visible ASCII (not shown here)"
+        return None
 
     async def run(
         self,
@@ -81,9 +111,10 @@ class Calls(Generic[R]):
         Raises:
             NotFoundError: the answer says that there is none, be it by its status or by a null.
         """
+        asked = a_run(call).read
 
         def read(answer: Response) -> R:
-            run = call.read(answer)
+            run = asked(answer)
             if run is None:
                 raise AbsentError("the answer says that there is no such run")
             return run
@@ -119,7 +150,7 @@ def meaning_of(dialect: Dialect[Any]) -> Callable[[Response], Refusal | None]:
     def meaning(answer: Response) -> Refusal | None:
         try:
             return dialect.refused(answer)
-        except (*UNREADABLE, *_NOT_AS_PROMISED):
+        except Exception:  # noqa: BLE001 - it was written for the API's own answers
             return None
 
     return meaning
@@ -162,14 +193,70 @@ class _Settling:
 
 
 def reader(read: Callable[[Response], T]) -> Callable[[Response], T]:
-    """Return a reader that fails as the transport expects, whatever it stumbles over."""
+    """Return a reader that fails as the transport expects, whatever it stumbles over: the answer may be of a create."""
 
     def guarded(answer: Response) -> Any:
         try:
             return read(answer)
-        except (*UNREADABLE, AbsentError, ForeignAnswerError):
+        except (*UNREADABLE, APIError, AbsentError, ForeignAnswerError):
             raise
-        except _NOT_AS_PROMISED as exc:
+        except Exception as exc:  # noqa: BLE001 - an assertion, a `next` that finds nothing
             raise msgspec.ValidationError(f"not as promised: {type(exc).__name__}: {exc}") from None
 
     return guarded
+
+
+def a_run(call: Call[T]) -> Call[T]:
+    """Return the same call; what it reads as must be a run, None, or a call to look further."""
+    _check_call(call)
+
+    def read(answer: Response) -> T:
+        run = call.read(answer)
+        seen: object = run
+        if not isinstance(seen, Call | None):
+            _check_run(seen)
+        return run
+
+    return call.reading(read)
+
+
+def a_new_run(call: Call[T]) -> Call[T]:
+    """Return the same call; what it reads as must be a run."""
+    _check_call(call)
+
+    def read(answer: Response) -> T:
+        run = call.read(answer)
+        _check_run(run)
+        return run
+
+    return call.reading(read)
+
+
+def several(call: Call[Shown[R]]) -> Call[Shown[R]]:
+    """Return the same call; what it reads as must be runs."""
+    _check_call(call)
+
+    def read(answer: Response) -> Shown[R]:
+        seen = call.read(answer)
+        if not isinstance(seen, Shown):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
+            raise TypeError(f"it reads as {type(seen).__name__}, and not as Shown")
+        for run in seen.runs:
+            if run is not None:
+                _check_run(run)
+        return seen
+
+    return call.reading(read)
+
+
+def _check_call(call: object) -> None:
+    if not isinstance(call, Call):
+        raise ConfigurationError(f"dialect: expected a Call, got {shown(call)}")
+
+
+def _check_run(run: object) -> None:
+    """Make sure that what a reader returns is a run; whatever is no id or word would be stumbled over later."""
+    name, status = getattr(run, "id", None), getattr(run, "status", None)
+    if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
+        raise TypeError(f"expected a run with an id, got {type(run).__name__} with {shown(name)}")
+    if not isinstance(status, str | None):
+        raise TypeError(f"expected a text for the status of run {shown(name)}, got {shown(status)}")

@@ -37,7 +37,7 @@ from codegen_async.errors import (
     OutcomeUnknownError,
     own_copy,
 )
-from codegen_async.hosted.calls import Calls
+from codegen_async.hosted.calls import Calls, a_new_run, a_run
 from codegen_async.hosted.dialect import Call
 from codegen_async.hosted.places import Places
 from codegen_async.hosted.settling import OnUnknown, noting_cancellation, settle
@@ -159,9 +159,11 @@ class Creating(Generic[R]):
             except (OutcomeUnknownError, *PASSING) as error:
                 unknown = self._unknown(call, error, sent=sent.is_set())
                 patience = None  # from now on, to say that nothing was sent would be wrong
+            except DecodeError as error:  # of one that may be sent again, the transport says no more
+                unknown = _unknown_of(error)
             else:
                 return self._known(run, _Made(key, doubt.number, first))
-            if call.twice is Twice.REFUSED and sends < _SENDS:
+            if call.twice is Twice.REFUSED and sends < _SENDS and not unknown.likely_done:
                 await asyncio.sleep(self._backoff.delay(sends))
                 continue
             found, proven = await self._settled(doubt._replace(unknown=unknown))
@@ -186,7 +188,7 @@ class Creating(Generic[R]):
             except TimeoutError:
                 raise refusal from None
             try:
-                run = await self._calls.carry(call, on_sent=sent.set, patience=patience)
+                run = await self._calls.carry(a_new_run(call), on_sent=sent.set, patience=patience)
             except CapacityError as error:
                 permit.full()
                 refusal = error
@@ -248,7 +250,7 @@ class Creating(Generic[R]):
         sent = asyncio.Event()
         try:
             run = await self._calls.carry(
-                call, priority=Priority.BACKGROUND, slot=slot, renew=slot is None, on_sent=sent.set
+                a_new_run(call), priority=Priority.BACKGROUND, slot=slot, renew=slot is None, on_sent=sent.set
             )
         except AlreadyExistsError as error:
             if not self.finds(key):
@@ -257,9 +259,7 @@ class Creating(Generic[R]):
         except (OutcomeUnknownError, *PASSING) as error:
             raise self._unknown(call, error, sent=sent.is_set()) from None
         except DecodeError as error:  # of one that may be sent again, the transport says no more
-            unknown = OutcomeUnknownError(error.reason, method=error.method, path=error.path, status=error.status)
-            unknown.likely_done = True
-            raise unknown from None
+            raise _unknown_of(error) from None
         return self._known(run, made)
 
     def doubt(self, key: str, fields: Mapping[str, Any], *, before: str | None, after: str | None) -> Doubt:
@@ -340,7 +340,7 @@ class Creating(Generic[R]):
             if call is None:
                 break
             try:
-                found = await self._calls.carry(call)
+                found = await self._calls.carry(a_run(call))
             except NotFoundError:  # where a key is looked for by a path of its own
                 break
             if not isinstance(found, Call):
@@ -422,8 +422,9 @@ def _nobody(_: Doubt) -> None:
     pass
 
 
-def _unknown_of(refused: AlreadyExistsError) -> OutcomeUnknownError:
-    unknown = OutcomeUnknownError(refused.reason, method=refused.method, path=refused.path, status=refused.status)
+def _unknown_of(error: AlreadyExistsError | DecodeError) -> OutcomeUnknownError:
+    """Return what is known after an answer that says that there is a run, but not which."""
+    unknown = OutcomeUnknownError(error.reason, method=error.method, path=error.path, status=error.status)
     unknown.likely_done = True
     return unknown
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from codegen_async.errors import DecodeError
-from codegen_async.hosted.calls import Calls
+from codegen_async.errors import ConfigurationError, DecodeError, clean, shown
+from codegen_async.hosted.calls import Calls, several
 from codegen_async.hosted.dialect import Call, Dialect, Shown, any_id
 from codegen_async.http.answers import Response
 from codegen_async.http.retry import parse_date
@@ -62,9 +62,9 @@ class DialectRemote(Generic[R]):
             shown = await self._changes(poll.place, slot)
         elif isinstance(poll, ManyPoll):
             call = _offered(self._dialect.many([str(run_id) for run_id in poll.run_ids]))
-            shown = await self._calls.carry(call, slot=slot)
+            shown = await self._calls.carry(several(call), slot=slot)
         else:
-            shown = await self._calls.carry(_offered(self._dialect.page(poll.place)), slot=slot)
+            shown = await self._calls.carry(several(_offered(self._dialect.page(poll.place))), slot=slot)
         runs = [self._calls.known(run) for run in shown.runs if run is not None]
         sure = shown.sure and all(self._dialect.full(run) is None for run in runs if run.phase.is_terminal)
         return Page(runs, None, sure=sure, following=shown.following)
@@ -75,7 +75,7 @@ class DialectRemote(Generic[R]):
         if self._since is None:  # no get has told the time
             raise DecodeError("the server tells no time (`Date`) to ask by", method=call.method, path=call.path)
         moments: list[float] = []
-        shown = await self._calls.carry(_clocked(call, moments.append), slot=slot)
+        shown = await self._calls.carry(several(_clocked(call, moments.append)), slot=slot)
         if place is None:
             self._walk_from = next(iter(moments), None)
         if shown.following is None and self._walk_from is not None:
@@ -110,6 +110,30 @@ def look_of(dialect: Dialect[Any]) -> tuple[Look | None, Call[Any] | None]:
         return ChangedSince(), changed
     page = dialect.page(None)
     return (None, None) if page is None else (CursorListing(), page)
+
+
+def check_looks(dialect: Dialect[Any]) -> None:
+    """Make sure that the looks of a dialect are calls, and spend limits that there are.
+
+    Raises:
+        ConfigurationError: one of them is none, or spends another.
+    """
+    asked = any_id(dialect)
+    looks = {
+        "get": dialect.get(asked),
+        "page": dialect.page(None),
+        "changed": dialect.changed(0.0, None),
+        "many": dialect.many([asked]),
+    }
+    for name, call in looks.items():
+        where = f"{type(dialect).__name__}.{name}"
+        if call is None and name != "get":
+            continue
+        if not isinstance(call, Call):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
+            raise ConfigurationError(f"{where}: expected a Call, got {shown(call)}")
+        if call.limit not in dialect.rates:
+            expected = f"a limit of {', '.join(map(clean, dialect.rates))}"
+            raise ConfigurationError(f"{where}: expected {expected}, got {shown(call.limit)}")
 
 
 def call_without_run(dialect: Dialect[Any]) -> Call[Any] | None:

@@ -12,12 +12,12 @@ from codegen_async.arguments import check_key, check_patience, check_text
 from codegen_async.errors import InvalidArgumentError, NotOfferedError, RunEndedError
 from codegen_async.events import Observer, PhaseChanged
 from codegen_async.hosted.asking import ANY_KEY, call_of
-from codegen_async.hosted.calls import Calls
+from codegen_async.hosted.calls import Calls, a_run, several
 from codegen_async.hosted.creating import Creating, Doubt
 from codegen_async.hosted.dialect import Call, Dialect, base_url_variable, check_dialect_class, phase_table
 from codegen_async.hosted.keyed import KeyedCreates, Keys
 from codegen_async.hosted.places import Places
-from codegen_async.hosted.remote import DialectRemote, call_without_run, schedule_of
+from codegen_async.hosted.remote import DialectRemote, call_without_run, check_looks, schedule_of
 from codegen_async.hosted.settling import OnUnknown, check_on_unknown
 from codegen_async.hosted.setup import secrets_of
 from codegen_async.hosted.waits import WaitCalls
@@ -95,6 +95,7 @@ class HostedRuns(WaitCalls[R, str]):
     ) -> None:
         try:
             check_dialect_class(dialect)
+            check_looks(dialect)
             secrets = secrets_of(token, proxy, dialect.token_variable, auth=dialect.auth, fleet=fleet)
         finally:
             del token, proxy, fleet  # crash reporters show the variables of functions that raise
@@ -240,7 +241,7 @@ class HostedRuns(WaitCalls[R, str]):
         while place not in places:  # a server may lead back to where it has been
             places.add(place)
             call = self._offered(self.dialect.page(place), "no list of runs")
-            shown = await link.calls.carry(call, patience=seconds)
+            shown = await link.calls.carry(several(call), patience=seconds)
             for run in shown.runs:
                 if run is not None and run.id not in seen:  # new ones push others onto the next page
                     seen.add(str(run.id))
@@ -293,7 +294,7 @@ class HostedRuns(WaitCalls[R, str]):
         name = self._check_id(run_id)
         link = self._linked()
         call = self._offered(self.dialect.reply(name, check_text("text", text)), "no way to reply to runs")
-        run = await self._go_on(name, call)
+        run = await self._go_on(name, a_run(call))
         if run is None:
             return await self.get_run(name, max_age=0)
         run = link.calls.known(run)

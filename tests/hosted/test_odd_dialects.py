@@ -1,17 +1,18 @@
 """Dialects that are not as they should be, and what their users give them: each is told what is wrong."""
 
 import uuid
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import pytest
 
-from codegen_async.errors import InvalidArgumentError
-from codegen_async.hosted.dialect import Call
+from codegen_async.errors import ConfigurationError, CreateOutcomeUnknownError, DecodeError, InvalidArgumentError
+from codegen_async.hosted.dialect import Call, Shown
 from codegen_async.hosted.run import HostedRun
 from codegen_async.hosted.runs import HostedRuns
+from codegen_async.http.answers import Response
 from codegen_async.middesk.dialect import MiddeskDialect
-from tests.hosted.api import Api, Plain
+from tests.hosted.api import Api, Keyed, Named, Plain, Tagged
 from tests.support.canary import CANARY
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
@@ -71,3 +72,88 @@ async def test_a_variable_that_is_called_as_the_dialect_leads_a_script_to_anothe
     assert HostedRuns(Plain(), CANARY, base_url="http://127.0.0.1:8").base_url == "http://127.0.0.1:8"
     monkeypatch.setenv("PLAIN_BASE_URL", "")
     assert HostedRuns(Plain(), CANARY).base_url == Plain.base_url
+
+
+def with_call(name: str, call: Any) -> Plain:
+    """Return a dialect that makes this call of whatever it is given."""
+
+    def make(*_: object) -> Any:
+        return call
+
+    dialect: Plain = type("Odd", (Plain,), {name: make})()
+    return dialect
+
+
+@pytest.mark.parametrize(
+    ("call", "complaint"),
+    [
+        ({"limit": "read", "path": "/runs"}, "expected a Call, got {"),
+        (Call(limit="reads", path="/runs", read=str), "expected a limit of create, read, got 'reads'"),
+        (Call(limit="read", path="/runs/{run}", read=str), "cannot be written: KeyError: 'run'"),
+        (Call(limit="read", path="/{run}", values=cast("Any", {"run": 7}), read=str), "cannot be written: TypeError"),
+        (Call(limit="read", path="runs", read=str), "expected a path that begins with a slash"),
+        (Call(limit="read", path="/runs", method="FETCH", read=str), "expected a method of GET, .*, got 'FETCH'"),
+        (Call(limit="read", path="/runs", json=object(), read=str), "cannot be written: TypeError"),
+        (Call(limit="read", path="/runs", headers={"X": "a\r\nY: b"}, read=str), "expected headers of visible ASCII"),
+    ],
+)
+async def test_a_call_that_cannot_be_sent_is_told_before_anything_is(call: Any, complaint: str) -> None:
+    api = Api()
+    async with HostedRuns(with_call("cancel", call), CANARY, sender=api) as runs:
+        with pytest.raises(ConfigurationError, match=complaint):
+            await runs.cancel_run("run/0")
+    assert not api.requests
+
+
+@pytest.mark.parametrize("look", ["get", "page", "changed", "many"])
+@pytest.mark.parametrize("call", [{}, Call(limit="reads", path="/runs", read=str)])
+async def test_a_look_that_is_none_or_spends_what_there_is_not_is_told_at_once(look: str, call: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f"Odd.{look}: expected a "):
+        HostedRuns(with_call(look, call), CANARY, sender=Api())
+
+
+def fails(_: Response) -> Any:
+    raise AssertionError("ok")
+
+
+def finds_nothing(_: Response) -> Any:
+    return next(iter(()))
+
+
+def reads_as(run: Any) -> Callable[[Response], Any]:
+    return lambda _: run
+
+
+NO_RUNS: list[Any] = [None, {"id": "a"}, HostedRun(id=cast("Any", None)), HostedRun(id="")]
+
+
+@pytest.mark.parametrize("read", [fails, finds_nothing, *map(reads_as, NO_RUNS)])
+@pytest.mark.parametrize("base", [Plain, Tagged, Named, Keyed])
+async def test_a_create_whose_answer_makes_no_run_was_carried_out_for_all_that_is_known(
+    base: type[Plain], read: Callable[[Response], Any]
+) -> None:
+    class Odd(base):  # type: ignore[valid-type, misc]
+        def create(self, key: str, fields: Mapping[str, Any]) -> Call[HostedRun]:
+            call: Call[HostedRun] = super().create(key, fields)
+            return call.reading(read)
+
+    api = Api(keyed=base is Keyed)
+    dialect: Plain = Odd()
+    async with HostedRuns(dialect, CANARY, sender=api, settle=2) as runs:
+        if dialect.find("k", None) is None:
+            with pytest.raises(CreateOutcomeUnknownError):
+                await runs.create_run(task="a")
+        else:
+            assert (await runs.create_run(task="a")).id in api.runs
+    assert len(api.runs) == 1
+
+
+@pytest.mark.parametrize("run", [{}, HostedRun(id=""), "text", HostedRun(id="a", status=cast("Any", 3))])
+async def test_a_page_of_what_is_no_run_is_a_decode_error(run: Any) -> None:
+    class Odd(Plain):
+        def page(self, place: str | None) -> Call[Shown[HostedRun]]:  # noqa: ARG002 - unused
+            return Call(limit="read", path="/runs", read=lambda _: Shown(runs=[run]))
+
+    async with HostedRuns(Odd(), CANARY, sender=Api()) as runs:
+        with pytest.raises(DecodeError, match="not as promised: TypeError: expected a"):
+            _ = [each async for each in runs.list_runs()]
