@@ -46,10 +46,10 @@ class Address:
     __slots__ = ("_kept", "options", "password", "path", "place", "scheme", "shown", "url", "user")
 
     def __init__(self, url: object) -> None:
-        self.shown = ""  # as far as is known
+        self.shown: str = ""  # as far as is known
         if not isinstance(url, str):
             raise ConfigurationError(f"fleet: expected {_EXPECTED}, got a value of type {type(url).__name__}")
-        self.url = Masked(url)
+        self.url: str = Masked(url)
         del url  # crash reporters show the variables of functions that raise
         parts = _parts(self.url)
         if parts is None:
@@ -57,10 +57,12 @@ class Address:
                 f"fleet: expected {_EXPECTED}, got something else (not shown here); in a user's name or a password"
                 " write : / ? # @ % as %3A %2F %3F %23 %40 %25"
             )
-        self.scheme = str(parts["scheme"])
-        self.place, self.path = str(parts["place"]), str(parts["path"])
-        self.user, self.password = parts.get("user"), parts.get("password")
-        self.options = _options(parts["options"])
+        self.scheme: str = str(parts["scheme"])
+        self.place: str = str(parts["place"])
+        self.path: str = str(parts["path"])
+        self.user: str | None = parts.get("user")
+        self.password: str | None = parts.get("password")
+        self.options: Mapping[str, str] = _options(parts["options"])
         self.shown = clean(f"{self.scheme}:{'' if self.scheme == 'sqlite' else '//'}{self.place}{self.path}")
         secrets = [self.password, *(self.options.get(name) for name in _SECRETS)]
         self._kept = [hide_from_now_on(secret) for secret in secrets if secret]

@@ -36,7 +36,7 @@ class FleetLimits(Limits):
         concurrency: see `Limits`; each process for itself.
     """
 
-    outlives = True  # on the boards
+    outlives: bool = True  # on the boards
 
     def __init__(
         self,
@@ -71,8 +71,9 @@ class FleetLimits(Limits):
         """Take part from now on, on the loop that runs now, under a new name."""
         super().follow()
         self._store = WatchedStore(self._open_store())
-        self.member = secrets.token_hex(4)
-        make = partial(self._make_member, self._store, self.member)
+        name = secrets.token_hex(4)
+        self.member: str | None = name
+        make = partial(self._make_member, self._store, name)
         self._members = []
         for endpoint, limiter in self._limiters.items():
             if isinstance(limiter, FleetLimiter):

@@ -74,8 +74,8 @@ class Member:
         demand: Callable[[], tuple[int, int]],
         confirmed: Callable[[Outcome], None],
     ) -> None:
-        self.name = name
-        self.slots = slots
+        self.name: str = name
+        self.slots: Slots = slots
         self._key_of = key
         self._store = store
         self._demand = demand

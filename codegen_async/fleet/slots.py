@@ -20,8 +20,8 @@ class Moment:
     __slots__ = ("at", "wall")
 
     def __init__(self, at: float) -> None:
-        self.at = at
-        self.wall = time.time()
+        self.at: float = at
+        self.wall: float = time.time()
 
     def age(self, now: float) -> float:
         """Return how long ago it is, at least."""
@@ -39,8 +39,8 @@ class Grant:
     __slots__ = ("kept", "since")
 
     def __init__(self, since: Moment, *, kept: bool = False) -> None:
-        self.since = since
-        self.kept = kept
+        self.since: Moment = since
+        self.kept: bool = kept
 
 
 class Slots:
@@ -53,9 +53,9 @@ class Slots:
     """
 
     def __init__(self, rate: Rate, rank: int, terms: Terms) -> None:
-        self.rate = rate
-        self.rank = rank
-        self.terms = terms
+        self.rate: Rate = rate
+        self.rank: int = rank
+        self.terms: Terms = terms
         self.cycle: float = terms.cycle(rate.period)
         """Seconds that a slot cools after an answer."""
         self.kept: int = 0
