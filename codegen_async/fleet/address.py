@@ -51,6 +51,10 @@ class Address:
             raise ConfigurationError(f"fleet: expected {_EXPECTED}, got a value of type {type(url).__name__}")
         self.url: str = Masked(url)
         del url  # crash reporters show the variables of functions that raise
+        if self.url != self.url.strip() or not self.url.isprintable():  # else one file would have two names
+            raise ConfigurationError(
+                "fleet: expected a URL with nothing around it, got spaces or characters that do not show"
+            )
         parts = _parts(self.url)
         if parts is None:
             raise ConfigurationError(

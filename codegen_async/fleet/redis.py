@@ -248,11 +248,14 @@ def _server(address: Address) -> dict[str, Any]:
     Raises:
         ConfigurationError: the URL lacks something, or has too much.
     """
-    place, number = urlsplit(f"//{address.place}"), address.path.strip("/") or "0"
+    number = address.path.strip("/") or "0"
     try:
-        port = place.port or _PORT
+        place = urlsplit(f"//{address.place}")
+        port = _PORT if place.port is None else place.port
     except ValueError:
-        raise ConfigurationError(f"fleet: expected a port in 1..65535, got {address.shown}") from None
+        port, place = 0, urlsplit("")
+    if not port:
+        raise ConfigurationError(f"fleet: expected a host, and a port in 1..65535, got {address.shown}")
     if not place.hostname or not (number.isascii() and number.isdigit()):
         raise ConfigurationError(f"fleet: expected {address.scheme}://host:port/number, got {address.shown}")
     if unknown := sorted(address.options.keys() - {"durable"}):
