@@ -37,16 +37,16 @@ class Secret:
     __slots__ = ("_encoded", "_headers", "_traces", "_value")
 
     def __init__(self, value: str, name: str = "token", auth: Auth = bearer) -> None:
+        is_text = isinstance(value, str)  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
         self._value = Masked(value)
         del value  # crash reporters show the variables of functions that raise
+        if not is_text:
+            raise ConfigurationError(f"{name}: expected a text (what was given is not shown)")
         if not self._value:
             raise ConfigurationError(f"{name}: expected the API token, got an empty text")
         if not all("!" <= character <= "~" for character in self._value):
             raise ConfigurationError(f"{name}: expected visible ASCII characters without spaces (not shown here)")
-        self._headers = {header: Masked(text) for header, text in auth(self._value).items()}
-        for header, text in self._headers.items():
-            if not is_header(header, text):
-                raise ConfigurationError(f"auth: expected headers of visible ASCII, got another one: {header!r}")
+        self._headers = _headers_of(auth, self._value)
         self._encoded = tuple(
             Masked(piece)
             for text in self._headers.values()
@@ -84,6 +84,21 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a Secret cannot be pickled or copied")
+
+
+def _headers_of(auth: Auth, token: str) -> dict[str, str]:
+    """Return the headers that carry a token, masked; neither errors nor the variables here show what is in them."""
+    try:
+        headers: dict[str, str] = {Masked(name): _masked(text) for name, text in auth(token).items()}
+    except Exception as problem:  # noqa: BLE001 - whatever it raises may quote the token
+        raise ConfigurationError(f"auth: expected headers by their names, got {type(problem).__name__}") from None
+    if not all(is_header(name, text) for name, text in headers.items()):
+        raise ConfigurationError("auth: expected headers of visible ASCII, got others (not shown here)")
+    return headers
+
+
+def _masked(text: object) -> str:
+    return Masked(text if isinstance(text, str) else "\0")  # which is no header
 
 
 def is_header(name: object, value: object) -> bool:

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Mapping
+from traceback import TracebackException
 from typing import Any, cast
 
 import pytest
@@ -157,3 +158,31 @@ async def test_a_page_of_what_is_no_run_is_a_decode_error(run: Any) -> None:
     async with HostedRuns(Odd(), CANARY, sender=Api()) as runs:
         with pytest.raises(DecodeError, match="not as promised: TypeError: expected a"):
             _ = [each async for each in runs.list_runs()]
+
+
+AUTHS: list[Callable[[str], Any]] = [
+    lambda _: None,
+    lambda token: token,
+    lambda token: [("X-Key", token)],
+    lambda token: {"X-Key": token.encode()},
+    lambda token: {f"Bearer {token}": "Authorization"},
+    lambda token: {"X-Key": f"{token}\n"},
+    lambda token: dict[str, str]()[token],
+    int,
+]
+
+
+@pytest.mark.parametrize("auth", AUTHS)
+async def test_headers_that_cannot_carry_a_token_are_told_without_it(auth: Callable[[str], Any]) -> None:
+    dialect: Plain = type("Odd", (Plain,), {"auth": staticmethod(auth)})()
+    with pytest.raises(ConfigurationError, match=r"^auth: expected headers") as caught:
+        HostedRuns(dialect, CANARY, sender=Api())
+    shown = "".join(TracebackException.from_exception(caught.value, capture_locals=True).format())
+    assert CANARY not in shown
+    assert "HostedRuns(Odd" in shown
+
+
+@pytest.mark.parametrize("token", [7, b"a-token", ["a-token"], True])
+async def test_a_token_that_is_no_text_is_refused(token: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^token: expected a text \(what was given is not shown\)$"):
+        HostedRuns(Plain(), token, sender=Api())
