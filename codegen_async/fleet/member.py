@@ -289,6 +289,8 @@ class Member:
         self._has_seen = True
         self._is_waiting = outcome.delay < math.inf
         self._cold_until = now + outcome.cold_for if outcome.cold_for else -math.inf
+        if outcome.cold_for:
+            self._store.forgot(outcome.cold_for)
         # Where the store's clock has jumped, others may take these for older than they are: they go back.
         granted = 0 if self._is_told_late else outcome.granted
         slots.confirm(since, granted, outcome.kept, slots.terms.cycle(outcome.rate.period))

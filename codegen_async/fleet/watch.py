@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 
 from codegen_async.fleet.store import Reply, Store, StoreAwayError
 
@@ -24,6 +25,7 @@ class WatchedStore:
         self._store = store
         self._away_since: float | None = None
         self._told = False
+        self._cold_until = -math.inf
 
     @property
     def away_for(self) -> float:
@@ -44,6 +46,17 @@ class WatchedStore:
             raise StoreAwayError(_reason(exc)) from None
         self._back()
         return reply
+
+    def forgot(self, seconds: float) -> None:
+        """Note that nothing is sent for so long, since the store may have lost what was sent before."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._cold_until:
+            _log.warning(
+                "fleet: the store was started or replaced a short while ago, and may have lost what was sent before: "
+                "nothing is sent for %.0f s",
+                seconds,
+            )
+        self._cold_until = max(self._cold_until, now + seconds)
 
     async def close(self) -> None:
         """Close it."""

@@ -304,11 +304,14 @@ async def test_states_show_with_whom_a_limit_is_shared() -> None:
 
 
 @on_hosts
-async def test_a_store_that_forgot_makes_all_wait_for_a_life_of_a_slot() -> None:
+async def test_a_store_that_forgot_makes_all_wait_for_a_life_of_a_slot_and_that_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     shelf = shelf_of()
     limits = limits_on(shelf)
     async with opened(limits):
         await call(limits)
+        caplog.clear()
         shelf.restart(empty=True)
         began = now()
         task = asyncio.create_task(call(limits))
@@ -317,6 +320,8 @@ async def test_a_store_that_forgot_makes_all_wait_for_a_life_of_a_slot() -> None
         assert fleet is not None
         assert 100.0 < fleet.cold_for < 106.0
         assert 104.0 < await task - began < 111.0
+    (told,) = [message for message in caplog.messages if message.startswith("fleet")]
+    assert told.startswith("fleet: the store was started or replaced a short while ago")
 
 
 @on_hosts
