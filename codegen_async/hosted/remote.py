@@ -119,14 +119,19 @@ def check_looks(dialect: Dialect[Any]) -> None:
         ConfigurationError: one of them is none, or spends another.
     """
     asked = any_id(dialect)
-    looks = {
-        "get": dialect.get(asked),
-        "page": dialect.page(None),
-        "changed": dialect.changed(0.0, None),
-        "many": dialect.many([asked]),
+    looks: dict[str, Callable[[], Call[Any] | None]] = {
+        "get": lambda: dialect.get(asked),
+        "page": lambda: dialect.page(None),
+        "changed": lambda: dialect.changed(0.0, None),
+        "many": lambda: dialect.many([asked]),
     }
-    for name, call in looks.items():
+    for name, make in looks.items():
         where = f"{type(dialect).__name__}.{name}"
+        try:
+            call = make()
+        except Exception as problem:
+            what = f"{type(problem).__name__}: {clean(str(problem))}"
+            raise ConfigurationError(f"{where}: expected a Call, got {what}") from problem
         if call is None and name != "get":
             continue
         if not isinstance(call, Call):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types

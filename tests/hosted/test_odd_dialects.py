@@ -113,6 +113,16 @@ async def test_a_look_that_is_none_or_spends_what_there_is_not_is_told_at_once(l
         HostedRuns(with_call(look, call), CANARY, sender=Api())
 
 
+async def test_a_look_that_cannot_be_made_is_told_at_once_with_what_it_raised() -> None:
+    class Odd(Plain):
+        def get(self, run_id: str) -> Call[HostedRun | None]:
+            raise RuntimeError(run_id)
+
+    with pytest.raises(ConfigurationError, match=r"^Odd\.get: expected a Call, got RuntimeError: 0$") as caught:
+        HostedRuns(Odd(), CANARY, sender=Api())
+    assert isinstance(caught.value.__cause__, RuntimeError)
+
+
 def fails(_: Response) -> Any:
     raise AssertionError("ok")
 
