@@ -14,7 +14,7 @@ import math
 import msgspec
 
 from codegen_async.fleet.hello import Heard, Hello
-from codegen_async.fleet.wishes import Theirs
+from codegen_async.fleet.wishes import TheirWishes
 
 LISTEN = 2.0
 """Seconds for which a new member only listens."""
@@ -28,7 +28,7 @@ _ARRIVES = 1.5  # seconds in which a wish comes to others, and they say so
 _UNKNOWN = 3.0  # seconds for which a wish may be unknown to who leads
 
 
-class Member(msgspec.Struct):
+class Peer(msgspec.Struct):
     """What is known of another member.
 
     Attributes:
@@ -42,7 +42,7 @@ class Member(msgspec.Struct):
         number: how many hellos with news of it were heard or missed; None while that is not known.
     """
 
-    theirs: Theirs
+    theirs: TheirWishes
     at: float
     joined: float
     heard: float = -math.inf
@@ -83,7 +83,7 @@ class Circle:
 
     def __init__(self, name: str, now: float) -> None:
         self.name = name
-        self.members: dict[str, Member] = {}
+        self.members: dict[str, Peer] = {}
         self.leads: bool = False
         self._since = now
         self._unable_until = -math.inf
@@ -91,11 +91,11 @@ class Circle:
 
     # What is heard
 
-    def hear(self, hello: Hello, now: float) -> tuple[Member, bool]:
+    def hear(self, hello: Hello, now: float) -> tuple[Peer, bool]:
         """Take in a hello; return its member, and whether it is surely fresh."""
         member = self.members.get(hello.name)
         if member is None:
-            member = self.members[hello.name] = Member(Theirs(), hello.at, now)
+            member = self.members[hello.name] = Peer(TheirWishes(), hello.at, now)
         member.at = max(member.at, hello.at)
         echo = hello.heard.get(self.name)
         if echo is None or not 0.0 <= now - echo.at <= SILENCE:  # none of ours is of the future
@@ -104,13 +104,13 @@ class Circle:
         member.leads, member.able, member.holds = hello.leads and not hello.gone, hello.able, echo.wishes
         return member, True
 
-    def missed(self, member: Member, hello: Hello) -> bool:
+    def missed(self, member: Peer, hello: Hello) -> bool:
         """Count the news of a fresh hello; return whether some before it are missing."""
         before, member.number = member.number, hello.number
         expected = hello.number - bool(hello.news)
         return expected != (0 if before is None else before)
 
-    def lost(self, now: float) -> list[tuple[str, Member]]:
+    def lost(self, now: float) -> list[tuple[str, Peer]]:
         """Forget, and return, those that were not heard for long."""
         names = [name for name, each in self.members.items() if now - max(each.heard, each.joined) > _FORGET]
         return [(name, self.members.pop(name)) for name in names]
@@ -146,7 +146,7 @@ class Circle:
     def _rank(name: str, *, able: bool) -> tuple[int, str]:
         return 0 if able else 1, name
 
-    def _present(self, now: float) -> dict[str, Member]:
+    def _present(self, now: float) -> dict[str, Peer]:
         return {name: each for name, each in self.members.items() if now - each.heard <= SILENCE}
 
     def leader(self, now: float) -> str | None:

@@ -17,11 +17,11 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from codegen_async.fleet.hello import Changes, Hello, Notice, Reopened, Shown, Told, Want
-from codegen_async.fleet.leader import Circle, LooksState, Member
+from codegen_async.fleet.leader import Circle, LooksState, Peer
 from codegen_async.fleet.resumes import Resume, Resumes
 from codegen_async.fleet.store import Bus
 from codegen_async.fleet.talk import Talk
-from codegen_async.fleet.wishes import Own
+from codegen_async.fleet.wishes import OwnWishes
 from codegen_async.models import Phase, RunId, RunLike
 from codegen_async.recent import Recent
 from codegen_async.waiting import Elsewhere
@@ -74,7 +74,7 @@ class Looks(Generic[R]):
         self._circle = Circle(name or secrets.token_hex(6), _now())
         self._talk = Talk(bus, channel, say=self._say, hear=self._hear)
         self._resumes: Resumes[R] = Resumes()
-        self._own = Own()
+        self._own = OwnWishes()
         self._sent = 0  # up to which number of the own wishes
         self._renewed = _now()
         self._missed = False  # whether news were missed since
@@ -246,7 +246,7 @@ class Looks(Generic[R]):
         if was != (member.leads, member.able) or member.leads:
             self._decide()
 
-    def _believe(self, hello: Hello, member: Member, now: float) -> None:
+    def _believe(self, hello: Hello, member: Peer, now: float) -> None:
         """Take in what is surely of now."""
         for shown in hello.shown:
             self._elsewhere.saw(shown.run_ids, now - shown.age)
@@ -325,7 +325,7 @@ class Looks(Generic[R]):
             for run_id in [*self._theirs]:
                 self._serve(run_id)
 
-    def _leave(self, name: str, member: Member) -> None:
+    def _leave(self, name: str, member: Peer) -> None:
         for run_id in member.theirs.wants:
             self._grant(run_id, name, None)
 

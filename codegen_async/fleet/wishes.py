@@ -11,7 +11,7 @@ _PIECE = 500  # wishes in one message: 10 to 25 KB
 _SLACK = 1000  # runs that are not wanted any more, of which it is remembered; and as many as are wanted
 
 
-class Own:
+class OwnWishes:
     """Number the changes of the own wishes, so that others can be told what they lack."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class Own:
         return pieces
 
 
-class Theirs:
+class TheirWishes:
     """Hold the wishes of another member, as far as they have come."""
 
     def __init__(self) -> None:

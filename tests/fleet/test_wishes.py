@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codegen_async.fleet.hello import Changes, Want
-from codegen_async.fleet.wishes import Own, Theirs
+from codegen_async.fleet.wishes import OwnWishes, TheirWishes
 
 
 def want(run_id: int | str) -> Want:
@@ -18,7 +18,7 @@ def want(run_id: int | str) -> Want:
 def test_wishes_arrive_though_any_message_may_be_lost_or_come_twice(
     steps: list[tuple[int, float | None]], seed: int
 ) -> None:
-    own, theirs, true = Own(), Theirs(), dict[int, float]()
+    own, theirs, true = OwnWishes(), TheirWishes(), dict[int, float]()
     chance = random.Random(seed)
     sent: list[Changes] = []
     number = 0
@@ -42,7 +42,7 @@ def test_wishes_arrive_though_any_message_may_be_lost_or_come_twice(
 
 
 def test_who_has_missed_much_is_told_all_that_is_wanted_and_nothing_else() -> None:
-    own, theirs = Own(), Theirs()
+    own, theirs = OwnWishes(), TheirWishes()
     own.change("kept", 5.0)
     for changes in own.since(0, want):
         theirs.apply(changes)
@@ -57,7 +57,7 @@ def test_who_has_missed_much_is_told_all_that_is_wanted_and_nothing_else() -> No
 
 
 def test_what_comes_before_something_that_is_missing_is_not_taken() -> None:
-    own, theirs = Own(), Theirs()
+    own, theirs = OwnWishes(), TheirWishes()
     own.change(1, 5.0)
     own.change(2, 5.0)
     (late,) = own.since(1, want)
@@ -69,7 +69,7 @@ def test_what_comes_before_something_that_is_missing_is_not_taken() -> None:
 
 
 def test_many_wishes_come_in_pieces() -> None:
-    own, theirs = Own(), Theirs()
+    own, theirs = OwnWishes(), TheirWishes()
     for run_id in range(1200):
         own.change(run_id, 5.0)
     pieces = own.since(0, want)
@@ -78,7 +78,7 @@ def test_many_wishes_come_in_pieces() -> None:
 
 
 def test_the_same_wish_again_is_no_change_but_may_be_said_anew() -> None:
-    own = Own()
+    own = OwnWishes()
     assert own.change(1, 5.0)
     assert not own.change(1, 5.0)
     assert own.change(1, 2.0)
