@@ -179,7 +179,7 @@ class Executor:
         found = await self._live()
         lost = {one.executor_id for one in found if one.status == "PENDING"} - alive
         if lost:
-            _log.warning("batch: taking over from %d executors that stand still or are gone", len(lost))
+            _log.warning("batch: taking over what others had that stand still or are gone (%d)", len(lost))
             # Fenced by the names: what another has taken over meanwhile stays there.
             await asyncio.to_thread(self.dbos.DBOS._recover_pending_workflows, [*lost])  # noqa: SLF001 - the public way is not fenced
         aboard = {flight.held.holder for flight in self._desk.flights.values()}
