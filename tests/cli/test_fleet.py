@@ -52,6 +52,7 @@ def test_doctor_tells_who_is_there_and_who_looks_for_all(cli: CommandLine, fake:
     run, looked = fake.create("x", (0.0, "ACTIVE")), fake.until_asked("get")
     with cli.started("run", "wait", run) as waiting:
         assert looked.wait(PATIENCE)
+        assert fake.until_asked("get").wait(PATIENCE)  # by then it has listened, and leads
         found = findings(cli)
         waiting.interrupt()
         waiting.end()
