@@ -8,7 +8,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from codegen_async.cli.errors import CommandError, Exit
 from codegen_async.cli.options import Display
@@ -127,7 +127,14 @@ def execute(work: Work[C], target: Target[C], display: Display) -> Exit:
     """
     output = Output(display)
     with _warnings_to(output), asyncio.Runner(loop_factory=target.new_loop) as runner:
+        runner.get_loop().set_exception_handler(_unhandled)
         return runner.run(_run(work, target, output))
+
+
+def _unhandled(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Say nothing of a command that ends as it should while a second signal ends the program around it."""
+    if not isinstance(context.get("exception"), CommandError):
+        loop.default_exception_handler(context)
 
 
 async def _run(work: Work[C], target: Target[C], output: Output) -> Exit:
