@@ -102,6 +102,7 @@ class Flags:
     org_id: int | None = None
     base_url: str | None = None
     phases: str | None = None
+    fleet: str | None = None
     dialect: str | None = None
     middesk_base_url: str | None = None
     middesk_phases: str | None = None
@@ -109,7 +110,13 @@ class Flags:
 
 def flags_of(server: Server) -> Flags:
     """Return the settings that the options of a command give."""
-    return Flags(org_id=server.org_id, base_url=server.base_url, phases=server.phases, dialect=server.dialect)
+    return Flags(
+        org_id=server.org_id,
+        base_url=server.base_url,
+        phases=server.phases,
+        fleet=server.fleet,
+        dialect=server.dialect,
+    )
 
 
 def where_user_file_is() -> str:
@@ -190,11 +197,27 @@ def _checked(key: Key, given: Any, source: str) -> str | int | Secret | Fleet:
     if not key.secret:
         return given
     if key.kind is Fleet:
-        return Fleet(given)
+        return _fleet(given, source)
     try:
         return Secret(given, f"{key.name} (from {source})")
     except ConfigurationError as error:
         raise CommandError(str(error), code=Exit.AUTH) from None
+
+
+def _fleet(given: str, source: str) -> Fleet:
+    if source == "flag":
+        from codegen_async.fleet.address import Address
+
+        try:
+            address = Address(given)
+        except ConfigurationError as error:
+            raise UsageError(str(error)) from None
+        if address.password or address.options:
+            raise UsageError(
+                "--fleet: expected a URL without a password and options, as other users of a machine see command lines",
+                f"set CODEGEN_FLEET, or write fleet = ... into {where_user_file_is()} (mode 0600)",
+            )
+    return Fleet(given)
 
 
 def _phases(key: Key, given: Any, source: str) -> Mapping[str, Phase]:

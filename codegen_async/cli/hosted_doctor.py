@@ -60,7 +60,7 @@ def doctor(
     dialect = chosen_dialect(connection)
     place = place_of(connection, dialect)
     findings = [check_versions(), check_dialect(dialect, connection), check_base_url(place), check_token(dialect)]
-    findings += [*check_files(None), check_store(config.load(config.Flags()))]
+    findings += [*check_files(None), check_store(config.load(config.Flags(fleet=connection.fleet)))]
     findings += [check_looks(dialect), check_prompts(dialect), check_create(dialect, given)]
     failed = {finding.check for finding in findings if finding.verdict is Verdict.FAIL}
     if "base_url" not in failed:

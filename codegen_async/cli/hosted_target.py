@@ -89,7 +89,7 @@ def execute_on_dialect(
     """
     dialect = chosen_dialect(connection)
     before(dialect)
-    settings = config.load(config.Flags())
+    settings = config.load(config.Flags(fleet=connection.fleet))
     observers: list[Observer] = []
     client = HostedRuns(
         dialect,

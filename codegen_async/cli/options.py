@@ -111,6 +111,12 @@ Dialect = Annotated[
 ]
 
 
+Fleet = Annotated[
+    str | None,
+    Parameter(help="Where processes share the limits: sqlite:/PATH, ... Default: CODEGEN_FLEET, else the user's file."),
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Server(Options):
     """Which Codegen server to talk to, as which organization; or that it is another API, whose commands differ."""
@@ -125,6 +131,7 @@ class Server(Options):
     phases: Annotated[
         str | None, Parameter(help="What unknown status words stand for: ABORTED=failed,PARKED=blocked.")
     ] = None
+    fleet: Fleet = None
 
 
 @Parameter(name="*", group=_CONNECTION)
@@ -152,6 +159,7 @@ class MiddeskConnection(Options):
     phases: Annotated[
         str | None, Parameter(help="What unknown status words stand for: ABORTED=failed,PARKED=blocked.")
     ] = None
+    fleet: Fleet = None
 
 
 @Parameter(name="*", group=_CONNECTION)
@@ -161,6 +169,7 @@ class HostedConnection(Options):
 
     dialect: Dialect = None
     base_url: Annotated[str | None, Parameter(help="Server. Default: NAME_BASE_URL, else the dialect's.")] = None
+    fleet: Fleet = None
 
 
 @Parameter(name="*", group=_CONNECTION)

@@ -74,7 +74,9 @@ def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Wo
     """
     from codegen_async.middesk.client import MiddeskClient
 
-    settings = config.load(config.Flags(middesk_base_url=connection.base_url, middesk_phases=connection.phases))
+    settings = config.load(
+        config.Flags(middesk_base_url=connection.base_url, middesk_phases=connection.phases, fleet=connection.fleet)
+    )
     base_url = settings["middesk_base_url"].value
     observers: list[Observer] = []
     client = MiddeskClient(

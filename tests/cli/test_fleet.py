@@ -1,10 +1,12 @@
 """Commands share the limits where a setting says, and `doctor` tells with whom."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from codegen_async.cli.errors import Exit
 from tests.cli.harness import PATIENCE, CommandLine, Served
 
 PASSWORD = "h0rse-battery"
@@ -15,7 +17,7 @@ def url_of(cli: CommandLine) -> str:
 
 
 def findings(cli: CommandLine, *words: str) -> dict[str, tuple[str, str]]:
-    done = cli.run(*words, "doctor", "--json")
+    done = cli.run("doctor", *words, "--json")
     return {one["check"]: (one["verdict"], one["text"]) for one in done.json}
 
 
@@ -45,6 +47,29 @@ def test_commands_in_a_row_spend_one_budget_and_each_request_counts_once(cli: Co
     assert found["shared list"][0] == "ok"
     assert found["shared list"][1].endswith(" of 60 in 30 s")
     assert slots(found["shared list"][1]) == 4  # that of `doctor` as well
+
+
+def test_a_flag_says_where_a_fleet_meets(cli: CommandLine) -> None:
+    flag = ("--fleet", url_of(cli))
+    assert cli.run("run", "list", *flag).code == 0
+    found = findings(cli, *flag)
+    assert found["fleet"] == ("ok", f"{url_of(cli)} answers (from flag)")
+    assert slots(found["shared list"][1]) == 2
+
+
+@pytest.mark.parametrize("words", [["--dialect", "tests.cli.acme:Acme", "run", "get", "x"], ["middesk", "get", "x"]])
+def test_a_flag_for_a_fleet_is_there_for_every_api(cli: CommandLine, words: Sequence[str]) -> None:
+    cli.env["ACME_API_KEY"] = cli.env["MIDDESK_API_KEY"] = "mk_sandbox_0123456789"
+    done = cli.run(*words, "--fleet", "mysql://127.0.0.1/0")
+    assert "fleet: expected sqlite:, postgresql:, redis: or rediss: at the beginning, got mysql:" in done.err
+
+
+@pytest.mark.parametrize("url", ["redis://:{}@127.0.0.1:1/0", "postgresql://h/d?password={}", "redis://{}@:x:/ y"])
+def test_a_flag_with_a_password_is_refused_and_not_shown(cli: CommandLine, url: str) -> None:
+    done = cli.run("run", "list", "--fleet", url.format(PASSWORD))
+    assert done.code == Exit.USAGE
+    assert "fleet: expected" in done.err
+    assert PASSWORD not in done.err
 
 
 def test_doctor_tells_who_is_there_and_who_looks_for_all(cli: CommandLine, fake: Served) -> None:
