@@ -93,7 +93,7 @@ class HostedRuns(WaitCalls[R, str]):
         fleet: str | Fleet | None = None,
         sender: Sender | None = None,
     ) -> None:
-        self.dialect = dialect  # crash reporters ask for the repr of what was never made
+        self.dialect: Dialect[R] = dialect  # crash reporters ask for the repr of what was never made
         try:
             check_dialect_class(dialect)
             check_looks(dialect)
