@@ -55,6 +55,15 @@ Where = Path | Elsewhere
 """Where a batch is: in the file of a journal, or elsewhere."""
 
 
+def opened(where: Where) -> AbstractContextManager[sqlite3.Connection]:
+    """Return what answers queries on a journal, or on what stands for one, for who does more than to read.
+
+    Raises:
+        JournalError: there is none.
+    """
+    return contextlib.closing(open_to_read(where)) if isinstance(where, Path) else where.reading()
+
+
 @contextlib.contextmanager
 def reading(where: Where) -> Generator[sqlite3.Connection]:
     """Read from a journal, or from what stands for one.
@@ -62,11 +71,7 @@ def reading(where: Where) -> Generator[sqlite3.Connection]:
     Raises:
         JournalError: there is none, or it cannot be read.
     """
-    if not isinstance(where, Path):
-        with where.reading() as connection:
-            yield connection
-        return
-    with contextlib.closing(open_to_read(where)) as connection, explained(where):
+    with opened(where) as connection, explained(where) if isinstance(where, Path) else contextlib.nullcontext():
         yield connection
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from codegen_async.batch.items import Outcome, State
 from codegen_async.batch.lease import is_driven
-from codegen_async.batch.readers import Where, read_account, read_outcomes, reading
+from codegen_async.batch.readers import Where, opened, read_account, read_outcomes
 from codegen_async.batch.results import row
 from codegen_async.batch.schema import explained
 from codegen_async.cli.errors import Exit, UsageError, command
@@ -72,7 +72,7 @@ def watch_items(journal: Where, display: Display, options: Iterable[str]) -> Exi
     again = command(*group, "run", journal, *options)
     seen: Mapping[str, str] = {}
     driven = True
-    with reading(journal) as connection:
+    with opened(journal) as connection:
         version = None
         while True:
             if version != (version := _version(connection, journal)):
