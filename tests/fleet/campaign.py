@@ -158,9 +158,8 @@ class Campaign:
         for task in self._tasks:
             if task.done():
                 task.result()  # a process ends by itself only where something is wrong
-        result = self.result
-        result.swaps = self.shelf.swaps
-        self.result = Result()
+        # A copy: what was killed long ago is let go to its end now, and may send what it was about to send then.
+        result = replace(self.result, swaps=self.shelf.swaps, by_worker=dict(self.result.by_worker))
         await self._end()
         return result
 
