@@ -86,7 +86,8 @@ async def test_a_server_ends_at_a_signal_although_browsers_watch(server: str, fo
             await first_event(stream)
         process.process.terminate()
         for stream in streams:
-            assert b"event: end" not in await rest_of(stream)
+            async with stream:
+                assert b"event: end" not in await rest_of(stream)
         await process.process.wait()
     assert_no_traceback(process)
 
