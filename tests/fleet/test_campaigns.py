@@ -50,8 +50,9 @@ def _a_store_that_comes_and_goes_is_no_news() -> Generator[None]:
     logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
-def test_no_request_is_one_too_many(plan: Plan) -> None:
+@pytest.mark.parametrize("name", ["processes die and stand still, connections break", "slots are kept", "20 in 1 s"])
+def test_no_request_is_one_too_many(name: str) -> None:
+    plan = PLANS[name]
     result = campaign(plan, range(1))
     assert result.over == 0
     assert result.requests > 50
@@ -60,7 +61,7 @@ def test_no_request_is_one_too_many(plan: Plan) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
 def test_no_request_is_one_too_many_in_a_long_time(plan: Plan) -> None:
-    result = campaign(plan, range(1, 6))
+    result = campaign(plan, range(6))
     assert result.over == 0
     assert result.requests > 400
 
