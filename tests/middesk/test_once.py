@@ -199,5 +199,6 @@ async def test_it_is_a_dialect_as_any_other(middesk_server: MiddeskServer) -> No
     async with HostedRuns(MiddeskDialect(), base_url=middesk_server.url) as client:
         run = await client.create_run(type=AGENT, business_id=BUSINESS)
         assert (await client.wait_for_run(run)).phase is Phase.SUCCEEDED
-        assert (await client.create_run(type=AGENT, idempotency_key=str(run.thread_id))).id == run.id
+        again = await client.create_run(type=AGENT, business_id=BUSINESS, idempotency_key=str(run.thread_id))
+        assert again.id == run.id
     assert list(middesk_server.world.runs) == [run.id]
