@@ -1,6 +1,7 @@
 # Every target makes .venv by itself; nothing else needs to be installed by hand.
 PYTHON ?= python3
 BIN := .venv/bin
+EXTRAS := cli,dbos,otel,postgres,pytest,redis
 JOBS ?= 2
 # Slow proofs wait, for processes and for time to pass, more than they compute.
 SLOW_JOBS ?= 4
@@ -11,17 +12,24 @@ SLOW_JOBS ?= 4
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+# The package with its command line, and no more: a demo is ready in seconds. Python 3.11 brings setuptools along, 9 MB
+# that nothing here needs.
 .venv/made: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "codegen_async needs Python 3.11 or newer; set PYTHON=")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/python || { $(PYTHON) -m venv .venv && $(BIN)/python -m pip uninstall -qq --yes setuptools; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cli]'
+	touch $@
+
+# What tests, linters and type checkers need as well, in the same place.
+.venv/made-dev: .venv/made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[cli,dbos,otel,postgres,pytest,redis]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]' --group dev
 	touch $@
 
 # The package as users install it: pyright does not look for py.typed in an editable one.
-build/typed/made: .venv/made
+build/typed/made: .venv/made-dev
 	test -x build/typed/bin/python || $(PYTHON) -m venv build/typed
-	build/typed/bin/python -m pip install --quiet --disable-pip-version-check '.[cli,dbos,otel,postgres,pytest,redis]'
+	build/typed/bin/python -m pip install --quiet --disable-pip-version-check '.[$(EXTRAS)]'
 	touch $@
 
 # Everything of which pyproject.toml names a lowest version, at that version.
@@ -30,7 +38,7 @@ build/lowest/made: pyproject.toml tests/lowest.py
 	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	build/lowest/bin/python tests/lowest.py > build/lowest/constraints.txt
 	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check \
-		--constraint build/lowest/constraints.txt --editable '.[cli,dbos,otel,postgres,pytest,redis]' --group test
+		--constraint build/lowest/constraints.txt --editable '.[$(EXTRAS)]' --group test
 	touch $@
 
 # A LangGraph server, which the slow tests start.
@@ -47,35 +55,35 @@ build/temporal/made: pyproject.toml
 	build/temporal/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group temporal
 	touch $@
 
-.venv/made-bench: .venv/made
+.venv/made-bench: .venv/made-dev
 	$(BIN)/python -m pip install --quiet --group bench
 	touch $@
 
-.venv/made-docs: .venv/made
+.venv/made-docs: .venv/made-dev
 	$(BIN)/python -m pip install --quiet --group docs
 	touch $@
 
 demo: .venv/made  ## a batch of 40 simulated runs over real HTTP, on the command line; no token, no network
 	$(BIN)/codegen-async demo
 
-test: .venv/made  ## the tests, under 8 minutes
+test: .venv/made-dev  ## the tests, under 8 minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 test-all: test build/langgraph/made build/temporal/made  ## the slow proofs as well: kills, power cuts, bad disks, 10,000 prompts, 100,000 requests and waits; some 20 minutes in all
 	$(BIN)/python -m pytest -n $(SLOW_JOBS) -m slow -rP
 
-test-uvloop: .venv/made  ## the tests that need no virtual clock, on uvloop; half a minute
+test-uvloop: .venv/made-dev  ## the tests that need no virtual clock, on uvloop; half a minute
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" --uvloop
 
 test-lowest: build/lowest/made  ## the tests on the lowest versions of everything that are allowed; as long as `test`
 	build/lowest/bin/python -m pytest -n $(JOBS) -m "not slow"
 
-lint: .venv/made  ## style, import contracts
+lint: .venv/made-dev  ## style, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
-type: .venv/made build/typed/made  ## mypy strict, pyright strict, every public type known to those who install it
+type: .venv/made-dev build/typed/made  ## mypy strict, pyright strict, every public type known to those who install it
 	$(BIN)/mypy
 	$(BIN)/pyright
 	build/typed/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
@@ -89,7 +97,7 @@ bench: .venv/made-bench  ## the benchmarks; each prints its table
 docs: .venv/made-docs  ## the documentation, into site/
 	$(BIN)/mkdocs build --strict --quiet
 
-format: .venv/made
+format: .venv/made-dev
 	$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
 
 clean:
