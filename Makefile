@@ -59,10 +59,6 @@ build/temporal/made: pyproject.toml
 	$(BIN)/python -m pip install --quiet --group bench
 	touch $@
 
-.venv/made-docs: .venv/made-dev
-	$(BIN)/python -m pip install --quiet --group docs
-	touch $@
-
 demo: .venv/made  ## a batch of 40 simulated runs over real HTTP, on the command line; no token, no network
 	$(BIN)/codegen-async demo
 
@@ -94,8 +90,8 @@ type: .venv/made-dev build/typed/made  ## mypy strict, pyright strict, every pub
 bench: .venv/made-bench  ## the benchmarks; each prints its table
 	for script in benchmarks/[a-z]*.py; do echo "== $$script" && $(BIN)/python $$script || exit 1; done
 
-docs: .venv/made-docs  ## the documentation, into site/
-	$(BIN)/mkdocs build --strict --quiet
+docs: .venv/made-dev  ## the documentation, into site/
+	RELEASE=$$($(BIN)/python -c 'import codegen_async as it; print(it.__version__)') $(BIN)/zensical build --strict --clean
 
 format: .venv/made-dev
 	$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .

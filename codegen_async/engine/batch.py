@@ -46,7 +46,9 @@ class DBOSBatch(Batch[R, Id]):
     Args:
         client: an open client: a `CodegenClient`, or a `HostedRuns` of any dialect.
         database: `sqlite:PATH`, for processes of one machine, or `postgresql://...`. One database holds one batch.
-        repo_id, adopt, clock: as for a `Batch`; a database needs to be adopted where its server has another address.
+        repo_id: as for a `Batch`.
+        adopt: as for a `Batch`; a database needs to be adopted where its server has another address.
+        clock: as for a `Batch`.
         lease: seconds after which a process that stands still is taken over. Default 45.
 
     Raises:
