@@ -15,6 +15,7 @@ from codegen_async.errors import APIError, InvalidArgumentError
 T = TypeVar("T")
 
 OnUnknown = Literal["raise", "retry"]
+"""What a create does whose run was not found: say so, or send it again once the list proves that there is none."""
 
 _LOOKS = (1 / 30, 1 / 4, 1 / 2)  # of the settle time; one more, which decides, comes at its end
 
