@@ -147,7 +147,7 @@ def open_journal(path: Path) -> sqlite3.Connection:
 
     All that is acknowledged is in this one file: a rollback journal beside it counts only while a commit is under way.
     So a file that is carried away alone, after a kill, is whole. That costs hardly more than a write-ahead log, if the
-    file of the rollback journal persists (`benchmarks/commits.py`).
+    file of the rollback journal persists, as a benchmark of the repository shows.
 
     Raises:
         JournalError: it cannot be written to, is damaged or not whole, or is something else.
