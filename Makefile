@@ -7,7 +7,7 @@ JOBS ?= 2
 SLOW_JOBS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-uvloop test-lowest lint type bench docs format clean
+.PHONY: help demo test test-all test-uvloop test-lowest lint type bench docs dist format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,10 @@ build/temporal/made: pyproject.toml
 	$(BIN)/python -m pip install --quiet --group bench
 	touch $@
 
+.venv/made-dist: .venv/made-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group dist
+	touch $@
+
 demo: .venv/made  ## a batch of 40 simulated runs over real HTTP, on the command line; no token, no network
 	$(BIN)/codegen-async demo
 
@@ -92,6 +96,12 @@ bench: .venv/made-bench  ## the benchmarks; each prints its table
 
 docs: .venv/made-dev  ## the documentation, into site/
 	RELEASE=$$($(BIN)/python -c 'import codegen_async as it; print(it.__version__)') $(BIN)/zensical build --strict --clean
+
+dist: .venv/made-dist  ## the distributions, into dist/: built, checked, installed into empty environments and tried there; two minutes
+	rm -rf dist && mkdir -p build
+	$(BIN)/python -m build --outdir dist . > build/dist.txt 2>&1 || { cat build/dist.txt; exit 1; }
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m pytest -n $(JOBS) tests/distribution --distributions dist
 
 format: .venv/made-dev
 	$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
