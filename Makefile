@@ -103,6 +103,9 @@ dist: .venv/made-dist  ## the distributions, into dist/: built, checked, install
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/python -m pytest -n $(JOBS) tests/distribution --distributions dist
 
+pages: .venv/made-dev  ## write the pages that say what the code says: errors, settings, command line, layers
+	$(BIN)/python -m docs.generate
+
 format: .venv/made-dev
 	$(BIN)/ruff check --fix-only --quiet . && $(BIN)/ruff format .
 

@@ -16,14 +16,22 @@ _WIDTH = 80
 
 
 def render() -> str:
-    """Return all pages as the file has them; those that are the same for all dialects once."""
-    pages, others = _pages(make_app()), _pages(make_app_for_dialects())
-    pages |= {f"{ANOTHER} {name}".strip(): text for name, text in others.items() if text != pages.get(name)}
-    return "".join(f"{MARK}{name}\n{text}" for name, text in pages.items())
+    """Return all pages as the file has them."""
+    return "".join(f"{MARK}{name}\n{text}" for name, text in pages(_WIDTH).items())
 
 
-def _pages(app: App) -> dict[str, str]:
-    return {" ".join(chain): _page(app, chain) for chain in _chains(app, ())}
+def pages(width: int) -> dict[str, str]:
+    """Return the pages by the words of their commands; those that are the same for all dialects once.
+
+    Args:
+        width: columns that a page has.
+    """
+    own, others = _pages(make_app(), width), _pages(make_app_for_dialects(), width)
+    return own | {f"{ANOTHER} {name}".strip(): text for name, text in others.items() if text != own.get(name)}
+
+
+def _pages(app: App, width: int) -> dict[str, str]:
+    return {" ".join(chain): _page(app, chain, width) for chain in _chains(app, ())}
 
 
 def _chains(app: App, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
@@ -33,9 +41,9 @@ def _chains(app: App, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
             yield from _chains(app[name], (*above, name))
 
 
-def _page(app: App, chain: Sequence[str]) -> str:
+def _page(app: App, chain: Sequence[str], width: int) -> str:
     text = StringIO()
-    app.help_print(list(chain), console=Console(file=text, width=_WIDTH, color_system=None))
+    app.help_print(list(chain), console=Console(file=text, width=width, color_system=None))
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
     return "\n".join(line for number, line in enumerate(lines) if line or (number and lines[number - 1])) + "\n"
 

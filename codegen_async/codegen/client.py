@@ -55,23 +55,23 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             asked for when the client is opened; if there are several, opening it fails and names them.
         base_url: where the API is. Default: `CODEGEN_API_BASE_URL`, else https://api.codegen.com. http is refused
             except towards this machine.
-        latency: seconds within which every run that is waited for is looked at again. Default 5; 0 spends all of
-            `share`.
+        latency: seconds within which every run that is waited for is looked at again. Default 5, which is how often
+            people ask by hand; 0 spends all of `share`.
         share: part of the get and list limits that waiting may spend; the rest is left to your own calls. Default 0.8.
         rates: limits that differ from the vendor's pages, by endpoint (`create`, `get`, `list`, `logs`, `resume`,
-            `stop`, `organizations`, `me`, `repos`, `models`).
+            `stop`, `organizations`, `me`, `repos`, `models`). Default: none.
         ceiling: a limit over all endpoints together; one page of the vendor calls the limits shared. Default: none.
         processes: how many processes use the token at once, each through such a client: each keeps to its part of the
             stated limits. Default 1.
-        timeouts: bounds of a single attempt.
-        max_body: bytes an answer may have, after decompression. Default 32 MiB.
+        timeouts: bounds of a single attempt. Default: 10 s to connect, 30 s without a byte, 60 s in all (`Timeouts()`).
+        max_body: bytes an answer may have, after decompression. Default 32 MiB, a hundred times a full list page.
         proxy: an HTTP proxy to reach the server through, such as `http://user:password@proxy.example:3128`; it tunnels
             TLS, and so sees no token. A server on this machine is reached without it. Default: none; none is taken from
             the environment.
         settle: seconds over which a create whose answer was lost is looked for. Default 60: longer than a gateway keeps
             a request that it has given up on.
         phases: what status words stand for that the vendor's pages do not know, such as `{"ABORTED": Phase.FAILED}`. An
-            unknown word reads as running, and a run that sits in it is logged.
+            unknown word reads as running, and a run that sits in it is logged. Default: none.
         observe: called with what the client does, after the fact and on its loop: see `codegen_async.events`. What it
             raises is logged once. Default: nobody is told.
         memory: a file in which it is remembered when requests were sent, so that a restart spends no second burst; made
@@ -79,7 +79,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
         fleet: where all processes meet that use the token, to share its limits: `sqlite:/path` for those of one host,
             `postgresql://...`, `redis://...` or `rediss://...`, or a `Fleet`. Default: `CODEGEN_FLEET`, else this
             process is alone.
-        sender: what talks to the server instead of aiohttp, for tests. The client closes it.
+        sender: what talks to the server, for tests. The client closes it. Default: aiohttp.
 
     Raises:
         ConfigurationError: one of these is missing or cannot be right.

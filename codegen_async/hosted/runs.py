@@ -45,26 +45,28 @@ class HostedRuns(WaitCalls[R, str]):
         token: the API token. Default: the environment variable that the dialect names.
         base_url: where the API is. Default: the environment variable that is called as the dialect, with `_BASE_URL`
             behind it (`ACME_BASE_URL`), else where the dialect says. http is refused except towards this machine.
-        latency: seconds within which every run that is waited for is looked at again. Default 5; 0 spends all of
-            `share`.
+        latency: seconds within which every run that is waited for is looked at again. Default 5, which is how often
+            people ask by hand; 0 spends all of `share`.
         share: part of the limits that waiting may spend; the rest is left to your own calls. Default 0.8.
         rates: limits that differ from those of the dialect, by their names there: a rate, or several that hold at once.
+            Default: none.
         processes: how many processes use the token at once, each through such a client: each keeps to its part of the
             stated limits. Default 1.
-        timeouts: bounds of a single attempt.
-        max_body: bytes an answer may have, after decompression. Default 32 MiB.
+        timeouts: bounds of a single attempt. Default: 10 s to connect, 30 s without a byte, 60 s in all (`Timeouts()`).
+        max_body: bytes an answer may have, after decompression. Default 32 MiB, a hundred times a full list page.
         proxy: an HTTP proxy to reach the server through, such as `http://user:password@proxy.example:3128`. Default:
             none; none is taken from the environment.
         settle: seconds over which a create whose answer was lost is looked for. Default 60: longer than a gateway keeps
             a request that it has given up on; or longer, where the dialect says that new runs are unseen for longer.
-        phases: what status words stand for that the dialect does not know.
-        observe: called with what the client does, after the fact and on its loop: see `codegen_async.events`.
+        phases: what status words stand for that the dialect does not know. Default: none.
+        observe: called with what the client does, after the fact and on its loop: see `codegen_async.events`. Default:
+            nobody is told.
         memory: a file in which it is remembered when requests were sent, so that a restart spends no second burst. One
             file for each token, on a local file system. Default: nothing is remembered.
         fleet: where all processes meet that use the token, to share its limits: `sqlite:/path` for those of one host,
             `postgresql://...`, `redis://...` or `rediss://...`, or a `Fleet`. Default: `CODEGEN_FLEET`, else this
             process is alone.
-        sender: what talks to the server instead of aiohttp, for tests. The client closes it.
+        sender: what talks to the server, for tests. The client closes it. Default: aiohttp.
 
     Raises:
         ConfigurationError: one of these is missing or cannot be right.

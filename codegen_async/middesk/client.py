@@ -75,11 +75,12 @@ class MiddeskClient(StartCalls, LookCalls):
             for 80 runs at a time, and for a few thousand where "List agent runs" turns out to be newest first; more
             runs are looked at less often. 0 spends all of `share`.
         share: part of the limit that waiting may spend; the rest is left to your own calls. Default 0.8.
-        rate: the limit over all endpoints, if it differs from the vendor's 20 requests per second.
+        rate: the limit over all endpoints. Default: the vendor's, 20 requests per second.
         processes: how many processes use the token at once, each through such a client: each keeps to its part of the
             stated limits. Default 1.
-        timeouts: bounds of a single attempt.
-        max_body: bytes an answer may have, after decompression, or one event of a stream. Default 32 MiB.
+        timeouts: bounds of a single attempt. Default: 10 s to connect, 30 s without a byte, 60 s in all (`Timeouts()`).
+        max_body: bytes an answer may have, after decompression, or one event of a stream. Default 32 MiB, a
+            hundred times a full list page.
         proxy: an HTTP proxy to reach the server through, such as `http://user:password@proxy.example:3128`; it tunnels
             TLS, and so sees no token. A server on this machine is reached without it. Default: none; none is taken from
             the environment.
@@ -88,7 +89,7 @@ class MiddeskClient(StartCalls, LookCalls):
         resume_body: makes the body of a resume from an interrupt's id and an input. Default: `{"id": ..., "input":
             ...}`, since the vendor names both but publishes no field names.
         phases: what status words stand for that the vendor's pages do not know, such as `{"ABORTED": Phase.FAILED}`. An
-            unknown word reads as running, and a run that sits in it is logged.
+            unknown word reads as running, and a run that sits in it is logged. Default: none.
         observe: called with what the client does, after the fact and on its loop: see `codegen_async.events`. What it
             raises is logged once. Default: nobody is told.
         memory: a file in which it is remembered when requests were sent, so that a restart spends no second burst; made
@@ -96,7 +97,7 @@ class MiddeskClient(StartCalls, LookCalls):
         fleet: where all processes meet that use the token, to share its limits: `sqlite:/path` for those of one host,
             `postgresql://...`, `redis://...` or `rediss://...`, or a `Fleet`. Default: `CODEGEN_FLEET`, else this
             process is alone.
-        sender: what talks to the server instead of aiohttp, for tests. The client closes it.
+        sender: what talks to the server, for tests. The client closes it. Default: aiohttp.
 
     Raises:
         ConfigurationError: one of these is missing or cannot be right.

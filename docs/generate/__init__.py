@@ -1,0 +1,1 @@
+"""What writes the pages that say what the code says: `python -m docs.generate`."""
