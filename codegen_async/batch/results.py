@@ -90,7 +90,7 @@ def row(outcome: Outcome[Any, Any]) -> dict[str, Any]:
     `input_<name>`.
     """
     run = outcome.run
-    urls, summary, result = _came_of(run)
+    urls, summary, result = came_of(run)
     fields = _Row(
         index=outcome.index,
         key=outcome.key,
@@ -116,7 +116,7 @@ def row(outcome: Outcome[Any, Any]) -> dict[str, Any]:
     return msgspec.structs.asdict(fields) | given | extra
 
 
-def _came_of(run: Snapshot | None) -> tuple[tuple[str, ...], str | None, str | None]:
+def came_of(run: Snapshot | None) -> tuple[tuple[str, ...], str | None, str | None]:
     """Return the addresses of what came of a run, its summary and its result."""
     if run is None:
         return (), None, None

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import Outcome, State
+from codegen_async.batch.labels import label
 from codegen_async.batch.readers import Where, read_outcomes
 from codegen_async.cli.live import budget, duration, shown
 from codegen_async.cli.output import Linked, make_table, one_line
 from codegen_async.cli.render import summary_of
-from codegen_async.cli.tally import label
 from codegen_async.events import Event, PhaseChanged
 from codegen_async.limits import LimiterState
 

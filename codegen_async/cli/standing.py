@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from codegen_async.batch.items import Outcome, State
+from codegen_async.batch.labels import LABELS, label
 from codegen_async.batch.lease import is_driven
 from codegen_async.batch.readers import Where, opened, read_account, read_outcomes
 from codegen_async.batch.results import row
@@ -19,7 +20,7 @@ from codegen_async.cli.inputs import MIDDESK_API, group_of
 from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output
 from codegen_async.cli.selecting import did_you_mean
-from codegen_async.cli.tally import COLUMNS, LABELS, label, outcome_row, summary, tally, verdict
+from codegen_async.cli.tally import COLUMNS, outcome_row, summary, tally, verdict
 
 _STATES = (*LABELS, *(state.value for state in State if state.value not in LABELS))
 _OPEN = ("planned", "sending", "running")

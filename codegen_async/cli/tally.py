@@ -8,25 +8,13 @@ from typing import Any
 
 import msgspec
 
-from codegen_async.batch.items import Outcome, State
+from codegen_async.batch.items import Outcome
+from codegen_async.batch.labels import LABELS, label
 from codegen_async.batch.results import time_of
 from codegen_async.cli.errors import Exit
 from codegen_async.cli.render import summary_of
-from codegen_async.models import Phase
-
-LABELS = ("planned", "sending", "running", "paused", "succeeded", "failed", "cancelled", "rejected", "unknown")
 
 COLUMNS = ("KEY", "RUN", "STATUS", "SECONDS", "SUMMARY")
-
-
-def label(outcome: Outcome) -> str:
-    """Return the one of `LABELS` that says where an item stands."""
-    run = outcome.run
-    if outcome.state is State.ENDED:
-        return Phase.FAILED.value if run is None else run.phase.value
-    if outcome.state is State.CREATED:
-        return "paused" if run is not None and run.phase is Phase.BLOCKED else "running"
-    return outcome.state.value
 
 
 def tally(outcomes: Iterable[Outcome]) -> Mapping[str, int]:
