@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -144,11 +145,32 @@ class Reporter:
         self.base_url = base_url
         self._observe = observe
         self._complained = False
+        self._hearing: list[Callable[[RunLike], object]] = []
 
     @property
     def listening(self) -> bool:
         """Whether anybody hears what is told: no event need be made for nobody."""
         return self._observe is not None
+
+    @property
+    def hears_phases(self) -> bool:
+        """Whether anybody hears of phases, be it the observer or a batch."""
+        return self._observe is not None or bool(self._hearing)
+
+    @contextlib.contextmanager
+    def hearing(self, hear: Callable[[RunLike], object]) -> Generator[None]:
+        """Call `hear` with the newest snapshot of every run whose phase changes while the block lasts."""
+        self._hearing.append(hear)
+        try:
+            yield
+        finally:
+            self._hearing.remove(hear)
+
+    def tell_phase(self, run: RunLike, before: Phase | None) -> None:
+        """Tell where a run stands now; see `PhaseChanged`."""
+        for hear in self._hearing:
+            hear(run)
+        self.tell(PhaseChanged(run, before))
 
     def tell(self, event: Event) -> None:
         """Hand an event to the observer. What it raises is logged once, and never reaches what it observes."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 from codegen_async.batch.audit import AuditReport, audit
@@ -19,7 +20,7 @@ from codegen_async.codegen.searching import Ours, Question, Sight, key_of
 from codegen_async.errors import JournalError
 from codegen_async.hosted.places import Places
 from codegen_async.limits import Concurrency, Slot
-from codegen_async.models import RunId
+from codegen_async.models import RunId, RunLike
 
 _TELLING = 32  # characters of a key that tell whose it is
 
@@ -109,6 +110,10 @@ class CodegenMaker(Maker[AgentRun]):
     async def sent_elsewhere(self, key: str) -> RunId | None:
         """Return what the list has shown for a key."""
         return self._sent.get(key)
+
+    def hearing(self, hear: Callable[[RunLike], object]) -> AbstractContextManager[None]:
+        """Return a context in which the client tells of phases."""
+        return self._client.reporter.hearing(hear)
 
     def slot(self) -> Slot:
         """Return a slot for a create."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
 from codegen_async.arguments import check_json_object
@@ -22,6 +23,7 @@ from codegen_async.errors import (
     NotFoundError,
     NotOfferedError,
 )
+from codegen_async.events import Reporter
 from codegen_async.hosted.asking import ANY_KEY, call_of
 from codegen_async.hosted.creating import Creating
 from codegen_async.hosted.dialect import Dialect
@@ -39,6 +41,7 @@ class Client(Protocol[R]):
 
     base_url: str
     dialect: Dialect[R]
+    reporter: Reporter
 
     @property
     def creating(self) -> Creating[R]:
@@ -179,6 +182,10 @@ class HostedMaker(Maker[R]):
     async def parent(self, task: Task) -> str:
         """Make what the run of a task is to belong to."""
         return await self._creating.parent(self._look_at(task))
+
+    def hearing(self, hear: Callable[[RunLike], object]) -> AbstractContextManager[None]:
+        """Return a context in which the client tells of phases."""
+        return self._client.reporter.hearing(hear)
 
     def slot(self) -> Slot:
         """Return a slot for a create."""

@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from codegen_async.batch import readers, steps
+from codegen_async.batch.changes import number
 from codegen_async.batch.commits import Committer
 from codegen_async.batch.holder import Turn, check_not_ours
 from codegen_async.batch.items import Added, Fact, Item, Outcome, State, Task, decode_task, idempotency_key
@@ -25,10 +26,10 @@ from codegen_async.batch.ownership import note_driven, take
 from codegen_async.batch.places import Account, Place, are_numbers, from_text
 from codegen_async.batch.readers import ITEM, KEY, OUTCOME, PAGE, item_of, key_of, outcome_of
 from codegen_async.batch.schema import Identity, check_place, close_journal, explained, open_journal
-from codegen_async.batch.snapshots import encode_run
+from codegen_async.batch.snapshots import encode_run, noted
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.hosted.sendings import Memory
-from codegen_async.models import RunId, RunLike
+from codegen_async.models import Phase, RunId, RunLike
 
 _FLOOR = "INSERT INTO meta VALUES ('floor', ?) ON CONFLICT DO NOTHING"
 
@@ -125,9 +126,8 @@ class Journal:
 
         def work(connection: sqlite3.Connection) -> tuple[Any, ...] | None:
             self._identity.check()  # what would be written to a file that is gone could be sent again
-            row = connection.execute(
-                "SELECT seq, task FROM items WHERE state = 'planned' ORDER BY turn, seq LIMIT 1"
-            ).fetchone()
+            next_one = "SELECT seq, task FROM items WHERE state = 'planned' ORDER BY turn, seq LIMIT 1"
+            row = connection.execute(next_one).fetchone()
             if row is None:
                 return None
             # An attempt that is sent again keeps its floor: its first sending may be the one that counts.
@@ -191,7 +191,7 @@ class Journal:
         """Note the run of an item that was sent from another file of this batch."""
         await self._write(
             "UPDATE items SET state = 'created', attempt = ?, run_id = ?, created_at = ?, error = NULL, finished = NULL"
-            " WHERE seq = ? AND state IN ('planned', 'rejected', 'created')",
+            ", phase = NULL, seen_at = NULL WHERE seq = ? AND state IN ('planned', 'rejected', 'created')",
             (attempt, str(run_id), self._clock(), seq),
         )
 
@@ -222,11 +222,8 @@ class Journal:
 
     async def look_again(self) -> None:
         """Take the unknown items for sent just now, since they are about to be looked for once more."""
-        await self._committer.write(
-            lambda connection: connection.execute(
-                "UPDATE items SET state = 'sending', error = NULL, finished = NULL WHERE state = 'unknown'"
-            )
-        )
+        again = "UPDATE items SET state = 'sending', error = NULL, finished = NULL WHERE state = 'unknown'"
+        await self._committer.write(lambda connection: connection.execute(again))
 
     async def rejected(self, seq: int, error: str) -> None:
         """Note that an item was refused for good."""
@@ -246,19 +243,26 @@ class Journal:
 
     async def ended(self, seq: int, run: RunLike | None, error: str | None = None) -> None:
         """Note the end of an item's run."""
+        now = self._clock()
         await self._finish(
-            "UPDATE items SET state = 'ended', run = ?, error = ?, ended_at = ? WHERE seq = ? AND state = 'created'",
-            (encode_run(run), error, self._clock(), seq),
+            "UPDATE items SET state = 'ended', run = ?, phase = ?, error = ?, seen_at = ?, ended_at = ?"
+            " WHERE seq = ? AND state = 'created'",
+            (*noted(run), error, now, now, seq),
             seq,
         )
 
     async def stuck(self, seq: int, run: RunLike | None, error: str) -> None:
         """Note that the run of an item does not go on by itself; the item stays created."""
         await self._finish(
-            "UPDATE items SET run = ?, error = ? WHERE seq = ? AND state = 'created'",
-            (encode_run(run), error, seq),
+            "UPDATE items SET run = ?, phase = ?, error = ?, seen_at = ? WHERE seq = ? AND state = 'created'",
+            (*noted(run), error, self._clock(), seq),
             seq,
         )
+
+    async def seen(self, phases: Mapping[int, Phase]) -> None:
+        """Note where the runs of items stand that go on, by their numbers."""
+        now = self._clock()
+        await self._committer.write(lambda connection: steps.see(connection, phases, now))
 
     async def retry(self, seq: int, run: RunLike) -> None:
         """Plan another attempt for an item whose run has failed, after all other items."""
@@ -300,8 +304,7 @@ class Journal:
 
     async def has_planned(self) -> bool:
         """Return whether anything is planned."""
-        query = "SELECT 1 FROM items WHERE state = 'planned' LIMIT 1"
-        return await self._committer.read(lambda connection: connection.execute(query).fetchone()) is not None
+        return bool(await self._rows("SELECT 1 FROM items WHERE state = 'planned' LIMIT 1"))
 
     async def runs_made(self) -> int:
         """Return how many runs the batch has, or may have."""
@@ -418,6 +421,7 @@ async def driving(
             undoing.callback(lease.release)
             connection = open_journal(path)
             undoing.callback(close_journal, connection)
+            number(connection)
             lease.guard()
             turn = Turn(path, lease.memory)
             before = turn.take(connection, lambda older: take(connection, path, account, adopt=adopt, older=older))

@@ -13,6 +13,7 @@ from codegen_async.batch.items import Id, Outcome, R, State
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.making import Maker
 from codegen_async.batch.outside import export_journal
+from codegen_async.hosted.client import RunClient
 
 
 class Looking(ABC, Generic[R, Id]):
@@ -20,6 +21,8 @@ class Looking(ABC, Generic[R, Id]):
 
     path: Path
     _maker: Maker[Any]
+    _client: Any
+    _paused: bool
 
     @abstractmethod
     async def save(self) -> None:
@@ -28,6 +31,16 @@ class Looking(ABC, Generic[R, Id]):
     @abstractmethod
     def _opened(self) -> Journal:
         """Return the journal."""
+
+    @property
+    def client(self) -> RunClient[Any, Any]:
+        """The client that makes its runs."""
+        return cast("RunClient[Any, Any]", self._client)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether no more runs are created until `resume`."""
+        return self._paused
 
     @property
     def limit(self) -> str | None:

@@ -7,6 +7,7 @@ import itertools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any, Generic, Protocol, TypeVar
 
 from codegen_async.batch.audit import AuditReport
@@ -145,6 +146,10 @@ class Maker(ABC, Generic[R]):
             APIError: it could not be made.
         """
         raise NotImplementedError("nothing is needed")
+
+    @abstractmethod
+    def hearing(self, hear: Callable[[RunLike], object]) -> AbstractContextManager[None]:
+        """Return a context in which `hear` is called with a snapshot whenever the phase of a run is another."""
 
     @abstractmethod
     def slot(self) -> Slot:

@@ -26,6 +26,7 @@ from codegen_async.batch.items import Item, State, Task
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.making import OUTAGE, Maker, Search, outlast
 from codegen_async.batch.refusals import RunQuestions, paused
+from codegen_async.batch.seeing import Seeing
 from codegen_async.errors import (
     PASSING,
     REFUSALS,
@@ -86,6 +87,7 @@ class Runner(Generic[R]):
         self._places = maker.places
         self._questions = RunQuestions(lambda: outlast(maker.prove))
         self._journal = journal
+        self._seeing = Seeing(journal)
         self._save_added = save_added
         self._bounds = bounds
         self._spending = Spending(bounds)
@@ -147,12 +149,13 @@ class Runner(Generic[R]):
     async def _drive(self) -> None:
         failure: Exception | None = None
         try:
-            async with asyncio.TaskGroup() as group:
-                self._group, self.is_on = group, True
-                if not self._taken_up:
-                    await self._take_up()
-                await self._create()
-                self.is_on = False  # nothing is under way any more
+            with self._maker.hearing(self._seeing.hear):
+                async with self._seeing.writing(), asyncio.TaskGroup() as group:
+                    self._group, self.is_on = group, True
+                    if not self._taken_up:
+                        await self._take_up()
+                    await self._create()
+                    self.is_on = False  # nothing is under way any more
         except ExceptionGroup as group_failure:
             failure = group_failure.exceptions[0]
         finally:
@@ -375,7 +378,8 @@ class Runner(Generic[R]):
         self._places.keep(run_id)
         ended = True
         try:
-            final = await self._questions.ask(lambda: self._maker.wait(run))
+            with self._seeing.following(run_id, item.seq):
+                final = await self._questions.ask(lambda: self._maker.wait(run))
             ended = await self._ended(item, final)
         except NotFoundError:
             error = f"run {run_id} is not found; the next run of the batch looks for it again, retry(key) makes another"

@@ -15,8 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from codegen_async.batch.places import Place
-from codegen_async.batch.steps import digest_of
-from codegen_async.batch.tables import MIGRATIONS, check_cells, check_schema
+from codegen_async.batch.tables import MIGRATIONS, check_cells, check_schema, teach
 from codegen_async.errors import JournalError
 from codegen_async.private import PRIVATE, NotOursError, open_private
 
@@ -258,7 +257,7 @@ def _check_tables(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    connection.create_function("digest_of", 1, digest_of, deterministic=True)
+    teach(connection)
     if _pragma(connection, "user_version") == len(MIGRATIONS):
         return
     connection.execute("BEGIN IMMEDIATE")

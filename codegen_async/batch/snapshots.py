@@ -41,6 +41,11 @@ def encode_run(run: RunLike | None) -> bytes | None:
     return msgspec.json.encode(common)
 
 
+def noted(run: RunLike | None) -> tuple[bytes | None, str | None]:
+    """Return a snapshot as JSON, and its phase."""
+    return encode_run(run), None if run is None else run.phase.value
+
+
 def decode_run(content: bytes | str) -> Any:
     """Return the snapshot that was encoded; a `Snapshot`.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
+
+import msgspec
 
 from codegen_async.arguments import LARGEST_ID
 from codegen_async.batch.items import TAKEN, TAKEN_AND_SENT, Added, State, Task, decode_task
@@ -23,6 +25,15 @@ _TASK = 2  # of a row
 def digest_of(task: bytes) -> bytes:
     """Return what tells tasks of other content from this one, which is given as JSON."""
     return _digest(decode_task(task))
+
+
+def phase_of(run: bytes) -> str | None:
+    """Return the phase of a snapshot, which is given as JSON; None if it cannot be read."""
+    try:
+        phase: Phase = decode_run(run).phase
+    except msgspec.MsgspecError:
+        return None
+    return phase.value
 
 
 def _digest(task: Task) -> bytes:
@@ -228,7 +239,7 @@ def attempt_again(connection: sqlite3.Connection, seq: int) -> None:
     connection.execute(
         f"UPDATE items SET state = 'planned', turn = {LAST_TURN}, attempt = attempt + 1, floor = NULL, life = NULL,"  # noqa: S608 - constants
         " sent_at = NULL, parent = NULL, run_id = NULL, created_at = NULL, ended_at = NULL, likely_done = 0,"
-        " run = NULL, error = NULL, finished = NULL WHERE seq = ?",
+        " run = NULL, phase = NULL, seen_at = NULL, error = NULL, finished = NULL WHERE seq = ?",
         (seq,),
     )
 
@@ -248,6 +259,14 @@ def finish(connection: sqlite3.Connection, seq: int) -> None:
     connection.execute("UPDATE meta SET value = CAST(value AS BIGINT) + 1 WHERE name = 'finished'")
     last = "(SELECT CAST(value AS BIGINT) FROM meta WHERE name = 'finished')"
     connection.execute(f"UPDATE items SET finished = {last} WHERE seq = ?", (seq,))  # noqa: S608 - a constant
+
+
+def see(connection: sqlite3.Connection, phases: Mapping[int, Phase], now: float) -> None:
+    """Note where the runs of items stand that go on, by their numbers."""
+    statement = (
+        "UPDATE items SET phase = ?, seen_at = ? WHERE seq = ? AND state = 'created' AND coalesce(phase, '') <> ?"
+    )
+    connection.executemany(statement, [(phase.value, now, seq, phase.value) for seq, phase in phases.items()])
 
 
 def move(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> None:

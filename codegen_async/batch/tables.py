@@ -15,8 +15,9 @@ from pathlib import Path
 from codegen_async.arguments import LARGEST_ID
 from codegen_async.batch.items import State
 from codegen_async.batch.places import are_numbers
-from codegen_async.batch.steps import digest_of
+from codegen_async.batch.steps import digest_of, phase_of
 from codegen_async.errors import JournalError
+from codegen_async.models import Phase
 
 _STRANGE = "it may have been prepared by somebody else; delete it, or go on with a copy from before or a new journal"
 
@@ -134,6 +135,15 @@ MIGRATIONS = (
         "ALTER TABLE items ADD COLUMN life INTEGER",
         "ALTER TABLE items ADD COLUMN sent_at REAL",
     ),
+    (
+        # Where its run stands by the newest look at it, and since when that is known.
+        "ALTER TABLE items ADD COLUMN phase TEXT",
+        "ALTER TABLE items ADD COLUMN seen_at REAL",
+        # The number of the commit that changed it last, so that who reads again reads no more than what is new.
+        "ALTER TABLE items ADD COLUMN changed INTEGER NOT NULL DEFAULT 0",
+        "UPDATE items SET phase = phase_of(run), seen_at = ended_at WHERE run IS NOT NULL",
+        "CREATE INDEX items_by_changed ON items (changed)",
+    ),
 )
 """The statements that lead from each version of the schema to the next. Only ever append."""
 
@@ -142,6 +152,7 @@ _MOST_COMMITS = 2**53
 _LATEST = 1e12  # seconds since 1970
 
 _STATES = ", ".join(f"'{state}'" for state in State)
+_PHASES = ", ".join(f"'{phase}'" for phase in Phase)
 
 # What each cell must be. `integer` and so on are the kinds of values; columns themselves hold any kind.
 _ITEMS = {
@@ -159,6 +170,9 @@ _ITEMS = {
     "identity": "identity IS NULL OR (typeof(identity) = 'text' AND length(identity) BETWEEN 1 AND 10000)",
     "parent": "parent IS NULL OR (typeof(parent) = 'text' AND length(parent) BETWEEN 1 AND 10000)",
     "sent_at": f"sent_at IS NULL OR (typeof(sent_at) = 'real' AND sent_at BETWEEN 0 AND {_LATEST})",
+    "phase": f"phase IS NULL OR (typeof(phase) = 'text' AND phase IN ({_PHASES}))",
+    "seen_at": f"seen_at IS NULL OR (typeof(seen_at) = 'real' AND seen_at BETWEEN 0 AND {_LATEST})",
+    "changed": f"typeof(changed) = 'integer' AND changed BETWEEN 0 AND {_MOST_COMMITS}",
     "life": f"life IS NULL OR (typeof(life) = 'integer' AND life BETWEEN 1 AND {LARGEST_ID})",
 }
 _NUMBER = f"""run_id IS NULL OR (typeof(run_id) IN ('integer', 'text')
@@ -186,6 +200,12 @@ _CELLS: Mapping[str, Mapping[str, str]] = {
     },
 }
 _NEEDED = ("batch", "finished", "handed_out")  # notes that each journal has
+
+
+def teach(connection: sqlite3.Connection) -> None:
+    """Let a connection know the functions that `MIGRATIONS` call."""
+    connection.create_function("digest_of", 1, digest_of, deterministic=True)
+    connection.create_function("phase_of", 1, phase_of, deterministic=True)
 
 
 def check_schema(connection: sqlite3.Connection, path: Path, version: int) -> None:
@@ -243,7 +263,7 @@ def _refuse_cell(path: Path, what: str) -> None:
 def _schemas() -> list[list[tuple[object, ...]]]:
     """Return the schema of each version."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        connection.create_function("digest_of", 1, digest_of, deterministic=True)
+        teach(connection)
         schemas = [_schema_of(connection)]
         for step in MIGRATIONS:
             for statement in step:

@@ -22,7 +22,7 @@ from codegen_async.codegen.remote import CodegenRemote
 from codegen_async.codegen.stopping import StopCalls
 from codegen_async.codegen.webhooks import RunWebhook, check_webhooks
 from codegen_async.errors import ConfigurationError, InvalidArgumentError
-from codegen_async.events import Observer, PhaseChanged
+from codegen_async.events import Observer
 from codegen_async.hosted.calls import Calls
 from codegen_async.hosted.keyed import Keys
 from codegen_async.hosted.settling import OnUnknown, check_on_unknown
@@ -227,7 +227,7 @@ class CodegenClient(PromptCalls, LookCalls, LogCalls, StopCalls, AccountCalls):
             run = await self.keyed.create(
                 fields, key, on_unknown=on_unknown, patience=seconds, newer_than=floor, confirm=confirm
             )
-        self.reporter.tell(PhaseChanged(run, None))
+        self.reporter.tell_phase(run, None)
         self._linked().waiting.seen(run)
         return run
 

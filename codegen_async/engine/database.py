@@ -54,6 +54,8 @@ _TABLES = (
         parent TEXT,
         life BIGINT,
         sent_at {real},
+        phase TEXT,
+        seen_at {real},
         holder TEXT
     )
     """,

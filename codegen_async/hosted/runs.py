@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from codegen_async.arguments import check_key, check_patience, check_text
 from codegen_async.errors import InvalidArgumentError, NotOfferedError, RunEndedError
-from codegen_async.events import Observer, PhaseChanged
+from codegen_async.events import Observer
 from codegen_async.hosted.asking import ANY_KEY, call_of
 from codegen_async.hosted.calls import Calls, a_run, several
 from codegen_async.hosted.creating import Creating, Doubt
@@ -175,7 +175,7 @@ class HostedRuns(WaitCalls[R, str]):
         else:
             run, new = await self._create_once(key, fields, unknown, seconds)
         if new:
-            self.reporter.tell(PhaseChanged(run, None))
+            self.reporter.tell_phase(run, None)
         link.waiting.seen(run)
         return run
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from codegen_async.arguments import check_patience, check_segment, check_text
 from codegen_async.errors import InvalidArgumentError
-from codegen_async.events import PhaseChanged
 from codegen_async.hosted.creating import Creating
 from codegen_async.middesk.contexts import check_context
 from codegen_async.middesk.models import MiddeskRun
@@ -71,7 +70,7 @@ class StartCalls(ThreadCalls):
         seconds = check_patience(patience)
         link = self._linked()
         run = await self._start(fields, thread_id, seconds)
-        self.reporter.tell(PhaseChanged(run, None))
+        self.reporter.tell_phase(run, None)
         link.waiting.seen(run)
         return run
 

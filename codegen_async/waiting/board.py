@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterable
 from typing import Generic, TypeVar, cast
 
 from codegen_async.errors import own_copy
-from codegen_async.events import PhaseChanged, Reporter
+from codegen_async.events import Reporter
 from codegen_async.models import RunId, RunLike
 from codegen_async.polling import PollSchedule, Sighting
 from codegen_async.recent import Recent
@@ -184,9 +184,9 @@ class Board(Generic[R]):
             )
 
     def _report(self, watched: Watched[R], run: R) -> None:
-        if self._reporter.listening and watched.phase is not run.phase:
+        if self._reporter.hears_phases and watched.phase is not run.phase:
             before, watched.phase = watched.phase, run.phase
-            self._reporter.tell(PhaseChanged(run, before))
+            self._reporter.tell_phase(run, before)
 
     def fail(self, run_id: RunId, error: Exception) -> None:
         """Tell the listeners of a run that there will be no more of it."""
