@@ -1,4 +1,4 @@
-"""Show runs to browsers: a live view of each run for any web framework, and routes for any ASGI application.
+"""Show runs to browsers: a live view of each run for any web framework, routes for any ASGI application, a dashboard.
 
 Names are loaded on first use: `aiohttp.web` is needed by `aiohttp_routes` alone.
 """
@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from codegen_async.web.app import RunsApp
     from codegen_async.web.attaching import attach
     from codegen_async.web.bridge import aiohttp_routes
+    from codegen_async.web.dashboard.app import Dashboard
     from codegen_async.web.feed import RunFeed
     from codegen_async.web.problems import Problem, problem
 
-__all__ = ["Problem", "RunFeed", "RunsApp", "aiohttp_routes", "attach", "problem"]
+__all__ = ["Dashboard", "Problem", "RunFeed", "RunsApp", "aiohttp_routes", "attach", "problem"]
 
 _HOMES = {
+    "Dashboard": "dashboard.app",
     "Problem": "problems",
     "RunFeed": "feed",
     "RunsApp": "app",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import anyio
 import msgspec
@@ -15,6 +15,19 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Closing(Protocol):
+    """An ASGI application whose streams can be ended: a `RunsApp`."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        ...
+
+    async def aclose(self) -> None:
+        """End all streams, and what else is under way."""
+        ...
+
 
 Headers = Mapping[str, str]
 
@@ -69,6 +82,10 @@ class Reply(NamedTuple):
     status: int
     content: bytes = b""
     headers: Headers = MappingProxyType({})
+
+    def with_headers(self, headers: Headers) -> Reply:
+        """Return it with further headers."""
+        return self._replace(headers={**self.headers, **headers})
 
     async def send(self, send: Send, *, empty: bool = False) -> None:
         """Answer a request; `empty`: with the headers alone, as HEAD wants it."""

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 
-from codegen_async.web.asgi import Message, Receive, Scope, Send
+from codegen_async.web.asgi import Closing, Message, Scope
 
-
-class Closing(Protocol):
-    """An ASGI application whose streams can be ended: a `RunsApp`."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request."""
-        ...
-
-    async def aclose(self) -> None:
-        """End all streams, and what else is under way."""
-        ...
+_LAST = 1.0  # seconds for connections to end by themselves
 
 
 def aiohttp_routes(app: web.Application, asgi: Closing, *, prefix: str = "/runs") -> None:
@@ -47,6 +39,29 @@ def aiohttp_routes(app: web.Application, asgi: Closing, *, prefix: str = "/runs"
     app.router.add_route("*", prefix, serve)
     app.router.add_route("*", f"{prefix}/{{tail:.*}}", serve)
     app.on_shutdown.append(close)
+
+
+@asynccontextmanager
+async def served(asgi: Closing, *, host: str, port: int) -> AsyncGenerator[int]:
+    """Serve an ASGI application alone while the block lasts, and yield the port.
+
+    Args:
+        asgi: what answers; it is closed at the end.
+        host: the address to listen on.
+        port: the port; 0 for any that is free.
+
+    Raises:
+        OSError: nothing can listen there.
+    """
+    app = web.Application()
+    aiohttp_routes(app, asgi, prefix="")
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
 
 
 class _Exchange:

@@ -1,0 +1,1 @@
+"""A page that shows a batch while it runs: three static files, and what they ask for."""

@@ -1,0 +1,198 @@
+"""The dashboard as an ASGI application, to be mounted anywhere or served by `codegen-async`."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+import msgspec
+
+from codegen_async.batch.batch import Batch
+from codegen_async.errors import CodegenAsyncError, JournalError
+from codegen_async.web.asgi import (
+    GoneError,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    TooLargeError,
+    body_of,
+    header,
+    json_reply,
+    path_of,
+    stream,
+)
+from codegen_async.web.dashboard import batches
+from codegen_async.web.dashboard.door import HEADERS, is_of_us
+from codegen_async.web.dashboard.files import FILES
+from codegen_async.web.dashboard.following import Following
+from codegen_async.web.dashboard.rows import Reader, Row
+from codegen_async.web.frames import HEADERS as STREAM
+from codegen_async.web.problems import problem, stated
+
+Allow = Callable[[Scope], bool | Awaitable[bool]]
+"""Tell whether whoever makes a request may see the batch, and do with it what can be done."""
+
+_LARGEST = 64 * 1024  # bytes of a body: the numbers of 5,000 items
+_READING = ("GET", "HEAD")
+_UNKNOWN = stated(404, "There is nothing here.")
+_REFUSED = stated(403, "You may not see this.")
+_UNREADABLE = stated(503, "The journal cannot be read.", wait=1)
+
+_log = logging.getLogger("codegen_async")
+
+
+class _Wish(msgspec.Struct):
+    """The body of an action.
+
+    Attributes:
+        items: numbers of items, each with the attempt that is meant: one that has moved on since is left alone.
+        most: most items under way, None for no such bound.
+    """
+
+    items: list[tuple[int, int]] = []
+    most: int | None = None
+
+
+_read_wish = msgspec.json.Decoder(_Wish).decode
+
+
+class Dashboard:
+    """Show a batch to browsers, and let them act on it: an ASGI application, to be mounted where its paths are to be.
+
+    Everybody who may see it sees prompts and results; with a batch (and not only its journal) he may also pause it, and
+    have other attempts made. Close it with `aclose`.
+
+    Args:
+        source: a batch that is open, or the path of the journal of one that another process drives.
+        authorize: tells, given the scope of a request, whether it may be answered. May be async.
+        clock: returns wall-clock seconds. Default: `time.time`; that of the batch, if it was given another.
+        speed: how many times faster than life the loop's clock runs; for simulations. Default 1.
+
+    Raises:
+        InvalidArgumentError: the source cannot be one.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | Batch[Any, Any],
+        *,
+        authorize: Allow,
+        clock: Callable[[], float] = time.time,
+        speed: float = 1.0,
+    ) -> None:
+        self._authorize = authorize
+        self._shown = batches.shown(source, clock)
+        self._speed = speed
+        self._following = Following(Reader(self._shown.where), self._shown.head, speed=speed)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; see ASGI.
+
+        Raises:
+            RuntimeError: it is no request.
+        """
+        if scope["type"] != "http":
+            raise RuntimeError(f"a dashboard answers HTTP requests, and knows nothing of {scope['type']}")
+        try:
+            reply = await self._reply(scope, receive)
+        except GoneError:
+            return
+        except TooLargeError:
+            reply = stated(413, f"A body has at most {_LARGEST} bytes.").reply()
+        except JournalError as error:
+            _log.warning("dashboard: %s", error)
+            reply = _UNREADABLE.reply()
+        except CodegenAsyncError as error:
+            reply = problem(error).reply()
+        except Exception as error:  # noqa: BLE001 - whatever `authorize` raises
+            _log.exception("dashboard: a request failed")
+            reply = problem(error).reply()
+        if isinstance(reply, Reply):
+            await reply.with_headers(HEADERS).send(send, empty=scope["method"] == "HEAD")
+            return
+        async with contextlib.aclosing(reply):
+            await stream(receive, send, reply, {**HEADERS, **STREAM})
+
+    async def aclose(self) -> None:
+        """End all streams, and let go of the journal."""
+        await self._following.aclose()
+
+    # -- routes
+
+    async def _reply(self, scope: Scope, receive: Receive) -> Reply | AsyncGenerator[bytes]:
+        path, method = path_of(scope), scope["method"]
+        if path in FILES:
+            return _file(path, scope) if method in _READING else _only("GET, HEAD")
+        if not await self._may(scope):
+            return _REFUSED.reply()
+        call = path.removeprefix("api/")
+        if call != path and call in self._shown.actions:
+            return await self._act(call, scope, receive) if method == "POST" else _only("POST")
+        return _UNKNOWN.reply() if call == path or method not in _READING else await self._show(call, scope)
+
+    async def _may(self, scope: Scope) -> bool:
+        if scope["method"] not in _READING and not is_of_us(scope):
+            return False
+        allowed = self._authorize(scope)
+        return bool(await allowed if inspect.isawaitable(allowed) else allowed)
+
+    async def _show(self, call: str, scope: Scope) -> Reply | AsyncGenerator[bytes]:
+        if call == "snapshot":
+            await self._learn()
+            content = await self._following.snapshot()
+            return Reply(200, content, {"content-type": "application/json", "content-encoding": "gzip"})
+        if call == "time":
+            return json_reply(200, {"now": self._shown.clock(), "speed": self._speed})
+        if call == "events" and scope["method"] == "GET":
+            if self._following.is_full:
+                return stated(503, "Too many are watching.", wait=30).reply()
+            version = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("after", [""])[0]
+            return self._following.stream(version)
+        number = call.removeprefix("items/")
+        if number != call and number.isascii() and number.isdecimal() and len(number) < len(str(2**63)):
+            item = await self._following.aside(lambda reader: reader.item(int(number)))
+            return _UNKNOWN.reply() if item is None else json_reply(200, item)
+        return _UNKNOWN.reply()
+
+    async def _learn(self) -> None:
+        """Learn what drives the batch, and of what API it is."""
+        shown = self._shown
+        if not shown.actions:
+            shown.driver = await self._following.aside(Reader.driver)
+        shown.api = shown.api or await self._following.aside(Reader.account)
+
+    async def _act(self, action: str, scope: Scope, receive: Receive) -> Reply:
+        if (header(scope, "content-type") or "").partition(";")[0].strip().lower() != "application/json":
+            return stated(415, "Expected application/json.").reply()
+        try:
+            wish = _read_wish(await body_of(receive, _LARGEST))
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            return stated(400, "Expected a JSON object.").reply()
+        rows = await self._meant(wish) if wish.items else []
+        done = await self._shown.act(action, rows, {"most": wish.most})
+        return json_reply(200, {"done": done})
+
+    async def _meant(self, wish: _Wish) -> list[Row]:
+        """Return the items that a browser means, where they still stand in the attempt that it has seen."""
+        rows = await self._following.rows()
+        found = (rows.get(seq) for seq in dict(wish.items))
+        attempts = dict(wish.items)
+        return [row for row in found if row is not None and row.attempt == attempts[row.seq]]
+
+
+def _file(path: str, scope: Scope) -> Reply:
+    if not path and not str(scope["path"]).endswith("/"):  # what the page asks for is named from where it is
+        root = quote(str(scope.get("root_path", "") or scope["path"]).rstrip("/"), safe="/")
+        return Reply(308, headers={"location": f"/{root.lstrip('/')}/"})
+    return FILES[path]
+
+
+def _only(methods: str) -> Reply:
+    return stated(405, f"Expected {methods}.").reply().with_headers({"allow": methods})

@@ -1,0 +1,136 @@
+"""What is shown of a batch, and what can be done with it: one that this process drives, or the journal of another's."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from codegen_async.batch.batch import Batch
+from codegen_async.batch.readers import Where
+from codegen_async.errors import InvalidArgumentError
+from codegen_async.limits import LimiterState
+from codegen_async.web.dashboard.rows import Row
+
+RETRYABLE = frozenset({"failed", "cancelled", "rejected", "unknown"})
+"""Labels of items of which another attempt can be made."""
+
+_log = logging.getLogger("codegen_async")
+
+
+class Shown:
+    """Show the journal of a batch that some other process drives, if any does.
+
+    Args:
+        where: the journal, or what stands for one.
+        clock: returns wall-clock seconds, as the times in the journal are.
+    """
+
+    def __init__(self, where: Where, clock: Callable[[], float]) -> None:
+        self.where: Where = where
+        self.clock: Callable[[], float] = clock
+        self.driver: str | None = None
+        """What drives it."""
+        self.api: str = ""
+        """What the API of its runs is called."""
+
+    @property
+    def actions(self) -> Sequence[str]:
+        """What can be done with it."""
+        return ()
+
+    def head(self) -> Mapping[str, Any]:
+        """Return what is true of it as a whole, the same as long as nothing changes."""
+        name = self.where.name if isinstance(self.where, Path) else "database"
+        return {"name": name, "api": self.api, "driver": self.driver, "actions": self.actions, "limits": ()}
+
+    async def act(self, action: str, rows: Sequence[Row], wish: Mapping[str, Any]) -> int:  # noqa: ARG002 - an interface
+        """Do something; return with how many items.
+
+        Args:
+            action: one of `actions`.
+            rows: the items that it is to be done with, as they stand now.
+            wish: what else was said.
+
+        Raises:
+            InvalidArgumentError: that cannot be done.
+        """
+        raise InvalidArgumentError("action", action, "a batch that this process drives")
+
+
+class Driven(Shown):
+    """Show a batch that this process drives.
+
+    Args:
+        batch: the batch, open.
+        clock: returns wall-clock seconds, as those of the batch are.
+    """
+
+    def __init__(self, batch: Batch[Any, Any], clock: Callable[[], float]) -> None:
+        super().__init__(batch.place, clock)
+        self._batch = batch
+        self.driver = f"process {os.getpid()}"
+
+    @property
+    def actions(self) -> Sequence[str]:
+        """What can be done with it."""
+        return ("retry", "pause", "resume", "active")
+
+    def head(self) -> Mapping[str, Any]:
+        """Return what is true of it as a whole; the limits of its client with it."""
+        batch = self._batch
+        limits = [_limit(name, state, self.clock()) for name, state in batch.client.limits.items()]
+        return {
+            **super().head(),
+            "paused": batch.is_paused,
+            "active": batch.max_active,
+            "create": batch.limit,
+            "limits": limits,
+        }
+
+    async def act(self, action: str, rows: Sequence[Row], wish: Mapping[str, Any]) -> int:
+        """Do something; done twice it is done once."""
+        if action == "retry":
+            return await self._retry(rows)
+        if action == "pause":
+            self._batch.pause()
+        elif action == "resume":
+            self._batch.resume()
+        elif action == "active":
+            self._batch.max_active = wish.get("most")
+        else:
+            raise InvalidArgumentError("action", action, f"one of {', '.join(self.actions)}")
+        _log.info("dashboard: %s", action)
+        return 0
+
+    async def _retry(self, rows: Sequence[Row]) -> int:
+        keys = [row.key for row in rows if row.label in RETRYABLE]
+        if keys:
+            await self._batch.retry(*keys)
+            _log.info("dashboard: retry of %d items", len(keys))
+        return len(keys)
+
+
+def _limit(name: str, state: LimiterState, now: float) -> Mapping[str, Any]:
+    """Return what a limiter is doing, in whole seconds of the clock of who looks: so it stays the same for a while."""
+    next_free = None if state.available or not math.isfinite(state.wait) else round(now + state.wait)
+    return {
+        "name": name,
+        "limit": state.rate.limit,
+        "period": state.rate.period,
+        "used": state.rate.limit - state.available,
+        "free": next_free,
+        "line": state.queue_length,
+        "held": round(now + state.held_for) if state.held_for else None,
+        "pace": None if state.pace is None else round(state.pace, 2),
+        "rejections": state.rejections,
+    }
+
+
+def shown(source: str | os.PathLike[str] | Batch[Any, Any], clock: Callable[[], float] = time.time) -> Shown:
+    """Return what shows a batch, given it or the path of its journal."""
+    return Driven(source, clock) if isinstance(source, Batch) else Shown(Path(source), clock)

@@ -1,0 +1,201 @@
+"""One look at the batch for all who watch it: each change is read once, encoded once, and sent to every browser."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import logging
+import secrets
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import msgspec
+
+from codegen_async.errors import ClientClosedError, JournalError
+from codegen_async.web.dashboard.rows import Changes, Reader, Row
+from codegen_async.web.frames import BEGIN, PING
+
+T = TypeVar("T")
+
+MOST_VIEWERS = 100
+"""Browsers that may watch at once."""
+_BEHIND = 20  # changes by which one may be behind; then it loads all anew
+_MANY = 1000  # changes in one look with which that is cheaper than to tell them
+_PING = 15.0  # seconds; proxies close what is silent, and so it is noticed that a browser has left
+
+_RELOAD = b"event: reload\ndata: {}\n\n"
+
+_log = logging.getLogger("codegen_async")
+
+
+class Following:
+    """Follow a batch as long as anybody watches.
+
+    Args:
+        reader: reads it, on a thread of this object's.
+        head: returns what is true of the batch as a whole.
+        speed: how many times faster than life the loop's clock runs.
+    """
+
+    def __init__(self, reader: Reader, head: Callable[[], Mapping[str, Any]], *, speed: float) -> None:
+        self._reader = reader
+        self._head_of = head
+        self._speed = speed
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="codegen-dashboard")
+        self._looking = asyncio.Lock()
+        self._rows: dict[int, Row] = {}
+        self._head: Mapping[str, Any] = {}
+        self._epoch = secrets.token_hex(4)
+        self._number = 0
+        self._frames: deque[tuple[int, bytes]] = deque(maxlen=_BEHIND)
+        self._whole: tuple[int, bytes] = (-1, b"")  # the answer to who loads all, as of some change
+        self._news = asyncio.Event()
+        self._viewers = 0
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more browsers may watch."""
+        return self._viewers >= MOST_VIEWERS
+
+    async def aside(self, work: Callable[[Reader], T]) -> T:
+        """Return what is read on the reader's thread.
+
+        Raises:
+            ClientClosedError: nothing is shown any more.
+            JournalError: the journal cannot be read.
+        """
+        if self._closed:
+            raise ClientClosedError("the dashboard is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, self._reader)
+
+    async def rows(self) -> Mapping[int, Row]:
+        """Return where all items stand now.
+
+        Raises:
+            JournalError, ClientClosedError: as `aside`.
+        """
+        await self._look()
+        return self._rows
+
+    async def snapshot(self) -> bytes:
+        """Return all there is, by columns, as JSON in gzip.
+
+        Raises:
+            JournalError, ClientClosedError: as `aside`.
+        """
+        await self._look()
+        number, content = self._whole
+        if number != self._number:
+            number = self._number
+            columns = dict(zip(Row._fields, map(list, zip(*self._rows.values(), strict=True)), strict=False))
+            whole = {
+                "version": self._version(number),
+                "head": self._head,
+                "columns": columns or dict.fromkeys(Row._fields, ()),
+            }
+            content = await self.aside(lambda _: gzip.compress(msgspec.json.encode(whole), 5))
+            self._whole = (number, content)
+        return content
+
+    async def stream(self, version: str) -> AsyncGenerator[bytes]:
+        """Yield what changes from a version on, as server-sent events; an order to load all anew where that is gone."""
+        epoch, _, told = version.partition(".")
+        seen = int(told) if told.isdecimal() and epoch == self._epoch else -1
+        self._viewers += 1
+        self._start()
+        try:
+            yield BEGIN
+            while not self._closed:
+                news = self._news
+                if seen != self._number:
+                    frames = self._since(seen, epoch)
+                    if frames is None:
+                        yield _RELOAD
+                        return
+                    seen = self._number
+                    yield frames
+                else:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_PING * self._speed):
+                            await news.wait()
+                            continue
+                    yield PING
+        finally:
+            self._viewers -= 1
+
+    async def aclose(self) -> None:
+        """End all streams; read nothing any more."""
+        if self._closed:
+            return
+        self._closed = True
+        self._wake()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        closed = asyncio.get_running_loop().run_in_executor(self._thread, self._reader.close)
+        self._thread.shutdown(wait=False)
+        await closed
+
+    # -- helpers
+
+    def _version(self, number: int) -> str:
+        return f"{self._epoch}.{number}"
+
+    def _since(self, seen: int, epoch: str) -> bytes | None:
+        """Return what came after a change; None if that is not known any more."""
+        if epoch != self._epoch or seen < 0 or not self._frames or self._frames[0][0] > seen + 1:
+            return None
+        return b"".join(frame for number, frame in self._frames if number > seen)
+
+    def _start(self) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._follow())
+
+    async def _follow(self) -> None:
+        try:
+            while self._viewers:
+                await asyncio.sleep(self._speed)  # a second of whoever watches
+                await self._look_again()
+        finally:
+            self._task = None
+
+    async def _look_again(self) -> None:
+        try:
+            await self._look()
+        except JournalError as error:
+            if "trouble" not in self._head:
+                _log.warning("dashboard: %s", error)
+                self._take_in(Changes((), whole=False), {**self._head, "trouble": "The journal cannot be read."})
+
+    async def _look(self) -> None:
+        async with self._looking:
+            changes = await self.aside(Reader.changes)
+            head = self._head_of()
+            if changes is not None or head != self._head:
+                self._take_in(changes or Changes((), whole=False), head)
+
+    def _take_in(self, changes: Changes, head: Mapping[str, Any]) -> None:
+        self._head = head
+        news = [row for row in changes.rows if self._rows.get(row.seq) != row]
+        anew = len(news) > _MANY or (changes.whole and not self._rows.keys() <= {row.seq for row in changes.rows})
+        if changes.whole:
+            self._rows = {row.seq: row for row in changes.rows}
+        else:
+            self._rows.update((row.seq, row) for row in news)
+        self._number += 1
+        if anew:
+            self._epoch = secrets.token_hex(4)
+            self._frames.clear()
+        else:
+            told = {"version": self._version(self._number), "head": head, "rows": news}
+            self._frames.append((self._number, b"event: delta\ndata: %b\n\n" % msgspec.json.encode(told)))
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
