@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from codegen_async.cli.choosing import check_offered, choose, lift, put_back
 from codegen_async.cli.errors import MEANINGS, PROGRAM, Exit, UsageError, command, explain
 from codegen_async.cli.output import prepare_streams
-from codegen_async.cli.selecting import expand
+from codegen_async.cli.selecting import expand, with_port
 from codegen_async.cli.streams import complain, write
 from codegen_async.errors import clean_lines
 from codegen_async.version import __version__
@@ -41,6 +41,7 @@ Exit codes:
 _GROUPS = {
     "run": ("run:app", "Start, look at, follow and resume single runs."),
     "batch": ("batch:app", "Run a file of prompts, durably: nothing lost, nothing created twice."),
+    "dashboard": ("dashboard:app", "Show a batch as a page in the browser."),
     "org": ("account:org", "Look at the organizations that the token has access to."),
     "repo": ("account:repo", "Look at the repositories of the organization."),
     "watch": ("watch:app", "Watch runs as they change."),
@@ -53,7 +54,7 @@ _GROUPS = {
     "completion": ("completion:app", "Print the completion script of a shell."),
 }
 
-_SAME = ("middesk", "fake", "demo", "config", "completion")  # whatever the dialect
+_SAME = ("dashboard", "middesk", "fake", "demo", "config", "completion")  # whatever the dialect
 _GROUPS_FOR_DIALECTS = {
     "run": ("hosted:run", "Start, list, look at, stop and answer single runs."),
     "batch": ("hosted_batch:app", _GROUPS["batch"][1]),
@@ -116,7 +117,7 @@ def _run(given: Sequence[str]) -> int:
     if choice is not None and another:
         check_offered(words, choice)
     app = make_app_for_dialects() if another else make_app()
-    words = put_back(expand(words, another=another), None if same and words[0] != "config" else flag)
+    words = put_back(with_port(expand(words, another=another)), None if same and words[0] != "config" else flag)
     try:
         result: Any = app(words)
     except CycloptsError as error:

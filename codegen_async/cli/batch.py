@@ -15,6 +15,7 @@ from codegen_async.cli.options import (
     ANY,
     ANY_REPOSITORY,
     HERE,
+    NO_PAGE,
     PLAIN,
     REAL,
     UNLIMITED,
@@ -30,6 +31,7 @@ from codegen_async.cli.options import (
     Keys,
     Limits,
     OutcomesFile,
+    Page,
     PromptsFile,
     Reading,
     RealServer,
@@ -92,6 +94,7 @@ def run(
     adopt: Adopt = False,
     repository: Repository = ANY_REPOSITORY,
     limits: Limits = UNLIMITED,
+    page: Page = NO_PAGE,
     connection: Connection = HERE,
     display: Display = PLAIN,
 ) -> Exit:
@@ -120,12 +123,21 @@ def run(
     def drive(path: Where) -> Exit:
         def again() -> str:
             words = () if out is None else ("--out", str(out))
-            options = (*words, *repository.words(), *limits.words(), *connection.words(), *display.words())
+            options = (
+                *words,
+                *repository.words(),
+                *limits.words(),
+                *page.words(),
+                *connection.words(),
+                *display.words(),
+            )
             # With a simulation its journal goes as well.
             return "" if connection.simulate else filling.again(path, options)
 
         with appending(out) as outcomes:
-            work = Drive(path, filling, again, limits, make=_making(path, find_repo, adopt=adopt), out=outcomes)
+            work = Drive(
+                path, filling, again, limits, make=_making(path, find_repo, adopt=adopt), out=outcomes, page=page
+            )
             return execute_on(connection, display, work)
 
     if place is not None:

@@ -16,7 +16,7 @@ from codegen_async.cli.driving import Drive
 from codegen_async.cli.errors import Exit
 from codegen_async.cli.filling import Filling, appending, journal_of, read_file
 from codegen_async.cli.inputs import existing
-from codegen_async.cli.options import Display, Limits
+from codegen_async.cli.options import Display, Limits, Page
 from codegen_async.cli.output import Output
 from codegen_async.cli.retrying import Retry
 from codegen_async.cli.session import Session, Work
@@ -72,6 +72,7 @@ def run(
     *,
     out: Path | None,
     limits: Limits,
+    page: Page,
     display: Display,
 ) -> Exit:
     """Make each prompt of a file into a run, and wait for all of them.
@@ -85,10 +86,10 @@ def run(
 
     def again() -> str:
         words = () if out is None else ("--out", str(out))
-        return filling.again(place, (*words, *limits.words(), *api.words, *display.words()))
+        return filling.again(place, (*words, *limits.words(), *page.words(), *api.words, *display.words()))
 
     with appending(out) as outcomes:
-        return api.execute(Drive(place, filling, again, limits, make=api.making(place), out=outcomes))
+        return api.execute(Drive(place, filling, again, limits, make=api.making(place), out=outcomes, page=page))
 
 
 def check(dialect: Dialect[Any], file: Path, journal: Path | None, kind: str | None, display: Display) -> Exit:

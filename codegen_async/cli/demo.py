@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from codegen_async.cli.errors import Exit
-from codegen_async.cli.options import PLAIN, Connection, Display
+from codegen_async.cli.options import PLAIN, Connection, Display, Page
 
 FILE = Path(__file__).with_name("prompts.jsonl")
 
@@ -17,7 +17,7 @@ app: App = App(
     help_epilogue="""\
 The server is simulated in this process: no token, no network, no trace of it
 afterwards. All clocks run sixty times faster than life, so the limits are those
-of production. It takes about 20 s.
+of production. It takes about 20 s, and can be watched in a browser meanwhile.
 
 Examples:
   codegen-async demo
@@ -39,4 +39,4 @@ def demo(
     if prompts:
         Output(display).line(FILE.read_text("utf-8").rstrip("\n"))
         return Exit.OK
-    return run(FILE, connection=Connection(simulate=True), display=display)
+    return run(FILE, page=Page(dashboard=True), connection=Connection(simulate=True), display=display)

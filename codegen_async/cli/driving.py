@@ -16,7 +16,8 @@ from codegen_async.batch.bounds import check_most
 from codegen_async.batch.items import Outcome
 from codegen_async.batch.readers import Where, read_outcomes
 from codegen_async.cli.errors import CommandError, Exit, explain
-from codegen_async.cli.options import Limits
+from codegen_async.cli.options import NO_PAGE, Limits, Page
+from codegen_async.cli.page import page_shown
 from codegen_async.cli.progress import Progress, progress_shown
 from codegen_async.cli.streams import complain, has_reader, may_go_unread
 from codegen_async.cli.tally import COLUMNS, outcome_fields, outcome_row, summary, tally, verdict
@@ -39,6 +40,7 @@ class Drive(Generic[C]):
         limits: see `Batch.run`.
         make: returns the batch.
         out: where each outcome is appended as well, once.
+        page: whether a page shows it, and where.
 
     Raises:
         InvalidArgumentError: the limits are no numbers >= 1.
@@ -53,9 +55,11 @@ class Drive(Generic[C]):
         *,
         make: Callable[[Session[C]], Awaitable[Batch[Any, Any]]],
         out: OutcomeFile | None = None,
+        page: Page = NO_PAGE,
     ) -> None:
         self._journal = journal
         self._out = out
+        self._page = page
         self._fill = fill
         self._again = again
         self._make = make
@@ -95,7 +99,7 @@ class Drive(Generic[C]):
             session.resume = self._again()
 
     async def _run(self, session: Session[C]) -> None:
-        async with await self._make(session) as batch:
+        async with await self._make(session) as batch, page_shown(session, batch, self._page):
             await self._fill(batch)
             await asyncio.to_thread(self._catch_up)
             at_once = not session.output.json and not may_go_unread(sys.stdout)

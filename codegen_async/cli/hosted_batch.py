@@ -12,6 +12,7 @@ from codegen_async.cli.options import (
     ALONE,
     ANY,
     HOSTED,
+    NO_PAGE,
     PLAIN,
     UNLIMITED,
     Adopt,
@@ -26,6 +27,7 @@ from codegen_async.cli.options import (
     Keys,
     Limits,
     OutcomesFile,
+    Page,
     PromptsFile,
     Reading,
     Sharing,
@@ -80,6 +82,7 @@ def run(
     sharing: Sharing = ALONE,
     adopt: Adopt = False,
     limits: Limits = UNLIMITED,
+    page: Page = NO_PAGE,
     connection: HostedConnection = HOSTED,
     display: Display = PLAIN,
 ) -> Exit:
@@ -90,7 +93,9 @@ def run(
         reading = Reading(dialect=connection.dialect)
         return check(file, journal=journal, kind=kind, reading=reading, display=display)
     api = _api(connection, display, adopt=adopt)
-    return batches.run(api, file, sharing.journal(file, journal), kind, out=out, limits=limits, display=display)
+    return batches.run(
+        api, file, sharing.journal(file, journal), kind, out=out, limits=limits, page=page, display=display
+    )
 
 
 @app.command(

@@ -11,6 +11,7 @@ from codegen_async.cli.journals import app as journals
 from codegen_async.cli.options import (
     ALONE,
     MIDDESK,
+    NO_PAGE,
     PLAIN,
     UNLIMITED,
     Adopt,
@@ -24,6 +25,7 @@ from codegen_async.cli.options import (
     Limits,
     MiddeskConnection,
     OutcomesFile,
+    Page,
     PromptsFile,
     Sharing,
 )
@@ -66,6 +68,7 @@ def run(
     sharing: Sharing = ALONE,
     adopt: Adopt = False,
     limits: Limits = UNLIMITED,
+    page: Page = NO_PAGE,
     connection: MiddeskConnection = MIDDESK,
     display: Display = PLAIN,
 ) -> Exit:
@@ -73,7 +76,9 @@ def run(
     from codegen_async.cli import batches
 
     api = _api(connection, display, adopt=adopt)
-    return batches.run(api, file, sharing.journal(file, journal), kind, out=out, limits=limits, display=display)
+    return batches.run(
+        api, file, sharing.journal(file, journal), kind, out=out, limits=limits, page=page, display=display
+    )
 
 
 @app.command(

@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 
 _CONNECTION = Group("Connection", sort_key=8)
 _SHARING = Group("Several machines", sort_key=7)
+_DASHBOARD = Group("Dashboard", sort_key=8)
 _OUTPUT = Group("Output", sort_key=9)
 
 RunNumber = Annotated[int, Parameter(name="RUN_ID", help="The run.")]
@@ -180,6 +181,35 @@ class Reading(Options):
     dialect: Dialect = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Place(Options):
+    """Where a page is served."""
+
+    port: Annotated[int, Parameter(help="Port of the page. Default: any that is free.")] = 0
+    listen: Annotated[
+        str | None, Parameter(help="Address of the page. Default: 127.0.0.1, which other machines cannot reach.")
+    ] = None
+
+
+@Parameter(name="*", group=_DASHBOARD)
+@dataclass(frozen=True, kw_only=True)
+class Place(_Place):
+    """Where the page is served that shows a batch."""
+
+
+@Parameter(name="*", group=_DASHBOARD)
+@dataclass(frozen=True, kw_only=True)
+class Page(_Place):
+    """Whether a page shows the batch, and where."""
+
+    dashboard: Annotated[
+        bool, Parameter(help="Serve a page that shows the batch, and print its link; --dashboard=PORT: there.")
+    ] = False
+    stay: Annotated[bool, Parameter(help="Go on serving the page when the batch is done, until a signal comes.")] = (
+        False
+    )
+
+
 @Parameter(name="*", group=_SHARING)
 @dataclass(frozen=True, kw_only=True)
 class Sharing(Options):
@@ -214,6 +244,8 @@ REAL = RealServer()
 MIDDESK = MiddeskConnection()
 HOSTED = HostedConnection()
 PLAIN = Display()
+NO_PAGE = Page()
+ANYWHERE = Place()
 UNLIMITED = Limits()
 PATIENT = Waits()
 ANY_REPOSITORY = Repository()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from codegen_async.cli.options import Display
 
 _NAMES = re.compile("[a-z_]+(?:,[a-z_]+)*")
+_PAGE = "--dashboard"
 _FORMS = ("--json", "--jsonl")
 
 Select = Callable[[object], Iterator[object]]
@@ -47,6 +48,16 @@ def expand(words: Sequence[str], *, another: bool = False) -> list[str]:
             names = following
             next(rest)
         expanded += [form, f"--fields={_checked(names, form, () if another else words)}"] if equals or names else [form]
+    return [*expanded, *words[end:]]
+
+
+def with_port(words: Sequence[str]) -> list[str]:
+    """Return a command line in which the port behind `--dashboard=` is an option of its own."""
+    end = words.index("--") if "--" in words else len(words)
+    expanded: list[str] = []
+    for word in words[:end]:
+        flag, equals, port = word.partition("=")
+        expanded += (flag, f"--port={port}") if equals and flag == _PAGE else (word,)
     return [*expanded, *words[end:]]
 
 

@@ -5,15 +5,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-import os
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any
 from urllib.parse import parse_qs, quote
 
 import msgspec
 
-from codegen_async.batch.batch import Batch
 from codegen_async.errors import CodegenAsyncError, JournalError
 from codegen_async.web.asgi import (
     GoneError,
@@ -81,7 +78,7 @@ class Dashboard:
 
     def __init__(
         self,
-        source: str | os.PathLike[str] | Batch[Any, Any],
+        source: batches.Source,
         *,
         authorize: Allow,
         clock: Callable[[], float] = time.time,

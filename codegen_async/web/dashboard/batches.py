@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import math
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from codegen_async.batch.batch import Batch
-from codegen_async.batch.readers import Where
+from codegen_async.batch.readers import Elsewhere, Where
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.limits import LimiterState
 from codegen_async.web.dashboard.rows import Row
@@ -131,6 +130,12 @@ def _limit(name: str, state: LimiterState, now: float) -> Mapping[str, Any]:
     }
 
 
-def shown(source: str | os.PathLike[str] | Batch[Any, Any], clock: Callable[[], float] = time.time) -> Shown:
-    """Return what shows a batch, given it or the path of its journal."""
-    return Driven(source, clock) if isinstance(source, Batch) else Shown(Path(source), clock)
+Source = str | os.PathLike[str] | Elsewhere | Batch[Any, Any]
+"""A batch that is open; or the path of a journal, or what stands for one."""
+
+
+def shown(source: Source, clock: Callable[[], float]) -> Shown:
+    """Return what shows a batch, given it or where its journal is."""
+    if isinstance(source, Batch):
+        return Driven(source, clock)
+    return Shown(Path(source) if isinstance(source, str | os.PathLike) else source, clock)
