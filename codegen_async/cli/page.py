@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from codegen_async.cli.errors import UsageError
 from codegen_async.cli.session import RealTime, Session
-from codegen_async.cli.signals import ENDING
 from codegen_async.errors import clean
+from codegen_async.signals import ENDING
 
 if TYPE_CHECKING:
     from codegen_async.batch.batch import Batch

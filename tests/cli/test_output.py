@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import pytest
 
+from codegen_async.batch.labels import LABELS
 from codegen_async.cli import tally
 from codegen_async.cli.errors import CommandError, Exit, explain
 from codegen_async.cli.live import duration
@@ -105,5 +106,5 @@ def test_a_duration_is_readable(seconds: float, text: str) -> None:
     [("succeeded", 0), ("planned", 0), ("failed", 3), ("cancelled", 3), ("rejected", 3), ("unknown", 7), ("paused", 7)],
 )
 def test_a_batch_ends_with_the_worst_of_its_prompts(name: str, code: int) -> None:
-    counts = dict.fromkeys(tally.LABELS, 0) | {"succeeded": 3, name: 1}
+    counts = dict.fromkeys(LABELS, 0) | {"succeeded": 3, name: 1}
     assert tally.verdict(counts) == code

@@ -72,6 +72,7 @@ class Driven(Shown):
     def __init__(self, batch: Batch[Any, Any], clock: Callable[[], float]) -> None:
         super().__init__(batch.place, clock)
         self._batch = batch
+        self._used: set[str] = set()  # limits that something has been sent within
         self.driver = f"process {os.getpid()}"
 
     @property
@@ -83,12 +84,13 @@ class Driven(Shown):
         """Return what is true of it as a whole; the limits of its client with it."""
         batch = self._batch
         limits = [_limit(name, state, self.clock()) for name, state in batch.client.limits.items()]
+        self._used |= {limit["name"] for limit in limits if limit["used"] or limit["line"] or limit["rejections"]}
         return {
             **super().head(),
             "paused": batch.is_paused,
             "active": batch.max_active,
             "create": batch.limit,
-            "limits": limits,
+            "limits": [limit for limit in limits if limit["name"] in self._used],
         }
 
     async def act(self, action: str, rows: Sequence[Row], wish: Mapping[str, Any]) -> int:

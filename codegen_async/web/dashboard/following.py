@@ -92,12 +92,9 @@ class Following:
         number, content = self._whole
         if number != self._number:
             number = self._number
-            columns = dict(zip(Row._fields, map(list, zip(*self._rows.values(), strict=True)), strict=False))
-            whole = {
-                "version": self._version(number),
-                "head": self._head,
-                "columns": columns or dict.fromkeys(Row._fields, ()),
-            }
+            rows = self._rows.values()
+            columns = {name: [row[place] for row in rows] for place, name in enumerate(Row._fields)}
+            whole = {"version": self._version(number), "head": self._head, "columns": columns}
             content = await self.aside(lambda _: gzip.compress(msgspec.json.encode(whole), 5))
             self._whole = (number, content)
         return content

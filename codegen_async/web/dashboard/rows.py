@@ -20,9 +20,9 @@ from codegen_async.batch.holder import holder_of
 from codegen_async.batch.items import State, Task, decode_task
 from codegen_async.batch.labels import label_of
 from codegen_async.batch.places import account_of
-from codegen_async.batch.readers import PAGE, Where, reading
+from codegen_async.batch.readers import PAGE, Where
 from codegen_async.batch.results import came_of
-from codegen_async.batch.schema import explained
+from codegen_async.batch.schema import explained, open_to_read
 from codegen_async.batch.snapshots import Snapshot, decode_run
 from codegen_async.errors import clean, clean_lines
 from codegen_async.hosted.run import HostedRun
@@ -156,12 +156,19 @@ class Reader:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
             if self._connection is None:
-                self._connection = self._opened.enter_context(reading(self._where))
+                self._connection = self._open()
             with explained(self._where) if isinstance(self._where, Path) else contextlib.nullcontext():
                 yield self._connection
         except BaseException:
             self.close()
             raise
+
+    def _open(self) -> sqlite3.Connection:
+        if isinstance(self._where, Path):
+            connection = open_to_read(self._where)
+            self._opened.callback(connection.close)
+            return connection
+        return self._opened.enter_context(self._where.reading())
 
     def _look(self, connection: sqlite3.Connection) -> object:
         if isinstance(self._where, Path):

@@ -1,0 +1,248 @@
+"""What a browser is sent of a batch as it runs: all there is, then changes in order, or an order to begin anew."""
+
+import asyncio
+import gzip
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from codegen_async.testing import CodegenServer
+from codegen_async.web import Dashboard
+from codegen_async.web.dashboard.door import bearer
+from tests.batch.helpers import loop_time
+from tests.batch.test_any_api import api_of
+from tests.batch.test_any_api import opened as api_opened
+from tests.hosted.api import Keyed, Named, Plain, Threaded
+from tests.web.calling import Call, get
+from tests.web.test_dashboard_door import OURS, TOKEN, driven
+
+pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
+
+LIFE = [(0.0, "PENDING"), (20.0, "ACTIVE"), (60.0, "COMPLETE")]
+
+
+async def load(app: Dashboard) -> Mapping[str, Any]:
+    answer = await get(app, "/api/snapshot", **OURS)
+    assert (answer.status, answer.headers["content-encoding"]) == (200, "gzip")
+    return dict(json.loads(gzip.decompress(answer.body)))
+
+
+class Browser:
+    """Do as the page does: load all, follow what changes, and load anew when told."""
+
+    def __init__(self, app: Dashboard) -> None:
+        self.app = app
+        self.rows: dict[int, dict[str, Any]] = {}
+        self.head: Mapping[str, Any] = {}
+        self.loads = 0
+        self.deltas = 0
+        self.call: Call | None = None
+        self._fields: list[str] = []
+        self._seen = 0
+        self._version = ""
+
+    async def look(self) -> dict[str, str]:
+        """Take in what has come, and return where all items stand."""
+        if self.call is None:
+            await self._load()
+        assert self.call is not None
+        await asyncio.sleep(1.5)
+        events = self.call.events
+        for event in events[self._seen :]:
+            self._seen += 1
+            if event.name == "reload":
+                await self._load()
+                break
+            self.deltas += 1
+            self._version, self.head = event.data["version"], event.data["head"]
+            for values in event.data["rows"]:
+                row = dict(zip(self._fields, values, strict=True))
+                self.rows[row["seq"]] = row
+        return {row["key"]: row["label"] for row in self.rows.values()}
+
+    async def _load(self) -> None:
+        whole = await load(self.app)
+        self._fields = [*whole["columns"]]
+        values = zip(*whole["columns"].values(), strict=True)
+        rows = [dict(zip(self._fields, each, strict=True)) for each in values]
+        self.rows = {row["seq"]: row for row in rows}
+        self._version, self.head = whole["version"], whole["head"]
+        self.loads += 1
+        self._seen = 0
+        self.call = Call(self.app, "GET", f"/api/events?after={self._version}", headers=OURS)
+        await asyncio.sleep(0)
+
+
+async def test_a_browser_sees_a_batch_from_its_beginning_to_its_end(
+    codegen_server: CodegenServer, tmp_path: Path
+) -> None:
+    codegen_server.world.script = LIFE
+    async with driven(codegen_server, tmp_path / "batch.db", *"abc") as (batch, app):
+        browser = Browser(app)
+        assert await browser.look() == dict.fromkeys("abc", "planned")
+
+        async def drive() -> None:
+            async for _ in batch.run():
+                pass
+
+        driving = asyncio.create_task(drive())
+        seen: set[str] = set()
+        while not driving.done():
+            seen |= {*(await browser.look()).values()}
+        await driving
+        assert "running" in seen
+        assert await browser.look() == dict.fromkeys("abc", "succeeded")
+        assert browser.loads == 1  # all else came as changes
+        assert {limit["name"] for limit in browser.head["limits"]} >= {"create"}
+        assert all(row["ended"] > row["created"] for row in browser.rows.values())
+
+
+async def test_where_nothing_changes_nothing_is_sent_but_pings(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (_, app):
+        browser = Browser(app)
+        await browser.look()
+        await asyncio.sleep(3600)
+        assert browser.call is not None
+        assert browser.call.events == []
+        assert browser.call.chunks.count(b": ping\n\n") == pytest.approx(240, abs=2)
+        requests = len(codegen_server.requests)
+        await asyncio.sleep(600)
+        assert len(codegen_server.requests) == requests  # nobody's slots are spent by looking
+
+
+async def test_a_change_is_read_and_encoded_once_however_many_watch(
+    codegen_server: CodegenServer, tmp_path: Path
+) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (batch, app):
+        browsers = [Browser(app) for _ in range(20)]
+        await asyncio.gather(*(browser.look() for browser in browsers))
+        batch.add("more", key="b")
+        await batch.save()
+        await asyncio.gather(*(browser.look() for browser in browsers))
+        await asyncio.gather(*(browser.look() for browser in browsers))
+        news = [chunk for browser in browsers if browser.call for chunk in browser.call.chunks if b"delta" in chunk]
+        assert len(news) == 20
+        assert len(set(news)) == 1
+
+
+async def test_who_is_far_behind_loads_all_anew(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (batch, app):
+        browser = Browser(app)
+        await browser.look()
+        version = browser._version
+        for number in range(25):
+            batch.add(f"more {number}", key=f"b{number}")
+            await batch.save()
+            await browser.look()
+        await browser.look()
+        late = Call(app, "GET", f"/api/events?after={version}", headers=OURS)
+        await late.answer()
+        assert [event.name for event in late.events] == ["reload"]
+        near = Call(app, "GET", f"/api/events?after={browser._version}", headers=OURS)
+        await asyncio.sleep(1)
+        assert near.events == []
+        assert len(browser.rows) == 26
+        assert browser.loads == 1
+
+
+@pytest.mark.parametrize("version", ["", "x", "x.1", "1", "ffffffff.0", "..", "%00.9", "a.-1"])
+async def test_a_version_of_another_life_means_to_load_anew(
+    codegen_server: CodegenServer, tmp_path: Path, version: str
+) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (_, app):
+        call = Call(app, "GET", f"/api/events?after={version}", headers=OURS)
+        await call.answer()
+        assert [event.name for event in call.events] == ["reload"]
+
+
+async def test_prompts_that_are_taken_out_are_gone(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    await asyncio.to_thread(file.write_text, '{"prompt": "x", "key": "a"}\n{"prompt": "y", "key": "b"}\n')
+    async with driven(codegen_server, tmp_path / "batch.db") as (batch, app):
+        await batch.add_file(file)
+        browser = Browser(app)
+        assert await browser.look() == {"a": "planned", "b": "planned"}
+        await asyncio.to_thread(file.write_text, '{"prompt": "y", "key": "b"}\n')
+        await batch.add_file(file)
+        await browser.look()
+        assert await browser.look() == {"b": "planned"}
+        assert browser.loads == 2
+
+
+async def test_streams_end_when_the_dashboard_is_closed(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (_, app):
+        browser = Browser(app)
+        await browser.look()
+        await app.aclose()
+        assert browser.call is not None
+        async with asyncio.timeout(0.5):
+            await browser.call.task
+        assert browser.call.is_whole
+        assert (await get(app, "/api/snapshot", **OURS)).status == 503
+        await app.aclose()
+
+
+async def test_nobody_who_has_left_is_read_for(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (_, app):
+        browser = Browser(app)
+        await browser.look()
+        assert browser.call is not None
+        browser.call.leave()
+        await browser.call.task
+        await asyncio.sleep(3)
+        assert app._following._task is None
+        assert await Browser(app).look() == {"a": "planned"}
+
+
+async def test_a_journal_that_cannot_be_read_is_said_to_be_so(tmp_path: Path) -> None:
+    app = Dashboard(tmp_path / "none.db", authorize=lambda _: True)
+    answer = await get(app, "/api/snapshot")
+    assert (answer.status, answer.json["detail"]) == (503, "The journal cannot be read.")
+    assert str(tmp_path) not in answer.body.decode()
+    await app.aclose()
+
+
+async def test_the_page_is_where_its_files_are(tmp_path: Path) -> None:
+    app = Dashboard(tmp_path / "none.db", authorize=lambda _: True)
+    call = Call(app, "GET", "/batches/7")
+    call.scope["root_path"] = "/batches/7"
+    moved = await call.answer()
+    assert (moved.status, moved.headers["location"]) == (308, "/batches/7/")
+    hostile = Call(app, "GET", "//evil.example")
+    hostile.scope["root_path"] = "//evil.example"
+    assert (await hostile.answer()).headers["location"] == "/evil.example/"
+    call = Call(app, "GET", "/batches/7/")
+    call.scope["root_path"] = "/batches/7"
+    page = await call.answer()
+    assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    await app.aclose()
+
+
+async def test_an_item_is_shown_whole(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (batch, app):
+        async for _ in batch.run():
+            pass
+        answer = await get(app, "/api/items/1", **OURS)
+        assert {"key", "prompt", "result", "before", "pulls"} <= answer.json.keys()
+        for odd in ("0", "2", "-1", "1.0", "a", "9" * 30, "1/2", ""):
+            assert (await get(app, f"/api/items/{odd}", **OURS)).status == 404
+
+
+@pytest.mark.parametrize("dialect", [Plain, Keyed, Named, Threaded])
+async def test_a_batch_of_any_dialect_is_shown(tmp_path: Path, dialect: type[Plain]) -> None:
+    async with api_opened(api_of(dialect), tmp_path / "batch.db", dialect()) as batch:
+        batch.add(task="x", key="a")
+        await batch.save()
+        app = Dashboard(batch, authorize=bearer(TOKEN), clock=loop_time)
+        try:
+            browser = Browser(app)
+            assert await browser.look() == {"a": "planned"}
+            async for _ in batch.run():
+                pass
+            assert await browser.look() == {"a": "succeeded"}
+            assert browser.rows[1]["prompt"] == "x"
+        finally:
+            await app.aclose()
