@@ -335,6 +335,7 @@ class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
         max_attempts: int = 1,
         max_runs: int | None = None,
         max_failures: int | None = None,
+        acknowledge: bool = True,
     ) -> AsyncGenerator[Outcome[R, Id]]:
         """Do as `run` does, but wait for more when all is done: a durable queue behind a service.
 
@@ -342,7 +343,7 @@ class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
         The arguments and errors are those of `run`.
         """
         bounds = Bounds.checked(max_attempts=max_attempts, max_runs=max_runs, max_failures=max_failures)
-        return self._drive(bounds, check_most("max_active", max_active), serving=True)
+        return self._drive(bounds, check_most("max_active", max_active), serving=True, note=acknowledge)
 
     async def _drive(
         self, bounds: Bounds, max_active: int | None, *, serving: bool, note: bool = True

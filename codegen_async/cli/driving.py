@@ -103,7 +103,8 @@ class Drive(Generic[C]):
             await self._fill(batch)
             await asyncio.to_thread(self._catch_up)
             at_once = not session.output.json and not may_go_unread(sys.stdout)
-            outcomes = batch.run(**self._limits, acknowledge=at_once)
+            drive = batch.serve if self._page.stay else batch.run
+            outcomes = drive(**self._limits, acknowledge=at_once)
             try:
                 async with progress_shown(session, batch) as progress, aclosing(outcomes):
                     session.soft = {signal.SIGINT: lambda: _stop(session, batch, progress)}

@@ -205,9 +205,9 @@ class Page(_Place):
     dashboard: Annotated[
         bool, Parameter(help="Serve a page that shows the batch, and print its link; --dashboard=PORT: there.")
     ] = False
-    stay: Annotated[bool, Parameter(help="Go on serving the page when the batch is done, until a signal comes.")] = (
-        False
-    )
+    stay: Annotated[
+        bool, Parameter(help="Go on when all is done, for what is retried from the page, until Ctrl-C.")
+    ] = False
 
 
 @Parameter(name="*", group=_SHARING)

@@ -70,16 +70,18 @@ async def serving(session: Session[Any], source: Batch[Any, Any] | Where, place:
 
 @asynccontextmanager
 async def page_shown(session: Session[Any], batch: Batch[Any, Any], page: Page) -> AsyncGenerator[None]:
-    """Show a batch on a page while the block lasts, if that is wanted; then until a signal comes, if that is."""
-    if not page.dashboard:
-        yield
+    """Show a batch on a page while the block lasts, if that is wanted.
+
+    Raises:
+        UsageError: nothing can listen there, or the command is to stay for a page that there is not.
+    """
+    if page.dashboard:
+        async with serving(session, batch, page):
+            yield
         return
-    async with serving(session, batch, page):
-        yield
-        if page.stay and not session.signals:
-            session.output.note("the batch is done; the dashboard is served until Ctrl-C")
-            await until_signal(session)
-            session.signals.clear()  # that was to end the page, not the batch
+    if page != type(page)():
+        raise UsageError("--stay, --port and --listen are about the page of --dashboard, which is not given")
+    yield
 
 
 async def until_signal(session: Session[Any]) -> None:

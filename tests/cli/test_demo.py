@@ -47,7 +47,7 @@ _STAND_INS = {
     "decision.json": 2,
 }
 # These serve until they are told to end, need a server or a dialect of their own, or go on while a run is paused.
-_SKIPPED = ("fake ", "middesk ", "watch --simulate", "--dialect ")
+_SKIPPED = ("fake ", "dashboard ", "middesk ", "watch --simulate", "--dialect ")
 
 
 def examples() -> list[str]:
