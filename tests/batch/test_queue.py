@@ -96,7 +96,7 @@ async def test_a_prompt_that_was_rejected_is_sent_again_as_the_same_attempt(
 # -- waiting for more
 
 
-async def _collect(batch: Batch, into: list[Outcome], **options: int) -> None:
+async def _collect(batch: Batch, into: list[Outcome], **options: Any) -> None:
     async for outcome in batch.serve(**options):
         into += [outcome]
 
