@@ -55,6 +55,14 @@ build/temporal/made: pyproject.toml
 	build/temporal/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group temporal
 	touch $@
 
+# A browser without a screen, which the slow tests of the dashboard look at it with: Debian's, where root runs this.
+.venv/made-browser: .venv/made-dev
+	$(BIN)/python -m pip install --quiet --group browser
+	command -v chromium-headless-shell >/dev/null || { apt-get update -qq \
+		&& apt-get install -y -qq --no-install-recommends chromium-headless-shell fonts-dejavu-core; } \
+		|| echo "no chromium-headless-shell: what needs a browser is skipped"
+	touch $@
+
 .venv/made-bench: .venv/made-dev
 	$(BIN)/python -m pip install --quiet --group bench
 	touch $@
@@ -69,7 +77,7 @@ demo: .venv/made  ## a batch of 40 simulated runs over real HTTP, on the command
 test: .venv/made-dev  ## the tests, under 8 minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
-test-all: test build/langgraph/made build/temporal/made  ## the slow proofs as well: kills, power cuts, bad disks, 10,000 prompts, 100,000 requests and waits; some 20 minutes in all
+test-all: test build/langgraph/made build/temporal/made .venv/made-browser  ## the slow proofs as well: kills, power cuts, bad disks, 10,000 prompts, 100,000 requests and waits; some 20 minutes in all
 	$(BIN)/python -m pytest -n $(SLOW_JOBS) -m slow -rP
 
 test-uvloop: .venv/made-dev  ## the tests that need no virtual clock, on uvloop; half a minute

@@ -1,0 +1,214 @@
+"""The page, in a browser without a screen: what it shows, who can use it, and what no text of others makes it do."""
+
+import asyncio
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from codegen_async import CodegenClient
+from codegen_async.batch.batch import Batch
+from codegen_async.batch.schema import open_journal
+from codegen_async.testing import CodegenServer, Life
+from codegen_async.web import Dashboard
+from codegen_async.web.dashboard.app import Allow
+from codegen_async.web.dashboard.local import serving
+
+_BROWSER = shutil.which("chromium-headless-shell")  # looked for here, and not on a loop
+_HOSTILE = '<img src=x onerror="document.title=1">\u202etxt<script>document.title=2</script>'
+_SIZES = ((1400, 900), (390, 844))
+_PICTURES = os.environ.get("DASHBOARD_PICTURES")
+
+if _BROWSER is None and not os.environ.get("CI"):
+    pytest.skip("needs chromium-headless-shell, which `make .venv/made-browser` installs", allow_module_level=True)
+
+from axe_playwright_python.async_playwright import Axe  # noqa: E402 - of the group `browser`, as is the next
+from playwright.async_api import Browser, Page, async_playwright, expect  # noqa: E402
+
+pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
+
+
+@asynccontextmanager
+async def browsing() -> AsyncGenerator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=_BROWSER)
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def opened(browser: Browser, link: str, **options: Any) -> AsyncGenerator[Page]:
+    """Yield the page; nothing may go wrong on it."""
+    wrong: list[str] = []
+    page = await browser.new_page(**options)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda line: wrong.append(line.text) if line.type == "error" else None)
+    await page.goto(link)
+    yield page
+    assert wrong == []
+    await page.close()
+
+
+@asynccontextmanager
+async def shown(path: Path, **options: Any) -> AsyncGenerator[str]:
+    """Serve the page of a journal, and yield its link."""
+
+    def make(authorize: Allow) -> Dashboard:
+        return Dashboard(path, authorize=authorize, **options)
+
+    async with serving(make) as link:
+        yield link
+
+
+def journal(path: Path, number: int, *, texts: Sequence[str] = ("Fix the flaky test",)) -> None:
+    """Make a journal of so many items, of which some stand everywhere."""
+    statuses = ("COMPLETE", "COMPLETE", "COMPLETE", "FAILED", "CANCELLED", None, "PAUSED", "REJECTED", "PLANNED")
+    with closing(open_journal(path)) as connection:
+        connection.execute("BEGIN")
+        for seq in range(1, number + 1):
+            text, status = texts[seq % len(texts)], statuses[seq % len(statuses)]
+            connection.execute(
+                "INSERT INTO items (seq, name, task) VALUES (?, ?, ?)", (seq, f"{text[:80]} {seq}", _json(prompt=text))
+            )
+            _stand(connection, seq, status, text)
+        connection.execute("COMMIT")
+
+
+def _stand(connection: sqlite3.Connection, seq: int, status: str | None, text: str) -> None:
+    began = 1_700_000_000.0 + 6 * seq
+    if status == "PLANNED":
+        return
+    if status == "REJECTED":
+        connection.execute("UPDATE items SET state = 'rejected', error = ? WHERE seq = ?", (text, seq))
+        return
+    run = _json(id=seq, organization_id=1, status=status, summary=text, result=text, web_url="javascript:alert(1)")
+    phase = {"COMPLETE": "succeeded", "FAILED": "failed", "CANCELLED": "cancelled", "PAUSED": "blocked"}.get(
+        str(status)
+    )
+    ended = None if status in (None, "PAUSED") else began + 60 + seq % 240
+    connection.execute(
+        "UPDATE items SET state = ?, run_id = ?, created_at = ?, ended_at = ?, run = ?, phase = ? WHERE seq = ?",
+        ("created" if ended is None else "ended", str(seq), began, ended, None if status is None else run, phase, seq),
+    )
+
+
+def _json(**fields: Any) -> bytes:
+    return msgspec.json.encode(fields)
+
+
+async def test_a_batch_is_watched_from_its_beginning_to_its_end(tmp_path: Path) -> None:
+    life = Life(median=2.0, outcomes={"COMPLETE": 1.0})
+    async with (
+        CodegenServer(life=life) as server,
+        CodegenClient(server.token, org_id=server.org_id, base_url=server.url) as client,
+        Batch(client, tmp_path / "batch.db") as batch,
+        browsing() as browser,
+    ):
+        for number in range(5):
+            batch.add(f"do {number}", key=f"k{number}")
+        await batch.save()
+        async with (
+            serving(lambda authorize: Dashboard(batch, authorize=authorize)) as link,
+            opened(browser, link) as page,
+        ):
+            await expect(page.locator("#standing")).to_contain_text("0 of 5 done")
+            assert "#" not in page.url  # the token is no part of what others are shown
+            async for _ in batch.run():
+                pass
+            await expect(page.locator("#standing")).to_contain_text("5 of 5 done")
+            await expect(page.locator("#rows button")).to_have_count(5)
+            await page.get_by_role("button", name="k3", exact=True).click()
+            await expect(page.locator("#content")).to_contain_text("do 3")
+            await page.get_by_role("button", name="Close").click()
+            await page.get_by_role("button", name="Pause creating").click()
+            await expect(page.locator("#driver")).to_contain_text("paused")
+            assert batch.is_paused
+
+
+async def test_ten_thousand_are_no_more_to_the_page_than_those_that_are_seen(tmp_path: Path) -> None:
+    await asyncio.to_thread(journal, tmp_path / "batch.db", 10_000)
+    async with shown(tmp_path / "batch.db") as link, browsing() as browser, opened(browser, link) as page:
+        await expect(page.locator("#standing")).to_contain_text("of 10,000 done")
+        assert await page.locator("*").count() < 500
+        await page.locator("#search").fill(" 7777")
+        await expect(page.locator("#found")).to_have_text("1 of 10,000")
+        await page.locator("#search").fill("")
+        await page.get_by_label("Order").select_option("file")
+        await page.locator("#scroll").evaluate("(box) => { box.scrollTop = box.scrollHeight; }")
+        await expect(page.get_by_role("button", name="Fix the flaky test 10000", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "height"), _SIZES)
+async def test_everybody_can_use_it(tmp_path: Path, scheme: Any, width: int, height: int) -> None:
+    await asyncio.to_thread(journal, tmp_path / "batch.db", 300)
+    size: Any = {"width": width, "height": height}
+    async with (
+        shown(tmp_path / "batch.db") as link,
+        browsing() as browser,
+        opened(browser, link, viewport=size, color_scheme=scheme) as page,
+    ):
+        await expect(page.locator("#standing")).to_contain_text("of 300 done")
+        found = await Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        if _PICTURES is not None:
+            await page.screenshot(path=Path(_PICTURES) / f"dashboard-{scheme}-{width}.png")
+        await page.locator("#rows button").first.click()
+        await expect(page.locator("#detail")).to_be_visible()
+        assert (await Axe().run(page)).violations_count == 0
+
+
+async def test_it_works_with_the_keyboard_alone(tmp_path: Path) -> None:
+    await asyncio.to_thread(journal, tmp_path / "batch.db", 300)
+    async with shown(tmp_path / "batch.db") as link, browsing() as browser, opened(browser, link) as page:
+        first = page.locator("#rows button").first
+        await first.focus()
+        for _ in range(60):  # beyond what was there
+            await page.keyboard.press("ArrowDown")
+        assert await page.evaluate("document.activeElement.dataset.seq") not in (
+            None,
+            await first.get_attribute("data-seq"),
+        )
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#detail")).to_be_visible()
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#detail")).to_be_hidden()
+
+
+async def test_a_hostile_journal_shows_text(tmp_path: Path) -> None:
+    await asyncio.to_thread(journal, tmp_path / "batch.db", 50, texts=(_HOSTILE,))
+    async with shown(tmp_path / "batch.db") as link, browsing() as browser, opened(browser, link) as page:
+        await expect(page.locator("#standing")).to_contain_text("of 50 done")
+        await page.locator("#rows button").first.click()
+        await expect(page.locator("#content")).to_contain_text("<img src=x")
+        for made in ("img", "main script", "dialog script", "a[href^=javascript]", "iframe"):
+            assert await page.locator(made).count() == 0
+        assert re.match(r"\d+ % ", await page.title())
+        assert "\u202e" not in await page.locator("body").inner_text()
+
+
+async def test_ten_tabs_that_are_left_open_ask_for_nothing(tmp_path: Path) -> None:
+    await asyncio.to_thread(journal, tmp_path / "batch.db", 20)
+    # Pings come every 0.15 s instead of 15: so a minute of theirs is less than a second.
+    async with shown(tmp_path / "batch.db", speed=0.01) as link, browsing() as browser:
+        context = await browser.new_context()
+        asked: list[str] = []
+        pages = [await context.new_page() for _ in range(10)]
+        for page in pages:
+            page.on("request", lambda request: asked.append(request.url))
+            await page.goto(link)
+            await expect(page.locator("#standing")).to_contain_text("of 20 done")
+        loaded = len(asked)
+        await expect(pages[0].locator("#trouble")).to_be_hidden()
+        await asyncio.sleep(1.0)
+        assert len(asked) == loaded
