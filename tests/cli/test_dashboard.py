@@ -90,6 +90,21 @@ def test_a_batch_is_acted_on_from_its_page(cli: CommandLine, fake: Served) -> No
     assert "1 succeeded, 1 failed" in result.err
 
 
+def test_who_watches_keeps_nobody_from_ending(cli: CommandLine, fake: Served) -> None:
+    fake.script("ACTIVE")
+    with cli.started("batch", "run", write_prompts(cli.home, 1), "--dashboard") as command:
+        place, token = link_of(command)
+        until(place, token, "label", ["running"])
+        version = ask(place, "api/snapshot", token)["version"]
+        where, headers = f"{place}api/events?after={version}", {"authorization": f"Bearer {token}"}
+        request = urllib.request.Request(where, headers=headers)  # noqa: S310 - it is the loopback's
+        with urllib.request.urlopen(request, timeout=20) as stream:  # noqa: S310 - the same
+            assert stream.readline() == b"retry: 3000\n"
+            command.interrupt(signal.SIGTERM)
+            assert command.end().code == 143
+            assert b"end" not in stream.read()
+
+
 def test_what_is_about_the_page_needs_one(cli: CommandLine) -> None:
     result = cli.run("batch", "run", write_prompts(cli.home, 1), "--stay")
     assert (result.code, result.out) == (2, "")

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,19 @@ async def test_nobody_who_has_left_is_read_for(codegen_server: CodegenServer, tm
         await asyncio.sleep(3)
         assert app._following._task is None
         assert await Browser(app).look() == {"a": "planned"}
+
+
+async def test_who_drives_it_is_told_as_that_changes(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    path = tmp_path / "batch.db"
+    async with driven(codegen_server, path, "a"):
+        app = Dashboard(path, authorize=bearer(TOKEN))
+        browser = Browser(app)
+        await browser.look()
+        assert str(os.getpid()) in browser.head["driver"]
+    await browser.look()
+    await browser.look()
+    assert browser.head["driver"] is None
+    await app.aclose()
 
 
 async def test_a_journal_that_cannot_be_read_is_said_to_be_so(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ class Dashboard:
         self._authorize = authorize
         self._shown = batches.shown(source, clock)
         self._speed = speed
-        self._following = Following(Reader(self._shown.where), self._shown.head, speed=speed)
+        self._following = Following(Reader(self._shown.where), self._shown.learn, self._shown.head, speed=speed)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; see ASGI.
@@ -142,7 +142,6 @@ class Dashboard:
 
     async def _show(self, call: str, scope: Scope) -> Reply | AsyncGenerator[bytes]:
         if call == "snapshot":
-            await self._learn()
             content = await self._following.snapshot()
             return Reply(200, content, {"content-type": "application/json", "content-encoding": "gzip"})
         if call == "time":
@@ -157,13 +156,6 @@ class Dashboard:
             item = await self._following.aside(lambda reader: reader.item(int(number)))
             return _UNKNOWN.reply() if item is None else json_reply(200, item)
         return _UNKNOWN.reply()
-
-    async def _learn(self) -> None:
-        """Learn what drives the batch, and of what API it is."""
-        shown = self._shown
-        if not shown.actions:
-            shown.driver = await self._following.aside(Reader.driver)
-        shown.api = shown.api or await self._following.aside(Reader.account)
 
     async def _act(self, action: str, scope: Scope, receive: Receive) -> Reply:
         if (header(scope, "content-type") or "").partition(";")[0].strip().lower() != "application/json":

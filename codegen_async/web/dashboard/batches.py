@@ -13,7 +13,7 @@ from codegen_async.batch.batch import Batch
 from codegen_async.batch.readers import Elsewhere, Where
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.limits import LimiterState
-from codegen_async.web.dashboard.rows import Row
+from codegen_async.web.dashboard.rows import Reader, Row
 
 RETRYABLE = frozenset({"failed", "cancelled", "rejected", "unknown"})
 """Labels of items of which another attempt can be made."""
@@ -41,6 +41,15 @@ class Shown:
     def actions(self) -> Sequence[str]:
         """What can be done with it."""
         return ()
+
+    def learn(self, reader: Reader) -> None:
+        """Learn from the journal what drives it, and of what API it is. Blocking.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+        self.driver = reader.driver()
+        self.api = self.api or reader.account()
 
     def head(self) -> Mapping[str, Any]:
         """Return what is true of it as a whole, the same as long as nothing changes."""
@@ -74,6 +83,10 @@ class Driven(Shown):
         self._batch = batch
         self._used: set[str] = set()  # limits that something has been sent within
         self.driver = f"process {os.getpid()}"
+
+    def learn(self, reader: Reader) -> None:
+        """Learn of what API it is; what drives it is known. Blocking."""
+        self.api = self.api or reader.account()
 
     @property
     def actions(self) -> Sequence[str]:

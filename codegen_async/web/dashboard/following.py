@@ -36,12 +36,21 @@ class Following:
 
     Args:
         reader: reads it, on a thread of this object's.
+        learn: called on that thread with every look, to read what `head` tells.
         head: returns what is true of the batch as a whole.
         speed: how many times faster than life the loop's clock runs.
     """
 
-    def __init__(self, reader: Reader, head: Callable[[], Mapping[str, Any]], *, speed: float) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        learn: Callable[[Reader], object],
+        head: Callable[[], Mapping[str, Any]],
+        *,
+        speed: float,
+    ) -> None:
         self._reader = reader
+        self._learn = learn
         self._head_of = head
         self._speed = speed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="codegen-dashboard")
@@ -171,10 +180,15 @@ class Following:
 
     async def _look(self) -> None:
         async with self._looking:
-            changes = await self.aside(Reader.changes)
+            changes = await self.aside(self._read)
             head = self._head_of()
             if changes is not None or head != self._head:
                 self._take_in(changes or Changes((), whole=False), head)
+
+    def _read(self, reader: Reader) -> Changes | None:
+        changes = reader.changes()
+        self._learn(reader)
+        return changes
 
     def _take_in(self, changes: Changes, head: Mapping[str, Any]) -> None:
         self._head = head

@@ -194,7 +194,7 @@ class Reader:
 
 
 def _columns(*, has_changed: bool) -> str:
-    return f"{_COLUMNS}, {'phase' if has_changed else 'NULL'}"
+    return f"{_COLUMNS}, {'phase, seen_at' if has_changed else 'NULL, NULL'}"
 
 
 def _meta(connection: sqlite3.Connection) -> dict[str, Any]:
@@ -202,7 +202,7 @@ def _meta(connection: sqlite3.Connection) -> dict[str, Any]:
 
 
 def _row(values: Sequence[Any]) -> Row:
-    seq, name, state, attempt, run_id, created, ended, error, content, task, phase = values
+    seq, name, state, attempt, run_id, created, ended, error, content, task, phase, _ = values
     run = None if content is None else decode_run(content)
     seen = Phase(phase) if phase else None if run is None else run.phase
     urls, summary, result = came_of(run)
@@ -224,7 +224,8 @@ def _row(values: Sequence[Any]) -> Row:
 
 def _detail(values: Sequence[Any], attempts: Sequence[Sequence[Any]]) -> Mapping[str, Any]:
     row = _row(values)
-    content, task, error = values[8], decode_task(values[9]), values[7]
+    error, content, task, phase, seen_at = values[7:]
+    task = decode_task(task)
     run = None if content is None else decode_run(content)
     urls, summary, result = came_of(run)
     before = [
@@ -239,6 +240,8 @@ def _detail(values: Sequence[Any], attempts: Sequence[Sequence[Any]]) -> Mapping
     ]
     return {
         **row._asdict(),
+        "phase": phase,
+        "seen": seen_at,
         "prompt": _text(_asked(task), task),
         "summary": _text(summary, task),
         "result": _text(result, task),

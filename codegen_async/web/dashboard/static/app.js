@@ -96,7 +96,7 @@ async function follow() {
       }
     } catch (error) {
       if (error.status === 403) return trouble("This link is no longer valid: open the newest one.");
-      trouble(error.status ? error.message : "The batch cannot be reached: its process may have ended. This is what was known last.");
+      trouble(error.status ? error.message : "The batch cannot be reached: its process may have ended.");
     }
     await sleep(pause);
   }
@@ -324,15 +324,15 @@ function line(row) {
   return { tr: el("tr", {}, ...cells), button, cells };
 }
 
-function fill(made, row, index) {
-  made.tr.ariaRowIndex = String(index + 2);
-  const [state, , run, time, came] = made.cells;
+function fill(it, row, index) {
+  it.tr.ariaRowIndex = String(index + 2);
+  const [state, , run, time, came] = it.cells;
   put(time, row.created === null ? "" : span_of(seconds(row)));
-  if (made.row === row) return;
-  made.row = row;
+  if (it.row === row) return;
+  it.row = row;
   state.className = row.label;
   put(state, `${MARKS[row.label]} ${row.label}`);
-  put(made.button, row.key.startsWith("#") && row.prompt ? `${row.key} ${row.prompt}` : row.key);
+  put(it.button, row.key.startsWith("#") && row.prompt ? `${row.key} ${row.prompt}` : row.key);
   run.replaceChildren(row.url ? link(row.url, row.run) : row.run);
   came.replaceChildren(...(row.pull ? [link(row.pull, "pull request"), " "] : []), row.note);
 }
@@ -344,9 +344,9 @@ function drawRows() {
   const part = shown.slice(first, last);
   const there = new Set(part.map((row) => row.seq));
   const focused = document.activeElement?.dataset?.seq;
-  for (const [seq, made] of lines) {
+  for (const [seq, it] of lines) {
     if (there.has(seq)) continue;
-    made.tr.remove();
+    it.tr.remove();
     lines.delete(seq);
   }
   above.firstChild.style.height = `${first * HEIGHT}px`;
@@ -354,10 +354,10 @@ function drawRows() {
   let next = above.nextSibling;
   part.forEach((row, index) => {
     if (!lines.has(row.seq)) lines.set(row.seq, line(row));
-    const made = lines.get(row.seq);
-    fill(made, row, first + index);
-    if (made.tr === next) next = next.nextSibling;
-    else $("rows").insertBefore(made.tr, next);
+    const it = lines.get(row.seq);
+    fill(it, row, first + index);
+    if (it.tr === next) next = next.nextSibling;
+    else $("rows").insertBefore(it.tr, next);
   });
   const kept = lines.get(Number(focused));
   if (kept && document.activeElement !== kept.button) kept.button.focus({ preventScroll: true });
@@ -470,14 +470,15 @@ async function open(seq) {
   const time = (seconds) => (seconds === null ? "" : new Date(seconds * 1000).toLocaleString());
   const facts = [
     ["Status", el("span", { className: item.label }, `${MARKS[item.label]} ${item.label}`)],
+    ["Seen", item.phase && `${item.phase} since ${time(item.seen)}`],
     ["Run", item.url ? link(item.url, item.run) : item.run],
-    ["Attempt", String(item.attempt)],
+    ["Attempt", item.attempt],
     ["Created", time(item.created)],
     ["Ended", time(item.ended)],
     ...item.pulls.map((url) => ["Pull request", link(url, url)]),
     ...item.before.map((was) => [`Attempt ${was.attempt}`, [`run ${was.run}`, time(was.ended), was.error].filter(Boolean).join(", ")]),
   ];
-  const list = el("dl", {}, ...facts.filter(([, value]) => value !== "").flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+  const list = el("dl", {}, ...facts.filter(([, value]) => value).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   const texts = [["Error", item.error], ["Summary", item.summary], ["Result", item.result], ["Prompt", item.prompt]];
   const parts = texts.filter(([, text]) => text).flatMap(([name, text]) => [el("h2", {}, name), el("pre", { tabIndex: 0, ariaLabel: name, role: "region" }, text)]);
   if (can("retry") && AGAIN.has(item.label)) {
