@@ -245,6 +245,40 @@ async def test_an_item_is_shown_whole(codegen_server: CodegenServer, tmp_path: P
             assert (await get(app, f"/api/items/{odd}", **OURS)).status == 404
 
 
+async def test_the_log_of_a_run_is_asked_for_once_however_many_look(
+    codegen_server: CodegenServer, tmp_path: Path
+) -> None:
+    codegen_server.world.script = [(0.0, "ACTIVE")]
+    async with driven(codegen_server, tmp_path / "batch.db", "a", "b") as (batch, app):
+        driving = asyncio.ensure_future(anext(batch.run()))
+        await asyncio.sleep(60)
+
+        def asked() -> int:
+            return sum(request.endpoint == "logs" for request in codegen_server.requests)
+
+        answers = await asyncio.gather(*(get(app, "/api/items/1/log", **OURS) for _ in range(30)))
+        assert {answer.status for answer in answers} == {200}
+        assert len({answer.body for answer in answers}) == 1
+        assert answers[0].json
+        assert all("\n" not in line for line in answers[0].json)
+        assert asked() == 1
+        await asyncio.sleep(6)
+        await get(app, "/api/items/1/log", **OURS)
+        assert asked() == 2
+        for path in ("/api/items/3/log", "/api/items/1/logs", "/api/items/1/log/"):
+            assert (await get(app, path, **OURS)).status == 404
+        driving.cancel()
+        await asyncio.gather(driving, return_exceptions=True)
+
+
+async def test_where_there_are_no_logs_none_are_shown(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (_, app):
+        assert (await get(app, "/api/items/1/log", **OURS)).status == 404  # no run yet
+        readonly = Dashboard(tmp_path / "batch.db", authorize=bearer(TOKEN))
+        assert (await get(readonly, "/api/items/1/log", **OURS)).status == 404
+        await readonly.aclose()
+
+
 @pytest.mark.parametrize("dialect", [Plain, Keyed, Named, Threaded])
 async def test_a_batch_of_any_dialect_is_shown(tmp_path: Path, dialect: type[Plain]) -> None:
     async with api_opened(api_of(dialect), tmp_path / "batch.db", dialect()) as batch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from urllib.parse import parse_qs, quote
@@ -36,6 +37,7 @@ from codegen_async.web.problems import problem, stated
 Allow = Callable[[Scope], bool | Awaitable[bool]]
 """Tell whether whoever makes a request may see the batch, and do with it what can be done."""
 
+_ITEM = re.compile("items/([0-9]{1,18})(/log)?")
 _LARGEST = 64 * 1024  # bytes of a body: the numbers of 5,000 items
 _READING = ("GET", "HEAD")
 _UNKNOWN = stated(404, "There is nothing here.")
@@ -85,7 +87,7 @@ class Dashboard:
         speed: float = 1.0,
     ) -> None:
         self._authorize = authorize
-        self._shown = batches.shown(source, clock)
+        self._shown = batches.shown(source, clock, speed=speed)
         self._speed = speed
         self._following = Following(Reader(self._shown.where), self._shown.learn, self._shown.head, speed=speed)
 
@@ -151,11 +153,16 @@ class Dashboard:
                 return stated(503, "Too many are watching.", wait=30).reply()
             version = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("after", [""])[0]
             return self._following.stream(version)
-        number = call.removeprefix("items/")
-        if number != call and number.isascii() and number.isdecimal() and len(number) < len(str(2**63)):
-            item = await self._following.aside(lambda reader: reader.item(int(number)))
-            return _UNKNOWN.reply() if item is None else json_reply(200, item)
-        return _UNKNOWN.reply()
+        found = _ITEM.fullmatch(call)
+        return _UNKNOWN.reply() if found is None else await self._item(int(found[1]), log=found[2] is not None)
+
+    async def _item(self, seq: int, *, log: bool) -> Reply:
+        if log:
+            row = (await self._following.rows()).get(seq)
+            shown: object = None if row is None else await self._shown.log(row)
+        else:
+            shown = await self._following.aside(lambda reader: reader.item(seq))
+        return _UNKNOWN.reply() if shown is None else json_reply(200, shown)
 
     async def _act(self, action: str, scope: Scope, receive: Receive) -> Reply:
         if (header(scope, "content-type") or "").partition(";")[0].strip().lower() != "application/json":

@@ -11,9 +11,11 @@ from typing import Any
 
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.readers import Elsewhere, Where
+from codegen_async.codegen.client import CodegenClient
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.limits import LimiterState
 from codegen_async.web.dashboard.rows import Reader, Row
+from codegen_async.web.dashboard.tails import Tails
 
 RETRYABLE = frozenset({"failed", "cancelled", "rejected", "unknown"})
 """Labels of items of which another attempt can be made."""
@@ -56,6 +58,10 @@ class Shown:
         name = self.where.name if isinstance(self.where, Path) else "database"
         return {"name": name, "api": self.api, "driver": self.driver, "actions": self.actions, "limits": ()}
 
+    async def log(self, row: Row) -> Sequence[str] | None:  # noqa: ARG002 - an interface
+        """Return the newest rows of the log of an item's run, each on a line; None if there is no such thing."""
+        return None
+
     async def act(self, action: str, rows: Sequence[Row], wish: Mapping[str, Any]) -> int:  # noqa: ARG002 - an interface
         """Do something; return with how many items.
 
@@ -76,11 +82,14 @@ class Driven(Shown):
     Args:
         batch: the batch, open.
         clock: returns wall-clock seconds, as those of the batch are.
+        speed: how many times faster than life the loop's clock runs.
     """
 
-    def __init__(self, batch: Batch[Any, Any], clock: Callable[[], float]) -> None:
+    def __init__(self, batch: Batch[Any, Any], clock: Callable[[], float], *, speed: float) -> None:
         super().__init__(batch.place, clock)
         self._batch = batch
+        client = batch.client
+        self._tails = Tails(client, speed=speed) if isinstance(client, CodegenClient) else None
         self._used: set[str] = set()  # limits that something has been sent within
         self.driver = f"process {os.getpid()}"
 
@@ -103,6 +112,7 @@ class Driven(Shown):
             "paused": batch.is_paused,
             "active": batch.max_active,
             "create": batch.limit,
+            "logs": self._tails is not None,
             "limits": [limit for limit in limits if limit["name"] in self._used],
         }
 
@@ -120,6 +130,10 @@ class Driven(Shown):
             raise InvalidArgumentError("action", action, f"one of {', '.join(self.actions)}")
         _log.info("dashboard: %s", action)
         return 0
+
+    async def log(self, row: Row) -> Sequence[str] | None:
+        """Return the newest rows of the log of an item's run, where the API has logs."""
+        return None if self._tails is None or not row.run else await self._tails.tail(int(row.run))
 
     async def _retry(self, rows: Sequence[Row]) -> int:
         keys = [row.key for row in rows if row.label in RETRYABLE]
@@ -149,8 +163,8 @@ Source = str | os.PathLike[str] | Elsewhere | Batch[Any, Any]
 """A batch that is open; or the path of a journal, or what stands for one."""
 
 
-def shown(source: Source, clock: Callable[[], float]) -> Shown:
+def shown(source: Source, clock: Callable[[], float], *, speed: float) -> Shown:
     """Return what shows a batch, given it or where its journal is."""
     if isinstance(source, Batch):
-        return Driven(source, clock)
+        return Driven(source, clock, speed=speed)
     return Shown(Path(source) if isinstance(source, str | os.PathLike) else source, clock)

@@ -2,7 +2,6 @@
 
 const LABELS = ["unknown", "paused", "failed", "rejected", "cancelled", "sending", "running", "planned", "succeeded"];
 const MARKS = { unknown: "?", paused: "‖", failed: "✕", rejected: "⊘", cancelled: "–", sending: "↑", running: "▸", planned: "·", succeeded: "✓" };
-const OPEN = new Set(["sending", "running", "planned"]);
 const AGAIN = new Set(["failed", "cancelled", "rejected", "unknown"]);
 const HEIGHT = 32; // of a row, as in the style sheet
 const MORE = 12; // rows beyond what is seen
@@ -11,7 +10,6 @@ const LANES = 400;
 const $ = (id) => document.getElementById(id);
 const { format } = new Intl.NumberFormat();
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const on = (node, event, act) => node.addEventListener(event, act);
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
 let fields = []; // of a row
@@ -182,12 +180,12 @@ const states = new Map();
 for (const label of LABELS) {
   const count = el("span");
   const button = el("button", { className: label, ariaPressed: "false", hidden: true }, `${MARKS[label]} ${label} `, count);
-  on(button, "click", () => {
+  button.onclick = () => {
     if (!only.delete(label)) only.add(label);
     button.ariaPressed = String(only.has(label));
     $("scroll").scrollTop = 0;
     change();
-  });
+  };
   const part = el("i", { className: label });
   states.set(label, { button, count, part });
   $("states").append(button);
@@ -221,7 +219,7 @@ function drawHead() {
   if (head.trouble) trouble(head.trouble);
   if (performance.now() - told > 10000) {
     told = performance.now();
-    const bad = LABELS.filter((label) => counts[label] && !OPEN.has(label) && label !== "succeeded");
+    const bad = LABELS.slice(0, 5).filter((label) => counts[label]);
     put($("news"), [standing, ...bad.map((label) => `${counts[label]} ${label}`)].join(", "));
   }
 }
@@ -231,10 +229,9 @@ function expected(counts, open, mean) {
   if (!open || head.paused || !head.driver) return "";
   let left = mean;
   if (counts.planned && create) {
-    const available = create.limit - create.used;
-    const rounds = Math.ceil((counts.planned - available) / create.limit);
-    const first = create.free === null ? (available ? 0 : create.period) : create.free - now();
-    if (rounds > 0) left += available ? rounds * create.period : Math.max(0, first) + (rounds - 1) * create.period;
+    const rounds = Math.ceil((counts.planned + create.used) / create.limit) - 1;
+    const first = create.free === null ? create.period : Math.max(0, create.free - now());
+    if (rounds > 0) left += first + (rounds - 1) * create.period;
   }
   return left >= 1 ? `; over in about ${span_of(left)}` : "";
 }
@@ -299,14 +296,14 @@ function drawActions() {
   if (document.activeElement !== most) most.value = head.active ?? "";
 }
 
-on(again, "click", async () => {
+again.onclick = async () => {
   const items = retryable().map((row) => [row.seq, row.attempt]);
   const text = `Retry ${format(items.length)}? Each gets another run, which your plan counts.`;
   if (!(await ask(text, `Retry ${format(items.length)}`))) return;
   for (let from = 0; from < items.length; from += 3000) await act("retry", { items: items.slice(from, from + 3000) });
-});
-on(pause, "click", () => act(head.paused ? "resume" : "pause"));
-on(most, "change", () => act("active", { most: most.value ? Number(most.value) : null }));
+};
+pause.onclick = () => act(head.paused ? "resume" : "pause");
+most.onchange = () => act("active", { most: most.value ? Number(most.value) : null });
 
 // -- table
 
@@ -319,7 +316,7 @@ $("rows").append(above, below);
 function line(row) {
   const button = el("button", {});
   const cells = [el("td"), el("td", {}, button), el("td"), el("td"), el("td")];
-  on(button, "click", () => open(row.seq));
+  button.onclick = () => open(row.seq);
   button.dataset.seq = row.seq;
   return { tr: el("tr", {}, ...cells), button, cells };
 }
@@ -365,8 +362,8 @@ function drawRows() {
   put($("found"), shown.length === rows.size ? "" : `${format(shown.length)} of ${format(rows.size)}`);
 }
 
-on($("scroll"), "scroll", drawRows);
-on($("scroll"), "keydown", (event) => {
+$("scroll").onscroll = drawRows;
+$("scroll").onkeydown = (event) => {
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   const seq = Number(event.target.dataset.seq);
   if (!step || !seq) return;
@@ -377,9 +374,9 @@ on($("scroll"), "keydown", (event) => {
   box.scrollTop = Math.min(Math.max(box.scrollTop, (index + 2) * HEIGHT - box.clientHeight), index * HEIGHT);
   drawRows();
   lines.get(shown[index].seq).button.focus({ preventScroll: true });
-});
-on($("search"), "input", change);
-on($("order"), "change", change);
+};
+$("search").oninput = change;
+$("order").onchange = change;
 
 // -- timeline: each run in the lowest lane that is free, so the height is how many there were at once
 
@@ -434,31 +431,42 @@ function drawLanes() {
   $("unspan").hidden = !span;
 }
 
-on(lanes, "pointerdown", (event) => {
+lanes.onpointerdown = (event) => {
   drag = [event.offsetX, event.offsetX];
   lanes.setPointerCapture(event.pointerId);
-});
-on(lanes, "pointermove", (event) => {
+};
+lanes.onpointermove = (event) => {
   if (!drag) return;
   drag[1] = event.offsetX;
   drawLanes();
-});
-on(lanes, "pointerup", () => {
+};
+lanes.onpointerup = () => {
   const [from, until] = [Math.min(...drag), Math.max(...drag)];
   drag = null;
   const each = (axis[1] - axis[0]) / lanes.clientWidth;
   if (until - from > 4) span = [axis[0] + from * each, axis[0] + until * each];
   change();
-});
-on(lanes, "pointercancel", () => {
+};
+lanes.onpointercancel = () => {
   drag = null;
-});
-on($("unspan"), "click", () => {
+};
+$("unspan").onclick = () => {
   span = null;
   change();
-});
+};
 
 // -- one item
+
+const region = (name, text) => el("pre", { tabIndex: 0, ariaLabel: name, role: "region" }, text);
+const log = region("Log", "");
+
+async function tail() {
+  const seq = opened;
+  if (!log.isConnected || !seq) return;
+  const rows = await call(`items/${seq}/log`).then((answer) => answer.json(), (error) => [error.message]);
+  if (seq === opened) put(log, rows.join("\n"));
+}
+setInterval(tail, 5000);
 
 async function open(seq) {
   let item;
@@ -480,23 +488,26 @@ async function open(seq) {
   ];
   const list = el("dl", {}, ...facts.filter(([, value]) => value).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   const texts = [["Error", item.error], ["Summary", item.summary], ["Result", item.result], ["Prompt", item.prompt]];
-  const parts = texts.filter(([, text]) => text).flatMap(([name, text]) => [el("h2", {}, name), el("pre", { tabIndex: 0, ariaLabel: name, role: "region" }, text)]);
+  const parts = texts.filter(([, text]) => text).flatMap(([name, text]) => [el("h2", {}, name), region(name, text)]);
   if (can("retry") && AGAIN.has(item.label)) {
     const button = el("button", {}, "Retry");
-    on(button, "click", () => act("retry", { items: [[item.seq, item.attempt]] }));
+    button.onclick = () => act("retry", { items: [[item.seq, item.attempt]] });
     parts.unshift(button);
   }
+  if (head.logs && item.label === "running") parts.unshift(el("h2", {}, "Log"), log);
   put($("detail-name"), item.key);
   $("content").replaceChildren(list, ...parts);
+  if (opened !== seq) log.textContent = "";
   opened = seq;
+  tail();
   if (!$("detail").open) $("detail").showModal();
 }
-on($("detail"), "close", () => (opened = null));
+$("detail").onclose = () => (opened = null);
 
 // -- life
 
-on(window, "resize", draw);
-on(matchMedia("(prefers-color-scheme: dark)"), "change", draw);
+window.onresize = draw;
+matchMedia("(prefers-color-scheme: dark)").onchange = draw;
 setInterval(() => {
   if (head.limits.length || placed.some(([row]) => row.label === "running")) draw();
 }, 1000);
