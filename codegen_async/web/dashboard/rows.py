@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -102,7 +102,9 @@ class Reader:
             commit = int(meta.get("commits", 0)) if has_changed else -1
             since = self._commit if 0 <= self._commit <= commit else -1
             rows = [*self._rows(connection, since, has_changed=has_changed)]
-            known = {row.seq for row in rows} | (self._known if since >= 0 else set())
+            known = {row.seq for row in rows}
+            if since >= 0:
+                known |= self._known
             (count,) = connection.execute("SELECT count(*) FROM items").fetchone()
             if since >= 0 and count != len(known):  # some were taken out
                 since, rows = -1, [*self._rows(connection, -1, has_changed=has_changed)]
@@ -153,7 +155,7 @@ class Reader:
     # -- helpers
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def _reading(self) -> Generator[sqlite3.Connection]:
         try:
             if self._connection is None:
                 self._connection = self._open()
@@ -216,7 +218,7 @@ def _row(values: Sequence[Any]) -> Row:
         ended=ended,
         attempt=attempt,
         url=_link(None if run is None else run.web_url),
-        pull=next(filter(None, map(_link, urls)), ""),
+        pull=next((link for url in urls if (link := _link(url))), ""),
         note=_said(_error(error, run) or summary or result or "", asked, _SHORT),
         prompt=_said(_asked(asked), asked, _SHORT),
     )
@@ -246,7 +248,7 @@ def _detail(values: Sequence[Any], attempts: Sequence[Sequence[Any]]) -> Mapping
         "summary": _text(summary, task),
         "result": _text(result, task),
         "error": _text(_error(error, run), task),
-        "pulls": [link for link in map(_link, urls) if link],
+        "pulls": [link for url in urls if (link := _link(url))],
         "before": before,
     }
 
