@@ -116,8 +116,11 @@ class Dashboard:
         if isinstance(reply, Reply):
             await reply.with_headers(HEADERS).send(send, empty=scope["method"] == "HEAD")
             return
-        async with contextlib.aclosing(reply):
-            await stream(receive, send, reply, {**HEADERS, **STREAM})
+        try:
+            async with contextlib.aclosing(reply):
+                await stream(receive, send, reply, {**HEADERS, **STREAM})
+        finally:
+            self._following.leave()
 
     async def aclose(self) -> None:
         """End all streams, and let go of the journal."""
@@ -149,7 +152,7 @@ class Dashboard:
         if call == "time":
             return json_reply(200, {"now": self._shown.clock(), "speed": self._speed})
         if call == "events" and scope["method"] == "GET":
-            if self._following.is_full:
+            if not self._following.join():
                 return stated(503, "Too many are watching.", wait=30).reply()
             version = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("after", [""])[0]
             return self._following.stream(version)

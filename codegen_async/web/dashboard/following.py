@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gzip
 import logging
 import secrets
@@ -66,10 +65,18 @@ class Following:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no more browsers may watch."""
-        return self._viewers >= MOST_VIEWERS
+    def join(self) -> bool:
+        """Let one more browser watch, until `leave`; return whether there was room for it."""
+        if self._viewers >= MOST_VIEWERS:
+            return False
+        self._viewers += 1
+        if self._task is None:
+            self._task = asyncio.create_task(self._follow())
+        return True
+
+    def leave(self) -> None:
+        """Note that a browser has left."""
+        self._viewers -= 1
 
     async def aside(self, work: Callable[[Reader], T]) -> T:
         """Return what is read on the reader's thread.
@@ -112,27 +119,22 @@ class Following:
         """Yield what changes from a version on, as server-sent events; an order to load all anew where that is gone."""
         epoch, _, told = version.partition(".")
         seen = int(told) if told.isdecimal() and epoch == self._epoch else -1
-        self._viewers += 1
-        self._start()
-        try:
-            yield BEGIN
-            while not self._closed:
-                news = self._news
-                if seen != self._number:
-                    frames = self._since(seen, epoch)
-                    if frames is None:
-                        yield _RELOAD
-                        return
-                    seen = self._number
-                    yield frames
-                else:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_PING * self._speed):
-                            await news.wait()
-                            continue
-                    yield PING
-        finally:
-            self._viewers -= 1
+        yield BEGIN
+        while not self._closed:
+            news = self._news
+            if seen != self._number:
+                frames = self._since(seen, epoch)
+                if frames is None:
+                    yield _RELOAD
+                    return
+                seen = self._number
+                yield frames
+                continue
+            try:
+                async with asyncio.timeout(_PING * self._speed):
+                    await news.wait()
+            except TimeoutError:
+                yield PING
 
     async def aclose(self) -> None:
         """End all streams; read nothing any more."""
@@ -157,10 +159,6 @@ class Following:
         if epoch != self._epoch or seen < 0 or not self._frames or self._frames[0][0] > seen + 1:
             return None
         return b"".join(frame for number, frame in self._frames if number > seen)
-
-    def _start(self) -> None:
-        if self._task is None:
-            self._task = asyncio.create_task(self._follow())
 
     async def _follow(self) -> None:
         try:
