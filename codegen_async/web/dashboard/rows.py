@@ -7,6 +7,7 @@ journal that does not tell that (an older one, or a database of several processe
 from __future__ import annotations
 
 import contextlib
+import functools
 import re
 import sqlite3
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -33,6 +34,7 @@ _COLUMNS = "seq, name, state, attempt, run_id, created_at, ended_at, error, run,
 _PULSE = "SELECT state, count(*), max(finished), max(attempt) FROM items GROUP BY state ORDER BY state"
 
 _SHORT = 200  # characters of a text in a row of the table
+_BESIDE = 200  # characters beyond, so that what begins within is known for what it is
 _LONG = 100_000  # of one that is shown alone
 _OURS = re.compile(r"(organizations?[/ ])\d+|\b[0-9a-f]{12}-[0-9a-f]{16}-\d+\b", re.IGNORECASE)
 """What is nobody's business outside: organizations, and the keys that runs are created under."""
@@ -277,7 +279,7 @@ def _link(url: str | None) -> str:
 
 
 def _said(text: str, task: Task, most: int) -> str:
-    return clean(_private(text[: 4 * most], task), most)
+    return clean(_private(text[: most + _BESIDE], task), most)
 
 
 def _text(text: str | None, task: Task) -> str:
@@ -292,6 +294,7 @@ def _private(text: str, task: Task) -> str:
     return _OURS.sub(lambda found: f"{found[1] or ''}...", text)
 
 
+@functools.cache
 def _home() -> str:
     with contextlib.suppress(RuntimeError):  # a user without an entry in the passwd file has none
         return str(Path.home())

@@ -1,0 +1,93 @@
+"""What it takes to show a batch as a page: to read and send all of it once, and then what has changed.
+
+Items have prompts of 300 characters, and results of 3 KB.
+"""
+
+import gzip
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from codegen_async.batch.schema import open_journal
+from codegen_async.web.dashboard.files import FILES
+from codegen_async.web.dashboard.rows import Changes, Reader, Row
+
+_CHANGED = 100
+
+
+def _fill(path: Path, number: int) -> None:
+    task = msgspec.json.encode({"prompt": "Fix the flaky test. " * 15})
+    with closing(open_journal(path)) as connection:
+        connection.execute("BEGIN")
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('commits', 1)")
+        for seq in range(1, number + 1):
+            run = {
+                "id": seq,
+                "organization_id": 1,
+                "status": "COMPLETE",
+                "summary": "Done: " * 20,
+                "result": "x" * 3000,
+            }
+            connection.execute(
+                "INSERT INTO items (seq, name, task, state, run_id, created_at, ended_at, run, phase, changed)"
+                " VALUES (?, ?, ?, 'ended', ?, ?, ?, ?, 'succeeded', 1)",
+                (seq, f"item {seq}", task, str(seq), 1e9 + seq, 1e9 + seq + 300, msgspec.json.encode(run)),
+            )
+        connection.execute("COMMIT")
+
+
+def _change(path: Path, number: int) -> None:
+    with closing(open_journal(path)) as connection:
+        connection.execute("BEGIN")
+        connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'commits'")
+        connection.execute(
+            "UPDATE items SET error = 'x', changed = (SELECT value FROM meta WHERE name = 'commits') WHERE seq % ? = 0",
+            (number // _CHANGED,),
+        )
+        connection.execute("COMMIT")
+
+
+def _timed(work: Callable[[], Changes | None]) -> tuple[float, Changes]:
+    began = time.perf_counter()
+    changes = work()
+    assert changes is not None
+    return 1000 * (time.perf_counter() - began), changes
+
+
+def _measure(number: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "batch.db"
+        _fill(path, number)
+        reader = Reader(path)
+        whole, first = _timed(reader.changes)
+        began = time.perf_counter()
+        columns = {name: [row[place] for row in first.rows] for place, name in enumerate(Row._fields)}
+        content = gzip.compress(msgspec.json.encode({"columns": columns}), 5)
+        encoded = 1000 * (time.perf_counter() - began)
+        began = time.perf_counter()
+        for _ in range(1000):
+            reader.changes()
+        idle = 1e6 * (time.perf_counter() - began) / 1000
+        _change(path, number)
+        some, second = _timed(reader.changes)
+        assert len(second.rows) == _CHANGED
+        reader.close()
+    print(
+        f"{number:>7,} items: all read in {whole:.0f} ms, encoded in {encoded:.0f} ms to {len(content) / 1e6:.2f} MB; "
+        f"{_CHANGED} changes read in {some:.1f} ms; nothing new known in {idle:.0f} us"
+    )
+
+
+def main() -> None:
+    files = {name: len(reply.content) for name, reply in FILES.items()}
+    print(f"the page: {sum(files.values()) / 1024:.1f} KiB in {len(files)} files")
+    for number in (10_000, 100_000):
+        _measure(number)
+
+
+if __name__ == "__main__":
+    main()
