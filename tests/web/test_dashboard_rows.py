@@ -15,6 +15,7 @@ from codegen_async.batch.journal import driving
 from codegen_async.batch.places import CODEGEN_API, Account
 from codegen_async.batch.schema import open_journal
 from codegen_async.codegen.models import AgentRun
+from codegen_async.engine.database import open_database
 from codegen_async.errors import JournalError
 from codegen_async.hosted.run import HostedRun
 from codegen_async.models import Phase, RunLike
@@ -255,3 +256,29 @@ def test_the_script_makes_no_markup_of_texts() -> None:
 
 def test_the_files_are_small() -> None:
     assert sum(len(reply.content) for reply in FILES.values()) <= 25 * 1024
+
+
+# -- a batch in a database
+
+
+def test_a_batch_in_a_database_is_read_as_a_whole(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:{tmp_path / 'batch.dbos.db'}")
+    with contextlib.closing(database.connect()) as connection:
+        database.prepare(connection)
+        for seq in (1, 2):
+            values = (f"k{seq}", Task(prompt="x").encode())
+            connection.execute("INSERT INTO items (name, task) VALUES (?, ?)", values)
+        reader = Reader(database)
+        first = reader.changes()
+        assert first is not None
+        assert (labels(first.rows), first.whole) == ({"k1": "planned", "k2": "planned"}, True)
+        assert reader.changes() is None
+        assert (reader.driver(), reader.account()) == (None, "")
+        connection.execute("UPDATE items SET state = 'rejected', error = 'no', finished = 1 WHERE seq = 2")
+        second = reader.changes()
+        assert second is not None
+        assert (labels(second.rows), second.whole) == ({"k1": "planned", "k2": "rejected"}, True)
+        item = reader.item(2)
+        assert item is not None
+        assert item["error"] == "no"
+        reader.close()
