@@ -293,6 +293,23 @@ async def test_only_so_many_watch_at_once(codegen_server: CodegenServer, tmp_pat
         assert again.status == 200
 
 
+async def test_who_takes_nothing_any_more_keeps_nobody_out(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (_, app):
+        version = json.loads(gzip.decompress((await get(app, "/api/snapshot", **OURS)).body))["version"]
+        call = Call(app, "GET", f"/api/events?after={version}", headers=OURS)
+        await asyncio.sleep(1)
+        stuck = asyncio.ensure_future(app(call.scope, call._receive, stalled))
+        await asyncio.sleep(59)
+        assert (stuck.done(), app._following._viewers) == (False, 2)
+        await asyncio.sleep(2)
+        assert (stuck.done(), app._following._viewers) == (True, 1)
+        await stuck
+
+
+async def stalled(_: object) -> None:
+    await asyncio.get_running_loop().create_future()
+
+
 # -- 10: acting
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 import logging
@@ -15,6 +16,7 @@ import msgspec
 from codegen_async.errors import CodegenAsyncError, JournalError
 from codegen_async.web.asgi import (
     GoneError,
+    Message,
     Receive,
     Reply,
     Scope,
@@ -38,6 +40,7 @@ Allow = Callable[[Scope], bool | Awaitable[bool]]
 """Tell whether whoever makes a request may see the batch, and do with it what can be done."""
 
 _ITEM = re.compile("items/([0-9]{1,18})(/log)?")
+_STALLED = 60.0  # seconds
 _LARGEST = 64 * 1024  # bytes of a body: the numbers of 5,000 items
 _READING = ("GET", "HEAD")
 _UNKNOWN = stated(404, "There is nothing here.")
@@ -118,13 +121,22 @@ class Dashboard:
             return
         try:
             async with contextlib.aclosing(reply):
-                await stream(receive, send, reply, {**HEADERS, **STREAM})
+                await stream(receive, self._in_time(send), reply, {**HEADERS, **STREAM})
         finally:
             self._following.leave()
 
     async def aclose(self) -> None:
         """End all streams, and let go of the journal."""
         await self._following.aclose()
+
+    def _in_time(self, send: Send) -> Send:
+        """Return what sends, and takes a browser for gone that takes nothing for a minute: others want its place."""
+
+        async def in_time(message: Message) -> None:
+            async with asyncio.timeout(_STALLED * self._speed):
+                await send(message)
+
+        return in_time
 
     # -- routes
 
