@@ -14,6 +14,7 @@ from typing import Any, Self, cast, overload
 import anyio
 
 from codegen_async.arguments import check_id, check_text
+from codegen_async.batch.answering import Answering
 from codegen_async.batch.aside import aside
 from codegen_async.batch.bounds import Bounds, check_most
 from codegen_async.batch.codegen import CodegenMaker
@@ -24,7 +25,6 @@ from codegen_async.batch.hosted import HostedMaker
 from codegen_async.batch.inputs import Prompts, read_prompts
 from codegen_async.batch.items import Added, Id, Outcome, R, Task, check_name
 from codegen_async.batch.journal import Journal, driving
-from codegen_async.batch.looking import Looking
 from codegen_async.batch.making import Maker
 from codegen_async.batch.outside import export_journal, journal_status
 from codegen_async.batch.readers import Where
@@ -42,7 +42,7 @@ __all__ = ["Batch", "export_journal", "journal_status"]
 _NOT_GIVEN = object()
 
 
-class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
+class Batch(anyio.AsyncContextManagerMixin, Answering[R, Id]):
     """Drive many prompts to the ends of their runs, with a journal that outlives the process.
 
     Use it as `async with Batch(client, "batch.db") as batch:`. Whatever happens to the process, the next one that opens
@@ -111,6 +111,7 @@ class Batch(anyio.AsyncContextManagerMixin, Looking[R, Id]):
         self._max_active: int | None = None
         self._adopt = adopt
         self._added: dict[str, tuple[Task, int | None]] = {}
+        self._answering: set[int] = set()  # numbers of items
         self._copies: Counter[bytes] = Counter()  # of each content, added without a key
 
     @property

@@ -20,7 +20,7 @@ from codegen_async.codegen.searching import Ours, Question, Sight, key_of
 from codegen_async.errors import JournalError
 from codegen_async.hosted.places import Places
 from codegen_async.limits import Concurrency, Slot
-from codegen_async.models import RunId, RunLike
+from codegen_async.models import Phase, RunId, RunLike
 
 _TELLING = 32  # characters of a key that tell whose it is
 
@@ -134,6 +134,11 @@ class CodegenMaker(Maker[AgentRun]):
     async def wait(self, run: AgentRun | RunId) -> AgentRun:
         """Return the final snapshot of a run."""
         return await self._client.wait_for_run(run if isinstance(run, AgentRun) else int(run))
+
+    async def answer(self, run_id: RunId, text: str) -> AgentRun | None:
+        """Take up a paused run with a new prompt."""
+        run = await self._client.get_run(int(run_id), max_age=0)
+        return None if run.phase is not Phase.BLOCKED else await self._client.resume_run(run.id, text)
 
     async def strange(self, item: Item, run: AgentRun) -> str | None:
         """Hold the key that a run bears against that of its item."""

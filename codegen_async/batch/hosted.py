@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from codegen_async.arguments import check_json_object
 from codegen_async.batch.audit import AuditReport, audit_by_keys
@@ -31,7 +31,7 @@ from codegen_async.hosted.places import Places
 from codegen_async.hosted.searching import Search as DoubtSearch
 from codegen_async.http.answers import Twice
 from codegen_async.limits import LimiterState, Slot
-from codegen_async.models import RunId, RunLike
+from codegen_async.models import Phase, RunId, RunLike
 
 R = TypeVar("R", bound=RunLike)
 
@@ -63,6 +63,15 @@ class Client(Protocol[R]):
 
     async def wait_for_run(self, run: str | R) -> R:
         """Return the final snapshot of a run."""
+        ...
+
+
+@runtime_checkable
+class Replying(Protocol):
+    """Be a client that tells runs to go on."""
+
+    async def reply(self, run_id: str, text: str) -> RunLike:
+        """Tell a run to go on, and return the one that does."""
         ...
 
 
@@ -214,6 +223,13 @@ class HostedMaker(Maker[R]):
     async def wait(self, run: R | RunId) -> R:
         """Return the final snapshot of a run."""
         return await self._client.wait_for_run(str(run) if isinstance(run, int) else run)
+
+    async def answer(self, run_id: RunId, text: str) -> R | None:
+        """Reply to a run that waits."""
+        if not isinstance(self._client, Replying):
+            raise NotOfferedError(f"{self._client.dialect.name} has no reply that is a text alone")
+        run = await self._client.get_run(str(run_id), max_age=0)
+        return None if run.phase is not Phase.BLOCKED else cast("R", await self._client.reply(str(run_id), text))
 
     async def strange(self, item: Item, run: R) -> str | None:  # noqa: ARG002 - an interface
         """Return nothing: snapshots show no keys."""

@@ -259,6 +259,14 @@ class Journal:
             seq,
         )
 
+    async def answered(self, seq: int, run_id: RunId) -> None:
+        """Note that a run goes on that waited for a person, or that this one does in its place."""
+        statement = (
+            "UPDATE items SET run_id = ?, run = NULL, phase = NULL, seen_at = NULL, error = NULL, finished = NULL"
+            " WHERE seq = ? AND state = 'created'"
+        )
+        await self._write(statement, (str(run_id), seq), seq)
+
     async def seen(self, phases: Mapping[int, Phase]) -> None:
         """Note where the runs of items stand that go on, by their numbers."""
         now = self._clock()
@@ -285,16 +293,7 @@ class Journal:
         Raises:
             InvalidArgumentError: one of the names is of no such item.
         """
-
-        def work(connection: sqlite3.Connection) -> Sequence[str]:
-            for name in names:
-                steps.plan_again(connection, name)
-            again = steps.ended_badly(connection) if failed else []
-            for seq, _ in again:
-                steps.attempt_again(connection, seq)
-            return tuple(dict.fromkeys((*names, *(name for _, name in again))))
-
-        return await self._committer.write(work)
+        return await self._committer.write(lambda connection: steps.try_again(connection, names, failed=failed))
 
     # -- reading it
 

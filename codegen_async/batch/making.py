@@ -175,6 +175,16 @@ class Maker(ABC, Generic[R]):
         """Return the final snapshot of a run; raises as `wait_for_run` does."""
 
     @abstractmethod
+    async def answer(self, run_id: RunId, text: str) -> R | None:
+        """Tell a run that waits for a person to go on, and return the one that does; None if it does not wait.
+
+        Raises:
+            NotOfferedError: the API has no such call.
+            OutcomeUnknownError: it was sent, and whether the run goes on is unknown.
+            APIError: any other failure; the run is as it was.
+        """
+
+    @abstractmethod
     async def strange(self, item: Item, run: R) -> str | None:
         """Return what is wrong if a run is not that of its item but a stranger's of the same id.
 

@@ -250,6 +250,20 @@ def ended_badly(connection: sqlite3.Connection) -> list[tuple[int, str]]:
     return [(seq, name) for seq, name, run in rows if not _succeeded(run)]
 
 
+def try_again(connection: sqlite3.Connection, names: Sequence[str], *, failed: bool) -> Sequence[str]:
+    """Plan items once more, and with `failed` also all that have ended without success; return the names of all.
+
+    Raises:
+        InvalidArgumentError: one is under way, ended well, or is not there.
+    """
+    for name in names:
+        plan_again(connection, name)
+    again = ended_badly(connection) if failed else []
+    for seq, _ in again:
+        attempt_again(connection, seq)
+    return tuple(dict.fromkeys((*names, *(name for _, name in again))))
+
+
 def _succeeded(run: bytes | None) -> bool:
     return run is not None and decode_run(run).phase is Phase.SUCCEEDED
 

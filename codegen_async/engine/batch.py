@@ -23,7 +23,7 @@ from codegen_async.engine.database import Database, open_database
 from codegen_async.engine.dbos import executing, imported
 from codegen_async.engine.desk import Desk
 from codegen_async.engine.ledger import sharing
-from codegen_async.errors import ConfigurationError
+from codegen_async.errors import ConfigurationError, NotOfferedError
 from codegen_async.hosted.run import HostedRun
 from codegen_async.hosted.runs import HostedRuns
 from codegen_async.settings import speed_of
@@ -141,6 +141,14 @@ class DBOSBatch(Batch[R, Id]):
         if self._runner is not None:
             self._runner.news.set()
             self._runner.look()
+
+    async def answer(self, key: str, text: str) -> None:  # noqa: ARG002 - an interface
+        """Refuse: the workflow that has the item may be another process's.
+
+        Raises:
+            NotOfferedError: always; answer the run itself, then run the batch again.
+        """
+        raise NotOfferedError("a batch that several processes share has no answers; answer the run itself")
 
     async def export(self, path: str | os.PathLike[str], *, kind: str | None = None) -> int:
         """Write where each item stands to a file, and return how many they are; see `export_journal`."""

@@ -194,7 +194,7 @@ async def test_a_form_changes_nothing_and_no_site_is_let_read(codegen_server: Co
             answer = await Call(app, method, "/api/pause", headers={**OURS, "origin": "https://evil.example"}).answer()
             assert answer.status in (403, 405)
             assert not [name for name in answer.headers if name.startswith("access-control")]
-        for path in ("/api/pause", "/api/retry", "/api/active"):  # a link or an image is no wish
+        for path in ("/api/pause", "/api/retry", "/api/active", "/api/answer"):  # a link or an image is no wish
             assert (await get(app, path, **OURS)).status == 405
         assert not batch.is_paused
 
@@ -317,7 +317,7 @@ async def test_a_journal_of_another_process_is_only_looked_at(codegen_server: Co
     path = tmp_path / "batch.db"
     async with driven(codegen_server, path, "a") as (batch, _):
         app = Dashboard(path, authorize=bearer(TOKEN))
-        for action in ("retry", "pause", "resume", "active"):
+        for action in ("retry", "pause", "resume", "active", "answer"):
             assert (await post(app, f"/api/{action}", {"items": [[1, 1]]}, **OURS)).status == 404
         assert not batch.is_paused
         await app.aclose()
@@ -339,6 +339,22 @@ async def test_what_is_wished_twice_is_done_once(codegen_server: CodegenServer, 
         assert (await post(app, "/api/active", {"most": 3}, **OURS)).status == 200
         assert (batch.is_paused, batch.max_active) == (False, 3)
         assert (await post(app, "/api/active", {"most": 0}, **OURS)).status == 422
+
+
+async def test_a_run_that_waits_is_answered_once(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (batch, app):
+        codegen_server.world.script = [(0.0, "PAUSED")]
+        async for _ in batch.run():
+            pass
+        codegen_server.world.script = [(0.0, "ACTIVE"), (5.0, "COMPLETE")]
+        (row,) = rows_of(await get(app, "/api/snapshot", **OURS))
+        assert row["label"] == "paused"
+        assert (await post(app, "/api/answer", {"items": [[1, 1]], "text": " "}, **OURS)).status == 422
+        answers = [await post(app, "/api/answer", {"items": [[1, 1]], "text": "go on"}, **OURS) for _ in range(2)]
+        assert [answer.json["done"] for answer in answers] == [1, 0]
+        async for outcome in batch.run():
+            assert outcome.succeeded
+        assert sum(request.endpoint == "resume" for request in codegen_server.requests) == 1
 
 
 async def test_what_is_done_is_logged_without_what_it_is_about(

@@ -56,10 +56,12 @@ class _Wish(msgspec.Struct):
     Attributes:
         items: numbers of items, each with the attempt that is meant: one that has moved on since is left alone.
         most: most items under way, None for no such bound.
+        text: what runs are told that wait for a person.
     """
 
     items: list[tuple[int, int]] = []
     most: int | None = None
+    text: str = ""
 
 
 _read_wish = msgspec.json.Decoder(_Wish).decode
@@ -187,7 +189,7 @@ class Dashboard:
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             return stated(400, "Expected a JSON object.").reply()
         rows = await self._meant(wish) if wish.items else []
-        done = await self._shown.act(action, rows, {"most": wish.most})
+        done = await self._shown.act(action, rows, {"most": wish.most, "text": wish.text})
         return json_reply(200, {"done": done})
 
     async def _meant(self, wish: _Wish) -> list[Row]:

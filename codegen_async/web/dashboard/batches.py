@@ -100,7 +100,7 @@ class Driven(Shown):
     @property
     def actions(self) -> Sequence[str]:
         """What can be done with it."""
-        return ("retry", "pause", "resume", "active")
+        return ("retry", "pause", "resume", "active", "answer")
 
     def head(self) -> Mapping[str, Any]:
         """Return what is true of it as a whole; the limits of its client with it."""
@@ -120,6 +120,8 @@ class Driven(Shown):
         """Do something; done twice it is done once."""
         if action == "retry":
             return await self._retry(rows)
+        if action == "answer":
+            return await self._answer(rows, str(wish.get("text", "")))
         if action == "pause":
             self._batch.pause()
         elif action == "resume":
@@ -130,6 +132,13 @@ class Driven(Shown):
             raise InvalidArgumentError("action", action, f"one of {', '.join(self.actions)}")
         _log.info("dashboard: %s", action)
         return 0
+
+    async def _answer(self, rows: Sequence[Row], text: str) -> int:
+        waiting = [row for row in rows if row.label == "paused"]
+        for row in waiting:
+            await self._batch.answer(row.key, text)
+        _log.info("dashboard: answer to %d items", len(waiting))
+        return len(waiting)
 
     async def log(self, row: Row) -> Sequence[str] | None:
         """Return the newest rows of the log of an item's run, where the API has logs."""

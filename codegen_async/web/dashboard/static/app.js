@@ -276,14 +276,6 @@ async function act(action, wish = {}) {
   }
 }
 
-function ask(text, yes) {
-  put($("ask-text"), text);
-  put($("ask-yes"), yes);
-  $("ask").returnValue = "no";
-  $("ask").showModal();
-  return new Promise((done) => ($("ask").onclose = () => done($("ask").returnValue === "yes")));
-}
-
 const retryable = () => shown.filter((row) => AGAIN.has(row.label));
 
 function drawActions() {
@@ -299,7 +291,7 @@ function drawActions() {
 again.onclick = async () => {
   const items = retryable().map((row) => [row.seq, row.attempt]);
   const text = `Retry ${format(items.length)}? Each gets another run, which your plan counts.`;
-  if (!(await ask(text, `Retry ${format(items.length)}`))) return;
+  if (!confirm(text)) return;
   for (let from = 0; from < items.length; from += 3000) await act("retry", { items: items.slice(from, from + 3000) });
 };
 pause.onclick = () => act(head.paused ? "resume" : "pause");
@@ -492,6 +484,14 @@ async function open(seq) {
   if (can("retry") && AGAIN.has(item.label)) {
     const button = el("button", {}, "Retry");
     button.onclick = () => act("retry", { items: [[item.seq, item.attempt]] });
+    parts.unshift(button);
+  }
+  if (can("answer") && item.label === "paused") {
+    const button = el("button", {}, "Answer…");
+    button.onclick = () => {
+      const text = prompt("What the run is told, to go on:");
+      if (text) act("answer", { items: [[item.seq, item.attempt]], text });
+    };
     parts.unshift(button);
   }
   if (head.logs && item.label === "running") parts.unshift(el("h2", {}, "Log"), log);
