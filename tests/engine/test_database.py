@@ -22,3 +22,15 @@ def test_who_reads_a_file_leaves_the_locks_on_it_that_his_process_has(tmp_path: 
         other = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
         assert "database is locked" in other.stderr
         writing.execute("ROLLBACK")
+
+
+def test_a_database_of_before_gets_the_columns_that_came_later(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:{tmp_path / 'batch.db'}")
+    with contextlib.closing(database.connect()) as connection:
+        database.prepare(connection)
+        for name in ("phase", "seen_at"):
+            connection.execute(f"ALTER TABLE items DROP COLUMN {name}")
+        connection.execute("INSERT INTO items (name, task) VALUES ('a', X'7B7D')")
+        for _ in range(2):
+            database.prepare(connection)
+        assert connection.execute("SELECT name, phase, seen_at FROM items").fetchall() == [("a", None, None)]
