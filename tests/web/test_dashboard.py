@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
 
 from codegen_async.testing import CodegenServer
 from codegen_async.web import Dashboard
@@ -233,6 +234,15 @@ async def test_the_page_is_where_its_files_are(tmp_path: Path) -> None:
     page = await call.answer()
     assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     await app.aclose()
+
+
+async def test_it_is_mounted_in_an_application_of_a_framework(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (_, dashboard):
+        app = FastAPI()
+        app.mount("/of/batch", dashboard)
+        for path in ("/", "/app.js", "/app.css", "/api/snapshot", "/api/items/1"):
+            assert (await get(app, f"/of/batch{path}", **OURS)).status == 200
+        assert (await get(app, "/of/batch/api/snapshot")).status == 403
 
 
 async def test_an_item_is_shown_whole(codegen_server: CodegenServer, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ async def test_no_name_and_two_names_are_not_answered_either(tmp_path: Path) -> 
     "host", ["127.0.0.1", "127.0.0.1:8000", "localhost:1", "LOCALHOST", "[::1]:8000", "[::1]", "box.lan:80"]
 )
 async def test_our_own_names_are_answered(tmp_path: Path, host: str) -> None:
-    app = Local(Dashboard(tmp_path / "x.db", authorize=lambda _: True), ["box.lan"])
+    app = Local(Dashboard(tmp_path / "x.db", authorize=lambda _: True), ["Box.lan"])
     assert (await get(app, "/", host=host)).status == 200
     await app.aclose()
 

@@ -57,7 +57,7 @@ class Local:
 
     def __init__(self, app: Closing, hosts: Collection[str] = ()) -> None:
         self._app = app
-        self._hosts = frozenset((*_HERE, *hosts))
+        self._hosts = frozenset((*_HERE, *map(str.lower, hosts)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; see ASGI."""
