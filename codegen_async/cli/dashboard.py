@@ -55,7 +55,11 @@ def dashboard(
     where = existing(journal)
 
     async def work(session: Session[None]) -> Exit:
-        async with serving(session, where, place):
+        async with serving(session, where, place) as link:
+            if session.output.structured:
+                session.output.document({"url": link})
+            elif display.quiet:
+                session.output.line(link)
             await until_signal(session)
         return session.exit
 

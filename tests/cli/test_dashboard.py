@@ -155,6 +155,21 @@ def test_a_port_that_is_taken_or_is_none_is_an_error(cli: CommandLine, fake: Ser
     assert "cannot be listened on" in cli.run("dashboard", file, "--listen", "no.such.name.invalid").err
 
 
+@pytest.mark.parametrize(("flag", "form"), [("--quiet", r"(http:\S+)\n"), ("--jsonl", r'\{"url":"(http:\S+)"\}\n')])
+def test_programs_get_the_link_as_data(cli: CommandLine, fake: Served, flag: str, form: str) -> None:
+    fake.script("COMPLETE")
+    file = write_prompts(cli.home, 1)
+    assert cli.run("batch", "run", file).code == 0
+    with cli.started("dashboard", file, flag) as command:
+        assert command.process.stdout is not None
+        found = re.fullmatch(form, command.process.stdout.readline().decode())
+        assert found is not None
+        place, _, token = found[1].partition("#")
+        assert columns(place, token)["label"] == ["succeeded"]
+        command.interrupt()
+        command.end()
+
+
 def test_what_is_no_journal_is_told(bare: CommandLine) -> None:
     assert "JOURNAL" in bare.run("dashboard").err
     assert bare.run("dashboard", "nothing.db").code != 0
