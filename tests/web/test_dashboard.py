@@ -160,6 +160,22 @@ async def test_a_version_of_another_life_means_to_load_anew(
         assert [event.name for event in call.events] == ["reload"]
 
 
+async def test_who_does_not_watch_is_told_what_has_changed_when_he_asks(
+    codegen_server: CodegenServer, tmp_path: Path
+) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (batch, app):
+        version = (await load(app))["version"]
+        nothing = await get(app, f"/api/news?after={version}", **OURS)
+        assert (nothing.status, nothing.body) == (200, b"")
+        batch.add("more", key="b")
+        await batch.save()
+        some = await get(app, f"/api/news?after={version}", **OURS)
+        assert b"event: delta" in some.body
+        assert b'"b"' in some.body
+        for odd in ("", "x.1", f"{version}9", version.partition(".")[0] + ".-1"):
+            assert (await get(app, f"/api/news?after={odd}", **OURS)).body == b"event: reload\ndata: {}\n\n"
+
+
 async def test_prompts_that_are_taken_out_are_gone(codegen_server: CodegenServer, tmp_path: Path) -> None:
     file = tmp_path / "prompts.jsonl"
     await asyncio.to_thread(file.write_text, '{"prompt": "x", "key": "a"}\n{"prompt": "y", "key": "b"}\n')

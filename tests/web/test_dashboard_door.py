@@ -28,7 +28,17 @@ TOKEN = "Zm9yIHRoZXNlIHRlc3RzIGFsb25lLCBhbmQgbG9uZw"
 HERE = {"host": "127.0.0.1:8000"}
 OURS = {**HERE, "authorization": f"Bearer {TOKEN}"}
 SITE = {"sec_fetch_site": "same-origin"}
-PATHS = ("api/snapshot", "api/events", "api/items/1", "api/time", "api/pause", "api/retry", "metrics", "api/metrics")
+PATHS = (
+    "api/snapshot",
+    "api/events",
+    "api/news",
+    "api/items/1",
+    "api/time",
+    "api/pause",
+    "api/retry",
+    "metrics",
+    "api/metrics",
+)
 ATTACKS: tuple[Mapping[str, str], ...] = (
     {},
     {"authorization": ""},

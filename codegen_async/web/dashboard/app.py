@@ -165,10 +165,12 @@ class Dashboard:
             return Reply(200, content, {"content-type": "application/json", "content-encoding": "gzip"})
         if call == "time":
             return json_reply(200, {"now": self._shown.clock(), "speed": self._speed})
+        version = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("after", [""])[0]
+        if call == "news":
+            return Reply(200, await self._following.news(version), STREAM)
         if call == "events" and scope["method"] == "GET":
             if not self._following.join():
                 return stated(503, "Too many are watching.", wait=30).reply()
-            version = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("after", [""])[0]
             return self._following.stream(version)
         found = _ITEM.fullmatch(call)
         return _UNKNOWN.reply() if found is None else await self._item(int(found[1]), log=found[2] is not None)

@@ -115,20 +115,26 @@ class Following:
             self._whole = (number, content)
         return content
 
+    async def news(self, version: str) -> bytes:
+        """Return what has changed since a version, as `stream` yields it.
+
+        Raises:
+            JournalError, ClientClosedError: as `aside`.
+        """
+        await self._look()
+        return self._since(*self._parsed(version))
+
     async def stream(self, version: str) -> AsyncGenerator[bytes]:
         """Yield what changes from a version on, as server-sent events; an order to load all anew where that is gone."""
-        epoch, _, told = version.partition(".")
-        seen = int(told) if told.isdecimal() and epoch == self._epoch else -1
+        epoch, seen = self._parsed(version)
         yield BEGIN
         while not self._closed:
             news = self._news
-            if seen != self._number:
-                frames = self._since(seen, epoch)
-                if frames is None:
-                    yield _RELOAD
-                    return
+            if frames := self._since(epoch, seen):
                 seen = self._number
                 yield frames
+                if frames is _RELOAD:
+                    return
                 continue
             try:
                 async with asyncio.timeout(_PING * self._speed):
@@ -154,11 +160,15 @@ class Following:
     def _version(self, number: int) -> str:
         return f"{self._epoch}.{number}"
 
-    def _since(self, seen: int, epoch: str) -> bytes | None:
-        """Return what came after a change; None if that is not known any more."""
-        if epoch != self._epoch or seen < 0 or not self._frames or self._frames[0][0] > seen + 1:
-            return None
-        return b"".join(frame for number, frame in self._frames if number > seen)
+    def _parsed(self, version: str) -> tuple[str, int]:
+        epoch, _, told = version.partition(".")
+        return epoch, int(told) if told.isdecimal() and epoch == self._epoch else -1
+
+    def _since(self, epoch: str, seen: int) -> bytes:
+        """Return what came after a change; an order to load all anew if that is not known any more."""
+        frames = [frame for number, frame in self._frames if number > seen]
+        are_all = epoch == self._epoch and seen >= 0 and len(frames) == self._number - seen
+        return b"".join(frames) if are_all else _RELOAD
 
     async def _follow(self) -> None:
         try:

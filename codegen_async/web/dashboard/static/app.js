@@ -1,7 +1,7 @@
 // A batch as it runs. Texts of others become text alone; only https: is linked.
 
-const LABELS = ["unknown", "paused", "failed", "rejected", "cancelled", "sending", "running", "planned", "succeeded"];
 const MARKS = { unknown: "?", paused: "‖", failed: "✕", rejected: "⊘", cancelled: "–", sending: "↑", running: "▸", planned: "·", succeeded: "✓" };
+const LABELS = Object.keys(MARKS);
 const AGAIN = new Set(["failed", "cancelled", "rejected", "unknown"]);
 const HEIGHT = 32; // of a row, as in the style sheet
 const MORE = 12; // rows beyond what is seen
@@ -9,8 +9,7 @@ const LANES = 400;
 
 const $ = (id) => document.getElementById(id);
 const { format } = new Intl.NumberFormat();
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 
 let fields = []; // of a row
 let rows = new Map();
@@ -24,6 +23,7 @@ let stale = true; // whether `shown` is older than what it is made of
 let clockAt = { now: 0, at: 0, speed: 1 };
 let opened = null; // the number of the item in the dialog
 let told = -Infinity;
+let latest = 0; // time of which anything is known
 
 // -- the server
 
@@ -45,12 +45,13 @@ async function call(path, body) {
   throw Object.assign(new Error(problem.detail ?? `Error ${answer.status}`), { status: answer.status });
 }
 
+const ask = async (path) => (await call(path)).json();
+
 const now = () => clockAt.now + ((performance.now() - clockAt.at) / 1000) * clockAt.speed;
 
 async function load() {
-  const time = await (await call("time")).json();
-  clockAt = { ...time, at: performance.now() };
-  const whole = await (await call("snapshot")).json();
+  clockAt = { ...(await ask("time")), at: performance.now() };
+  const whole = await ask("snapshot");
   fields = Object.keys(whole.columns);
   const columns = Object.values(whole.columns);
   rows = new Map(columns[0].map((seq, index) => [seq, rowOf(columns.map((column) => column[index]))]));
@@ -59,7 +60,11 @@ async function load() {
   change();
 }
 
-const rowOf = (values) => Object.fromEntries(fields.map((name, index) => [name, values[index]]));
+function rowOf(values) {
+  const row = Object.fromEntries(fields.map((name, index) => [name, values[index]]));
+  latest = Math.max(latest, row.created, row.ended);
+  return row;
+}
 
 function hear(event) {
   const name = /^event: (.*)$/m.exec(event)?.[1];
@@ -67,6 +72,7 @@ function hear(event) {
   if (name !== "delta") return;
   const news = JSON.parse(/^data: (.*)$/m.exec(event)[1]);
   version = news.version;
+  if (head.trouble !== news.head.trouble) trouble(news.head.trouble ?? "");
   head = news.head;
   for (const values of news.rows) {
     const row = rowOf(values);
@@ -77,13 +83,23 @@ function hear(event) {
   else draw();
 }
 
+// A browser opens six connections to a server; a tab that nobody sees keeps none, and asks twice a minute.
+let reader, wake;
+document.onvisibilitychange = () => {
+  reader?.cancel();
+  wake?.();
+  drawn = false; // no frame comes while it is hidden
+  draw();
+};
+const sleep = (ms) => new Promise((done) => setTimeout((wake = done), ms));
+
 async function follow() {
   for (let pause = 1000; ; pause = Math.min(pause * 2, 30000)) {
     try {
       if (!version) await load();
-      const answer = await call(`events?after=${version}`);
+      const answer = await call(`${document.hidden ? "news" : "events"}?after=${version}`);
       trouble("");
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+      reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let rest = ""; ; ) {
         const { value, done } = await reader.read();
         if (done) break;
@@ -96,7 +112,7 @@ async function follow() {
       if (error.status === 403) return trouble("This link is no longer valid: open the newest one.");
       trouble(error.status ? error.message : "The batch cannot be reached: its process may have ended.");
     }
-    await sleep(pause);
+    await sleep(!document.hidden ? pause : head.driver ? 30000 : 1e9);
   }
 }
 
@@ -115,7 +131,7 @@ function change() {
 function draw() {
   if (drawn) return;
   drawn = true;
-  requestAnimationFrame(() => {
+  (document.hidden ? setTimeout : requestAnimationFrame)(() => {
     drawn = false;
     if (stale) choose();
     drawHead();
@@ -127,7 +143,7 @@ function draw() {
   });
 }
 
-const end = (row) => row.ended ?? (row.label === "running" || row.label === "paused" ? now() : row.created);
+const end = (row) => row.ended ?? (row.label === "running" || row.label === "paused" ? (head.driver ? now() : latest) : row.created);
 const seconds = (row) => (row.created === null ? 0 : Math.max(0, end(row) - row.created));
 
 const ORDERS = {
@@ -151,11 +167,14 @@ function choose() {
   shown.sort(ORDERS[$("order").value]);
 }
 
-function span_of(s) {
+function spanOf(s) {
   if (s < 100) return `${Math.round(s)} s`;
   if (s < 6000) return `${Math.round(s / 60)} min`;
-  return `${(s / 3600).toFixed(1)} h`;
+  if (s < 360000) return `${(s / 3600).toFixed(1)} h`;
+  return `${Math.round(s / 86400)} d`;
 }
+
+const until = (time) => spanOf(Math.max(0, time - now()));
 
 function el(tag, props, ...children) {
   const made = Object.assign(document.createElement(tag), props);
@@ -216,7 +235,6 @@ function drawHead() {
   put($("driver"), head.driver ? `driven by ${head.driver}${head.paused ? "; paused" : ""}` : "not driven now");
   $("bar").ariaLabel = standing;
   document.title = `${rows.size ? Math.floor((100 * done) / rows.size) : 0} % ${head.name ?? ""}`;
-  if (head.trouble) trouble(head.trouble);
   if (performance.now() - told > 10000) {
     told = performance.now();
     const bad = LABELS.slice(0, 5).filter((label) => counts[label]);
@@ -233,7 +251,7 @@ function expected(counts, open, mean) {
     const first = create.free === null ? create.period : Math.max(0, create.free - now());
     if (rounds > 0) left += first + (rounds - 1) * create.period;
   }
-  return left >= 1 ? `; over in about ${span_of(left)}` : "";
+  return left >= 1 ? `; over in about ${spanOf(left)}` : "";
 }
 
 const budgets = new Map();
@@ -247,10 +265,10 @@ function drawLimits() {
       $("budgets").append(el("div", {}, text, meter));
     }
     const { text, meter } = budgets.get(limit.name);
-    const said = [`${limit.name}: ${limit.used} of ${limit.limit} in ${span_of(limit.period)}`];
-    if (limit.free !== null) said.push(`next free in ${span_of(Math.max(0, limit.free - now()))}`);
+    const said = [`${limit.name}: ${limit.used} of ${limit.limit} in ${spanOf(limit.period)}`];
+    if (limit.free !== null) said.push(`next free in ${until(limit.free)}`);
     if (limit.line) said.push(`${limit.line} in line`);
-    if (limit.held !== null) said.push(`held for ${span_of(Math.max(0, limit.held - now()))}`);
+    if (limit.held !== null) said.push(`held for ${until(limit.held)}`);
     if (limit.pace !== null) said.push(`${limit.pace} a second`);
     if (limit.rejections) said.push(`${limit.rejections} × 429`);
     put(text, said.join(", "));
@@ -300,15 +318,14 @@ most.onchange = () => act("active", { most: most.value ? Number(most.value) : nu
 // -- table
 
 const lines = new Map(); // rows of the table that are there
-const spacer = () => el("tr", { className: "pad", ariaHidden: "true" }, el("td", { colSpan: 5 }));
+const spacer = () => el("tr", { className: "pad", ariaHidden: "true" }, el("td"));
 const above = spacer();
 const below = spacer();
 $("rows").append(above, below);
 
 function line(row) {
-  const button = el("button", {});
+  const button = el("button", { onclick: () => open(row.seq) });
   const cells = [el("td"), el("td", {}, button), el("td"), el("td"), el("td")];
-  button.onclick = () => open(row.seq);
   button.dataset.seq = row.seq;
   return { tr: el("tr", {}, ...cells), button, cells };
 }
@@ -316,7 +333,7 @@ function line(row) {
 function fill(it, row, index) {
   it.tr.ariaRowIndex = String(index + 2);
   const [state, , run, time, came] = it.cells;
-  put(time, row.created === null ? "" : span_of(seconds(row)));
+  put(time, row.created === null ? "" : spanOf(seconds(row)));
   if (it.row === row) return;
   it.row = row;
   state.className = row.label;
@@ -392,11 +409,12 @@ function place() {
   axis = span ?? (placed.length ? [timed[0].created, Math.max(until, timed[0].created + 1)] : [0, 1]);
 }
 
+const moving = () => head.driver && placed.some(([row]) => row.label === "running");
+
 function drawLanes() {
-  if (stale || placed.some(([row]) => row.label === "running")) place();
+  if (stale || moving()) place();
   const ratio = devicePixelRatio;
-  const width = lanes.clientWidth;
-  const height = lanes.clientHeight;
+  const { clientWidth: width, clientHeight: height } = lanes;
   lanes.width = width * ratio; // which clears it
   lanes.height = height * ratio;
   const pen = lanes.getContext("2d");
@@ -414,7 +432,6 @@ function drawLanes() {
     pen.globalAlpha = 0.25;
     pen.fillStyle = getComputedStyle(document.body).color;
     pen.fillRect(Math.min(...drag), 0, Math.abs(drag[1] - drag[0]), height);
-    pen.globalAlpha = 1;
   }
   const time = (seconds) => (placed.length ? clock.format(seconds * 1000) : "");
   put($("from"), time(axis[0]));
@@ -439,9 +456,7 @@ lanes.onpointerup = () => {
   if (until - from > 4) span = [axis[0] + from * each, axis[0] + until * each];
   change();
 };
-lanes.onpointercancel = () => {
-  drag = null;
-};
+lanes.onpointercancel = () => (drag = null);
 $("unspan").onclick = () => {
   span = null;
   change();
@@ -454,8 +469,8 @@ const log = region("Log", "");
 
 async function tail() {
   const seq = opened;
-  if (!log.isConnected || !seq) return;
-  const rows = await call(`items/${seq}/log`).then((answer) => answer.json(), (error) => [error.message]);
+  if (!log.isConnected || !seq || document.hidden) return;
+  const rows = await ask(`items/${seq}/log`).catch((error) => [error.message]);
   if (seq === opened) put(log, rows.join("\n"));
 }
 setInterval(tail, 5000);
@@ -463,14 +478,14 @@ setInterval(tail, 5000);
 async function open(seq) {
   let item;
   try {
-    item = await (await call(`items/${seq}`)).json();
+    item = await ask(`items/${seq}`);
   } catch (error) {
     return trouble(error.message);
   }
   const time = (seconds) => (seconds === null ? "" : new Date(seconds * 1000).toLocaleString());
   const facts = [
     ["Status", el("span", { className: item.label }, `${MARKS[item.label]} ${item.label}`)],
-    ["Seen", item.phase && `${item.phase} since ${time(item.seen)}`],
+    ["Seen", [item.phase, time(item.seen)].filter(Boolean).join(" since ")],
     ["Run", item.url ? link(item.url, item.run) : item.run],
     ["Attempt", item.attempt],
     ["Created", time(item.created)],
@@ -482,17 +497,14 @@ async function open(seq) {
   const texts = [["Error", item.error], ["Summary", item.summary], ["Result", item.result], ["Prompt", item.prompt]];
   const parts = texts.filter(([, text]) => text).flatMap(([name, text]) => [el("h2", {}, name), region(name, text)]);
   if (can("retry") && AGAIN.has(item.label)) {
-    const button = el("button", {}, "Retry");
-    button.onclick = () => act("retry", { items: [[item.seq, item.attempt]] });
-    parts.unshift(button);
+    parts.unshift(el("button", { onclick: () => act("retry", { items: [[item.seq, item.attempt]] }) }, "Retry"));
   }
   if (can("answer") && item.label === "paused") {
-    const button = el("button", {}, "Answer…");
-    button.onclick = () => {
+    const onclick = () => {
       const text = prompt("What the run is told, to go on:");
       if (text) act("answer", { items: [[item.seq, item.attempt]], text });
     };
-    parts.unshift(button);
+    parts.unshift(el("button", { onclick }, "Answer…"));
   }
   if (head.logs && item.label === "running") parts.unshift(el("h2", {}, "Log"), log);
   put($("detail-name"), item.key);
@@ -508,7 +520,5 @@ $("detail").onclose = () => (opened = null);
 
 window.onresize = draw;
 matchMedia("(prefers-color-scheme: dark)").onchange = draw;
-setInterval(() => {
-  if (head.limits.length || placed.some(([row]) => row.label === "running")) draw();
-}, 1000);
+setInterval(() => (head.limits.length || moving()) && draw(), 1000);
 follow();
