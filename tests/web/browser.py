@@ -24,7 +24,7 @@ __all__ = ["Browser", "Page", "barriers", "browsing", "expect", "opened", "see"]
 @asynccontextmanager
 async def browsing() -> AsyncGenerator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=_BROWSER)
+        browser = await playwright.chromium.launch(executable_path=_BROWSER, args=["--disable-lcd-text"])
         try:
             yield browser
         finally:

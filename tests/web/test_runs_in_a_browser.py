@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from codegen_async import CodegenClient
+from codegen_async import AgentRun, CodegenClient
 from codegen_async.testing import CodegenServer
 from codegen_async.web import RunFeed, RunsApp
 from codegen_async.web.asgi import Message, Receive, Reply, Scope, Send
@@ -23,7 +23,7 @@ _MINUTE = 60_000  # ms
 class Site:
     """A page that shows what comes from the address behind its #; runs; and a stream that ends as most of them do."""
 
-    def __init__(self, runs: RunsApp[int]) -> None:
+    def __init__(self, runs: RunsApp[AgentRun]) -> None:
         self.asked: list[tuple[str, int]] = []  # paths and what was answered, but for the page
         self._runs = runs
 

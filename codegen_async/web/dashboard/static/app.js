@@ -325,20 +325,21 @@ $("rows").append(above, below);
 
 function line(row) {
   const button = el("button", { onclick: () => open(row.seq) });
-  const cells = [el("td"), el("td", {}, button), el("td"), el("td"), el("td")];
+  const cells = [el("td"), el("td", {}, button, " ", el("span")), el("td"), el("td"), el("td")];
   button.dataset.seq = row.seq;
   return { tr: el("tr", {}, ...cells), button, cells };
 }
 
 function fill(it, row, index) {
   it.tr.ariaRowIndex = String(index + 2);
-  const [state, , run, time, came] = it.cells;
+  const [state, key, run, time, came] = it.cells;
   put(time, row.created === null ? "" : spanOf(seconds(row)));
   if (it.row === row) return;
   it.row = row;
   state.className = row.label;
   put(state, `${MARKS[row.label]} ${row.label}`);
-  put(it.button, row.key.startsWith("#") && row.prompt ? `${row.key} ${row.prompt}` : row.key);
+  put(it.button, row.key);
+  put(key.lastChild, row.prompt);
   run.replaceChildren(row.url ? link(row.url, row.run) : row.run);
   came.replaceChildren(...(row.pull ? [link(row.pull, "pull request"), " "] : []), row.note);
 }
