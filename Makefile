@@ -7,7 +7,7 @@ JOBS ?= 2
 SLOW_JOBS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-uvloop test-lowest lint type bench docs dist format clean
+.PHONY: help demo test test-all test-uvloop test-lowest lint type bench docs pages dist format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12

@@ -14,7 +14,8 @@ _HEAD = """\
 # Errors
 
 All that the package raises on purpose is a `CodegenAsyncError`; the tree below is all of it. None of them ever carries
-the token or an object of the HTTP library, and all can be copied and pickled.
+the token or an object of the HTTP library, and all can be copied and pickled. By symptom instead of by class:
+[Troubleshooting](../howto/troubleshooting.md).
 
 ```text
 {tree}
