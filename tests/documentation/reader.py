@@ -6,6 +6,7 @@
 - `python` with a test function: a test. With `asyncio.run(`: a program. Else a cell: all cells of a page share their
   names and a loop, and may `await`; a cell that ends with the definition of `main` is followed by `await main()`.
 - `output`: what the block before prints; `...` stands for anything.
+- 8017 is a port that nobody else has: others may read the page at the same time.
 - `toml`, `yaml`, `json` that are no files are read. The steps of a GitHub workflow are run.
 
 Programs are those of one Python: CODEGEN_ASYNC_PYTHON, or the one that runs the tests.
@@ -15,10 +16,12 @@ import json
 import os
 import re
 import shlex
+import socket
 import sys
 import tomllib
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +33,7 @@ from tests.documentation.sessions import SHELL, BlockFailedError, Session, Termi
 PYTHON = Path(os.environ.get("CODEGEN_ASYNC_PYTHON", sys.executable)).absolute()
 WHEELS = os.environ.get("CODEGEN_ASYNC_WHEELS")
 
+_PORT = "8017"
 _CELLS = Path(__file__).with_name("cells.py")
 _SECRET = re.compile(r"^ *export \w+=\.\.\.(?=[ \n]).*\n", re.MULTILINE)
 _TEST = re.compile(r"^(async )?def test_", re.MULTILINE)
@@ -42,6 +46,7 @@ class Reader:
     def __init__(self, folder: Path, page: list[Block], variables: Mapping[str, str]) -> None:
         self.folder = folder / "reader"
         self._page = page
+        self._port = str(_free_port())
         self._hidden = folder / "blocks"
         self._variables = {**_surroundings(folder), **variables}
         self._printed = ""
@@ -72,6 +77,7 @@ class Reader:
             raise BlockFailedError(f"{block.place}\n{block.text}\n{failed}") from None
 
     def _read(self, block: Block) -> None:
+        block = replace(block, text=block.text.replace(_PORT, self._port))
         if block.marker in {"not run", "run by"} or (block.marker == "needs the network" and not WHEELS):
             return
         if block.marker == "goes on":
@@ -179,6 +185,12 @@ def _surroundings(folder: Path) -> dict[str, str]:
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         **network,
     }
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
 
 
 def _compare(shown: str, printed: str) -> None:
