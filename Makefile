@@ -55,7 +55,7 @@ build/temporal/made: pyproject.toml
 	build/temporal/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group temporal
 	touch $@
 
-# A browser without a screen, which the slow tests of the dashboard look at it with: Debian's, where root runs this.
+# A browser without a screen, which slow tests look at the dashboard and the documentation with: Debian's, where root runs this.
 .venv/made-browser: .venv/made-dev
 	$(BIN)/python -m pip install --quiet --group browser
 	command -v chromium-headless-shell >/dev/null || { apt-get update -qq \

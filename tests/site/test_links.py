@@ -96,6 +96,10 @@ def test_every_link_of_a_file_at_the_top_leads_somewhere(name: str) -> None:
     assert wrong == []
 
 
+def test_the_readme_leads_to_the_same_places_wherever_it_is_shown() -> None:
+    assert [link for link in read_markdown((ROOT / "README.md").read_text()).links if not urlsplit(link).scheme] == []
+
+
 def test_what_is_wrong_with_a_link_is_told() -> None:
     site, page = ROOT / "docs", read('<h1 id="a"></h1><a href="#b"></a><script src="https://unpkg.com/x"></script>')
     assert page.loads == ["https://unpkg.com/x"]

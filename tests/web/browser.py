@@ -55,7 +55,7 @@ async def see(page: Page, *, hidden: bool) -> None:
     )
 
 
-async def barriers(page: Page) -> Sequence[object]:
+async def barriers(page: Page) -> Sequence[tuple[str, list[str]]]:
     """Return what keeps people from using a page."""
     found = await Axe().run(page)
     return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found.response["violations"]]
