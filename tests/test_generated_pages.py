@@ -77,3 +77,16 @@ def test_the_picture_has_each_room_of_the_house() -> None:
     }
     assert rooms - {"__init__"} <= words
     assert set(OF_LAYERS.values()) <= words
+
+
+def test_a_figure_of_why_stands_where_it_is_explained() -> None:
+    docs = ROOT / "docs"
+    explained = "\n".join(page.read_text("utf-8") for page in (docs / "explanation").glob("*.md"))
+    why = (docs / "start" / "why.md").read_text("utf-8").partition("\n## ")[2]
+    figures = set(
+        re.findall(r"(?<![\w.,])(?:\d+\.\d+|\d+,\d{3}|\d{3})(?![\w,])", re.sub(r"\[[^]]*\]\([^)]*\)", "", why))
+    )
+    assert len(figures) > 20
+    assert {
+        figure for figure in figures if not re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d,])", explained)
+    } == set()
