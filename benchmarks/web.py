@@ -209,6 +209,9 @@ async def main(subscribers: int, seconds: float) -> None:
         os.environ.update(server.environment)
         for name, text in CONTENDERS.items():
             print(await measure(name, text, server, subscribers, seconds), flush=True)
+        for number in (1, 100):
+            row = await measure("", OURS, server, number, seconds)
+            print(f"codegen_async.web with {number} of them asked {row.asked} times")
 
 
 if __name__ == "__main__":
