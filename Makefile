@@ -26,10 +26,12 @@ help:  ## list the targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]' --group dev
 	touch $@
 
-# The package as users install it: pyright does not look for py.typed in an editable one.
-build/typed/made: .venv/made-dev
-	test -x build/typed/bin/python || $(PYTHON) -m venv build/typed
-	build/typed/bin/python -m pip install --quiet --disable-pip-version-check '.[$(EXTRAS)]'
+# The package as users install it, beside what the documentation uses: pyright does not look for py.typed in an editable
+# one, and pages are to run from the wheel.
+build/installed/made: pyproject.toml
+	test -x build/installed/bin/python || $(PYTHON) -m venv build/installed
+	build/installed/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	build/installed/bin/python -m pip install --quiet --disable-pip-version-check '.[$(EXTRAS)]' --group test --group web
 	touch $@
 
 # Everything of which pyproject.toml names a lowest version, at that version.
@@ -91,11 +93,11 @@ lint: .venv/made-dev  ## style, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
-type: .venv/made-dev build/typed/made  ## mypy strict, pyright strict, every public type known to those who install it
+type: .venv/made-dev build/installed/made  ## mypy strict, pyright strict, every public type known to those who install it
 	$(BIN)/mypy
 	$(BIN)/pyright
-	build/typed/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
-	PATH="$(CURDIR)/build/typed/bin:$$PATH" $(BIN)/pyright --verifytypes codegen_async --ignoreexternal \
+	build/installed/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+	PATH="$(CURDIR)/build/installed/bin:$$PATH" $(BIN)/pyright --verifytypes codegen_async --ignoreexternal \
 		> build/verifytypes.txt || { cat build/verifytypes.txt; exit 1; }
 	@grep completeness build/verifytypes.txt
 
@@ -105,11 +107,13 @@ bench: .venv/made-bench  ## the benchmarks; each prints its table
 docs: .venv/made-dev  ## the documentation, into site/
 	RELEASE=$$($(BIN)/python -c 'import codegen_async as it; print(it.__version__)') $(BIN)/zensical build --strict --clean
 
-dist: .venv/made-dist  ## the distributions, into dist/: built, checked, installed into empty environments and tried there; two minutes
+dist: .venv/made-dist build/installed/made  ## the distributions, into dist/: built, checked, installed into empty environments and tried there, pages included; three minutes
 	rm -rf dist && mkdir -p build
 	$(BIN)/python -m build --outdir dist . > build/dist.txt 2>&1 || { cat build/dist.txt; exit 1; }
 	$(BIN)/twine check --strict dist/*
-	$(BIN)/python -m pytest -n $(JOBS) tests/distribution --distributions dist
+	build/installed/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
+	CODEGEN_ASYNC_PYTHON=build/installed/bin/python CODEGEN_ASYNC_WHEELS=dist \
+		$(BIN)/python -m pytest -n $(SLOW_JOBS) tests/distribution tests/test_documentation.py --distributions dist
 
 pages: .venv/made-dev  ## write the pages that say what the code says: errors, settings, command line, layers
 	$(BIN)/python -m docs.generate

@@ -1,6 +1,9 @@
 """The wheel in environments that were empty: what it brings along, and that it works with that."""
 
 import json
+import os
+import subprocess
+import sys
 from importlib.metadata import requires
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import pytest
 from benchmarks._environments import environment
 from tests.distribution.trying import outcomes_of_a_demo
 
+ROOT = Path(__file__).parents[2]
 # The modules that an extra brings, as far as we import them.
 BRINGS = {
     "cli": {"cyclopts", "rich"},
@@ -70,3 +74,13 @@ def test_every_extra_alone_has_what_its_modules_import(wheel: Path, extra: str) 
         missing: dict[str, Any] = json.loads(place.run("python", "-c", IMPORT_ALL, *BRINGS[extra]))
     assert set(missing.values()) & BRINGS[extra] == set()
     assert set(missing.values()) <= OPTIONAL
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/start/getting-started.md"])
+def test_the_first_pages_need_no_more_than_they_install(wheel: Path, page: str) -> None:
+    words = (sys.executable, "-m", "pytest", "-q", f"tests/test_documentation.py::test_a_page_works_as_printed[{page}]")
+    with environment() as place:
+        place.install(f"{wheel}[cli,pytest]")
+        own = {"CODEGEN_ASYNC_PYTHON": str(place.python), "CODEGEN_ASYNC_WHEELS": str(wheel.parent)}
+        read = subprocess.run(words, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, check=False)  # noqa: S603 - ours
+    assert "1 passed" in read.stdout, read.stdout
