@@ -2,6 +2,7 @@
 
 import signal
 from asyncio import AbstractEventLoop
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
 
 import pytest
@@ -36,6 +37,19 @@ def _names_no_loop(item: pytest.Item) -> bool:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--uvloop", action="store_true", help="run what names no loop on uvloop, and nothing else")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to the slow proofs what a test that is `sampled` passes over."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled is not None:
+            function = item.nodeid.partition("[")[0]
+            if seen[function] % sampled.args[0]:
+                item.add_marker(pytest.mark.slow)
+            seen[function] += 1
 
 
 def pytest_configure(config: pytest.Config) -> None:

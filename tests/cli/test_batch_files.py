@@ -327,6 +327,7 @@ def test_a_batch_whose_output_finds_no_room_goes_on_later(cli: CommandLine, fake
 # -- out, one by one
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("printed", [0, 1, 2, 3])
 def test_outcomes_are_appended_once_over_kills(cli: CommandLine, fake: Served, prompts: Path, printed: int) -> None:
     fake.script("ACTIVE")

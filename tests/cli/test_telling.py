@@ -71,6 +71,7 @@ def whole(text: str, mode: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("mode", ["--json", "--jsonl"])
 def test_no_kill_takes_an_outcome_away(

@@ -245,6 +245,7 @@ SERVERS: dict[str, Bend] = {
 }
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("lost", MOMENTS.values(), ids=MOMENTS)
 @pytest.mark.parametrize("bend", SERVERS.values(), ids=SERVERS)
 async def test_a_batch_makes_no_prompt_twice(tmp_path: Path, bend: Bend, lost: tuple[int, ...]) -> None:
@@ -261,6 +262,7 @@ async def test_a_batch_makes_no_prompt_twice(tmp_path: Path, bend: Bend, lost: t
 SHOWN_LATE = {"lags 59 s", "lags by chance"}  # if it is done late as well, that is later than `settle` in sum
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("lost", [(2,), (3, 5)], ids=["one", "two"])
 @pytest.mark.parametrize(
     ("bend", "late"),
@@ -293,6 +295,7 @@ async def _create(client: CodegenClient, n: int) -> AgentRun | APIError:
         return error
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("bend", SERVERS.values(), ids=SERVERS)
 async def test_a_batch_that_is_taken_up_again_makes_no_prompt_twice(tmp_path: Path, bend: Bend) -> None:
     async with Odd() as server:
@@ -367,6 +370,7 @@ def _visit(server: Odd) -> None:
     server.world.create = both  # type: ignore[method-assign]
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("prompts", [10, 25])
 @pytest.mark.parametrize("times", [1, 3, 9])
 @pytest.mark.parametrize("bend", FINE.values(), ids=FINE)

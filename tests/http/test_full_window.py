@@ -19,6 +19,7 @@ HINTS: list[RetryAfter | bool] = [False, *get_args(RetryAfter)]
 CALLS = 20
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("rejections_count", [False, True])
 @pytest.mark.parametrize("burst", [None, 1, 4])
 @pytest.mark.parametrize("hint", HINTS)
