@@ -259,6 +259,7 @@ def break_in_writer(monkeypatch: pytest.MonkeyPatch, method: str, failure: BaseE
 
 @virtual
 @every_call
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("method", ["_write", "_writelines", "write_eof", "set_eof", "write_headers"])
 @pytest.mark.parametrize("failure", [MemoryError("no room"), RuntimeError("odd"), ValueError("odd"), Stopped("now")])
 async def test_nothing_that_is_raised_inside_aiohttp_shows_the_token(
