@@ -105,7 +105,6 @@ async def call_all(seed: int) -> tuple[Counter[str], int]:
         RawServer(script) as server,
         open_client(server.url, rates=rates, timeouts=timeouts, settle=0.1, latency=0.1) as client,
     ):
-
         some = asyncio.Semaphore(AT_ONCE)
 
         async def call(read: Calling) -> None:
