@@ -1,6 +1,7 @@
 """What is generated from the code says what the code says now, and the code says what it has to."""
 
 import re
+import tomllib
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -90,3 +91,11 @@ def test_a_figure_of_why_stands_where_it_is_explained() -> None:
     assert {
         figure for figure in figures if not re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d,])", explained)
     } == set()
+
+
+def test_the_page_of_versions_names_the_pythons_of_the_classifiers() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    pythons = [line.rpartition(" ")[2] for line in project["classifiers"] if re.search(r":: 3\.\d+$", line)]
+    page = (ROOT / "docs" / "project" / "versioning.md").read_text("utf-8")
+    assert f"Python {pythons[0]} to {pythons[-1]}" in page
+    assert project["requires-python"] == f">={pythons[0]}"
