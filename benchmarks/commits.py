@@ -1,21 +1,24 @@
-"""What a commit of the journal costs, by how SQLite keeps it: `python -m benchmarks.commits [DIRECTORY]`.
+"""What a commit of the journal costs, by how SQLite keeps it.
 
 Each commit moves one item of a thousand, with `synchronous = FULL`. What is carried away as the one file alone after a
 kill: with a write-ahead log, what was there at the last checkpoint; with a rollback journal, all that was acknowledged.
+
+Run: python -m benchmarks.commits [--commits N] [--directory DIRECTORY]
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import sqlite3
 import statistics
-import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-COMMITS = 500
 ITEMS = 1000
+OURS = "PERSIST"
 WAYS = {
     "WAL": ("WAL", ""),
     "WAL, a checkpoint each": ("WAL", "PRAGMA wal_checkpoint(TRUNCATE)"),
@@ -25,8 +28,13 @@ WAYS = {
 }
 
 
-def measure(path: Path, mode: str, afterwards: str) -> tuple[list[float], int]:
-    """Return how many ms each commit took, and how many of them a copy of the one file shows."""
+def measure(way: str, commits: int, directory: Path | None = None) -> tuple[list[float], int]:
+    """Return how many ms each commit took, sorted, and how many of them a copy of the one file shows."""
+    with tempfile.TemporaryDirectory(dir=directory) as folder:
+        return _measure(Path(folder) / "batch.db", *WAYS[way], commits)
+
+
+def _measure(path: Path, mode: str, afterwards: str, commits: int) -> tuple[list[float], int]:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute(f"PRAGMA journal_mode = {mode}")
         connection.execute("PRAGMA synchronous = FULL")
@@ -34,14 +42,14 @@ def measure(path: Path, mode: str, afterwards: str) -> tuple[list[float], int]:
         connection.execute("CREATE INDEX items_by_state ON items (state)")
         rows = ((seq, "planned", b"x" * 500) for seq in range(ITEMS))
         connection.executemany("INSERT INTO items VALUES (?, ?, ?)", rows)
-        took = [_commit(connection, seq, afterwards) for seq in range(COMMITS)]
+        took = [_commit(connection, seq, afterwards) for seq in range(commits)]
         return sorted(took), _alone(path)
 
 
 def _commit(connection: sqlite3.Connection, seq: int, afterwards: str) -> float:
     began = time.perf_counter()
     connection.execute("BEGIN IMMEDIATE")
-    connection.execute("UPDATE items SET state = 'sending' WHERE seq = ?", (seq,))
+    connection.execute("UPDATE items SET state = 'sending' WHERE seq = ?", (seq % ITEMS,))
     connection.execute("COMMIT")
     connection.execute(afterwards).fetchall()
     return (time.perf_counter() - began) * 1000
@@ -56,16 +64,18 @@ def _alone(path: Path) -> int:
     return 0
 
 
-def main(directory: str | None) -> None:
-    """Print the table."""
-    print("| kept as | ms a commit: mean | p50 | p99 | of 500 commits in the file alone |")
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--commits", type=int, default=500, help="of each way (default: 500)")
+    parser.add_argument("--directory", type=Path, help="on the disk that is meant; default: that of temporary files")
+    options = parser.parse_args(arguments)
+    print(f"| kept as | ms a commit: mean | p50 | p99 | of {options.commits} commits in the file alone |")
     print("|---|---|---|---|---|")
-    for name, (mode, afterwards) in WAYS.items():
-        with tempfile.TemporaryDirectory(dir=directory) as folder:
-            took, alone = measure(Path(folder) / "batch.db", mode, afterwards)
-        p50, p99 = took[COMMITS // 2], took[COMMITS * 99 // 100]
-        print(f"| {name} | {statistics.mean(took):.2f} | {p50:.2f} | {p99:.2f} | {alone} |")
+    for way in WAYS:
+        took, alone = measure(way, options.commits, options.directory)
+        p50, p99 = took[len(took) // 2], took[len(took) * 99 // 100]
+        print(f"| {way} | {statistics.mean(took):.2f} | {p50:.2f} | {p99:.2f} | {alone} |")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else None)
+    main()

@@ -1,14 +1,18 @@
 """Batches on DBOS whose executors are killed and frozen: how many items are missing or doubled, with keys and without.
 
 Three executors drive 60 items at a server that loses 30 % of its answers to creates; one of the three is killed every 1
-to 3 s, or stopped for longer than its lease. All clocks run twelve times faster than life. Takes ten minutes.
+to 3 s, or stopped for longer than its lease. All clocks run twelve times faster than life. Three rounds take ten
+minutes.
+
+Run: python -m benchmarks.engine [--rounds N]
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -16,15 +20,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests.engine.campaign import Figures, campaign
 from tests.support.servers import Server, postgres
 
-ROUNDS = 3
 COLUMNS = ("where", "kills", "freezes", "restarts", "decided", "missing", "doubled", "crashes", "seconds")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="of each kind of database (default: 3)")
+    rounds = parser.parse_args(arguments).rounds
     print(" | ".join(COLUMNS))
     total = Figures()
     with postgres() as server:
-        for seed in range(1, ROUNDS + 1):
+        for seed in range(1, rounds + 1):
             for kind in ("sqlite", "postgresql", "postgresql, restarted"):
                 figures = campaign(_url(kind, server, seed), seed, restart=_restart(kind, server))
                 _show(f"{kind} {seed}", figures)

@@ -14,7 +14,7 @@ A drain is over when nine tenths of all ends are known. Shown are the mean and t
 the end of a run until whoever waits for it knows, and the requests for each run that has ended. A 429 stops it: it must
 not happen.
 
-Run: python benchmarks/fleet_polling.py [--quick]
+Run: python -m benchmarks.fleet_polling [--quick]
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import asyncio
 import functools
 import sys
 import time
+from collections.abc import Sequence
 from statistics import median
 
 from benchmarks._fleet_air import Air
@@ -59,11 +60,12 @@ async def part(company: Company) -> None:
 
 
 ONE = Cast("one process", 1)
+ALONE = Cast("alone")
 FLEET = Cast("fleet", air=Air)
 KILLED = Cast("killed", air=Air, plot=kill_leaders)
 CASTS = [
     ONE,
-    Cast("alone"),
+    ALONE,
     FLEET,
     Cast("lossy", air=functools.partial(Air, lost=0.1)),
     KILLED,
@@ -84,10 +86,10 @@ def measure(play: Play, rounds: int) -> dict[str, float]:
     return costs
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Compare shared looks in virtual time.")
+def main(options: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two scenarios, one seed")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(options)
     started = time.monotonic()
     print(f"{'mean s / p95 s / requests per run':36}" + "".join(f"{cast.title:>26}" for cast in CASTS))
     worst = {FLEET.title: 0.0, KILLED.title: 0.0}

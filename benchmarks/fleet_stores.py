@@ -1,13 +1,14 @@
 """Measure one change of a board at each kind of store, on this machine: alone, and with seven others at the same board.
 
-python benchmarks/fleet_stores.py
+Run: python -m benchmarks.fleet_stores [--changes N] [sqlite] [postgresql] [valkey] [valkey-durable]
 """
 
+import argparse
 import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from tests.fleet.conftest import ALWAYS, url_of
 from tests.support.servers import postgres, running, valkey
 
 BOARD = bytes(1600)  # of eight members and sixty slots
-SWAPS = 2000
+KINDS = ("sqlite", "postgresql", "valkey", "valkey-durable")
 
 
 @asynccontextmanager
@@ -46,25 +47,29 @@ async def change(store: Store, times: int) -> list[float]:
     return took
 
 
-async def run(kind: str) -> None:
+async def run(kind: str, changes: int) -> None:
     async with place(kind) as url:
         stores = [open_store(url) for _ in range(8)]
         await change(stores[0], 100)
         cpu = time.process_time()
-        took = sorted(await change(stores[0], SWAPS))
-        cpu = (time.process_time() - cpu) / SWAPS
+        took = sorted(await change(stores[0], changes))
+        cpu = (time.process_time() - cpu) / changes
         began = time.perf_counter()
-        await asyncio.gather(*(change(store, SWAPS // 8) for store in stores))
-        together = SWAPS / (time.perf_counter() - began)
+        await asyncio.gather(*(change(store, changes // 8) for store in stores))
+        together = changes / (time.perf_counter() - began)
         await asyncio.gather(*(store.close() for store in stores))
-    middle, late = took[SWAPS // 2] * 1e3, took[SWAPS * 99 // 100] * 1e3
+    middle, late = took[changes // 2] * 1e3, took[changes * 99 // 100] * 1e3
     print(f"{kind:16}{middle:9.3f}{late:9.3f}{cpu * 1e6:12.0f}{together:16,.0f}")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--changes", type=int, default=2000, help="of the board (default: 2000)")
+    parser.add_argument("kinds", nargs="*", metavar="KIND", choices=[[], *KINDS], help=f"of store: {', '.join(KINDS)}")
+    options = parser.parse_args(arguments)
     print(f"{'store':16}{'p50 ms':>9}{'p99 ms':>9}{'our CPU us':>12}{'8 together/s':>16}")
-    for kind in ("sqlite", "postgresql", "valkey", "valkey-durable"):
-        asyncio.run(run(kind))
+    for kind in options.kinds or KINDS:
+        asyncio.run(run(kind, options.changes))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Browsers that watch a run come and go together: a page is closed, a deploy ends 
 CPU time from the first cancellation until all tasks have ended, and beside it the same for tasks that wait for nothing
 but a future: what asyncio takes by itself. The latencies are all the same, or all different.
 
-Run: python benchmarks/leaving.py [--watchers N]
+Run: python -m benchmarks.leaving [--watchers N]
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from codegen_async.codegen.models import AgentRun
@@ -24,6 +24,7 @@ from codegen_async.waiting import Page, Waiting
 
 RUN = AgentRun(id=1, organization_id=1, status="ACTIVE")
 GOAL = 0.2  # seconds for 20,000
+BARE = "bare futures"
 
 Wait = Callable[[int], Coroutine[Any, Any, object]]
 
@@ -78,7 +79,7 @@ async def measure(watchers: int) -> dict[str, float]:
             pass
 
     ways: dict[str, Wait] = {
-        "bare futures": bare,
+        BARE: bare,
         "wait_for_run": wait,
         "wait_for_run, unlike latencies": wait_unlike,
         "watch": watch,
@@ -88,16 +89,16 @@ async def measure(watchers: int) -> dict[str, float]:
     return seconds
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Let many who wait for one run leave at once.")
-    parser.add_argument("--watchers", type=int, default=20_000)
-    watchers = parser.parse_args().watchers
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--watchers", type=int, default=20_000, help="(default: 20000)")
+    watchers = parser.parse_args(arguments).watchers
     seconds = asyncio.run(measure(watchers))
     print(f"{watchers:,} watchers of one run leave at once; CPU seconds until all have left, the best of 3")
     for name, took in seconds.items():
         print(f"{name:32}{took:8.3f}")
     allowed = GOAL * watchers / 20_000
-    own = max(seconds.values()) - seconds["bare futures"]
+    own = max(seconds.values()) - seconds[BARE]
     if own > allowed:
         sys.exit(f"leaving takes {own:.3f} s more than bare futures do; {allowed:.3f} s are allowed")
 

@@ -1,24 +1,30 @@
-"""What `WindowLimiter` promises and costs, beside a bare `aiolimiter.AsyncLimiter` of the same size.
+"""What `WindowLimiter` promises and costs, beside limiters of the same size that others use.
 
-Four tables: how many of 300 requests servers reject, what share of the limit is used, the CPU time and memory of
-callers who need not wait and of callers who wait, and what two or three rates at once cost. All run on a virtual clock;
-CPU time is the process's own, and each figure of it the median of five rounds.
+They are `aiolimiter` (a token bucket), `pyrate-limiter` (a log of what was sent) and `aiometer` (even distances; it
+knows no single calls, so it is in the first two tables only).
+
+Five tables: how many of 300 requests servers reject, how long 300 take where a rejected one is sent again, what share
+of the limit is used, the CPU time and memory of callers who need not wait and of callers who wait, and what two or
+three rates at once cost. All run on a virtual clock; CPU time is the process's own, and each figure of it the median of
+rounds that take turns.
+
+Run: python -m benchmarks.limiter [--seeds N] [--rounds N] [--callers N ...]
 """
 
+import argparse
 import asyncio
 import gc
 import random
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from functools import partial
 from statistics import mean, median
 from typing import Any, TypeVar, TypeVarTuple, Unpack
 
-from aiolimiter import AsyncLimiter
-
-from codegen_async.limits import Rate, WindowLimiter
+from benchmarks._limiters import PEERS, Bucket, Limiter, Log, Window
+from codegen_async.limits import Rate
 from codegen_async.testing.clock import VirtualLoop, run_virtual
 from codegen_async.testing.rates import (
     FirstHitWindow,
@@ -45,58 +51,8 @@ MODELS: dict[str, Callable[[int, float], RateModel]] = {
     "two counters": TwoCounterWindow,
     "two counters, rejections count": partial(TwoCounterWindow, count_rejected=True),
 }
-SEEDS = 20
-ROUNDS = 5
-
-Send = Callable[[], Awaitable[float | None]]
-"""Send a request; the answer is None if it was admitted, else the seconds the server asks to wait."""
-
-
-# -- the two limiters, made to look alike
-
-
-class Window:
-    """The limiter of this package."""
-
-    def __init__(self, rate: Rate, *more: Rate) -> None:
-        self.limiter = WindowLimiter((rate, *more))
-
-    async def request(self, send: Send) -> None:
-        """Send a request and tell the limiter what became of it."""
-        async with self.limiter.slot() as slot:
-            slot.sent()
-            if await send() is None:
-                slot.answered()
-            else:
-                slot.rejected(None)
-
-    async def wait(self) -> None:
-        """Pass, and have the answer at once."""
-        async with self.limiter.slot() as slot:
-            slot.sent()
-            slot.answered()
-
-
-class Bucket:
-    """A bare token bucket."""
-
-    def __init__(self, rate: Rate) -> None:
-        self.limiter = AsyncLimiter(rate.limit, rate.period)
-
-    async def request(self, send: Send) -> None:
-        """Send a request."""
-        async with self.limiter:
-            await send()
-
-    async def wait(self) -> None:
-        """Pass, and have the answer at once."""
-        async with self.limiter:
-            pass
-
-
-Limiter = Window | Bucket
-LIMITERS: tuple[type[Limiter], ...] = (Window, Bucket)
-
+KINDS: tuple[type[Limiter], ...] = (Window, *PEERS)
+COSTED: tuple[type[Limiter], ...] = (Window, Bucket, Log)
 
 # -- rejections
 
@@ -125,23 +81,41 @@ async def three_hundred(kind: type[Limiter], model: Callable[[int, float], RateM
     rnd = random.Random(seed)
     server, limiter = Server(model(GET.limit, GET.period), rnd), kind(GET)
     await asyncio.sleep(rnd.uniform(0.0, GET.period))  # a server's windows do not begin with the client
-    await asyncio.gather(*[limiter.request(server.answer) for _ in range(300)])
+    await limiter.all(server.answer, 300)
     return server
 
 
-def print_rejections() -> None:
-    print(f"Rejected of 300 requests at {GET.limit} per {GET.period:g} s, mean (max) of {SEEDS} seeds")
-    print(f"{'server':32}{'WindowLimiter':>16}{'AsyncLimiter':>16}")
-    peaks = dict.fromkeys(LIMITERS, 0)
+async def until_served(kind: type[Limiter], model: Callable[[int, float], RateModel], seed: int) -> float:
+    """Return the seconds until 300 requests were admitted, where what is rejected is sent again."""
+    server, limiter = Server(model(GET.limit, GET.period), random.Random(seed)), kind(GET)
+    began = asyncio.get_running_loop().time()
+    await limiter.all(server.answer, 300, again=True)
+    return asyncio.get_running_loop().time() - began
+
+
+def rejected(kind: type[Limiter], model: Callable[[int, float], RateModel], seeds: int) -> list[int]:
+    """Return how many of 300 requests are rejected, by seeds."""
+    return [run_virtual(three_hundred(kind, model, seed)).rejections for seed in range(seeds)]
+
+
+def print_rejections(seeds: int) -> None:
+    print(f"Rejected of 300 requests at {GET.limit} per {GET.period:g} s, mean (max) of {seeds} seeds")
+    print(f"{'server':32}" + "".join(f"{kind.name:>18}" for kind in KINDS))
+    peaks = dict.fromkeys(KINDS, 0)
     for name, model in MODELS.items():
         cells = ""
-        for kind in LIMITERS:
-            servers = [run_virtual(three_hundred(kind, model, seed)) for seed in range(SEEDS)]
+        for kind in KINDS:
+            servers = [run_virtual(three_hundred(kind, model, seed)) for seed in range(seeds)]
             rejections = [server.rejections for server in servers]
             peaks[kind] = max(peaks[kind], *(worst_window(server.arrivals, GET.period) for server in servers))
-            cells += f"{f'{mean(rejections):.1f} ({max(rejections)})':>16}"
+            cells += f"{f'{mean(rejections):.1f} ({max(rejections)})':>18}"
         print(f"{name:32}{cells}")
-    print(f"{'most arrivals in any 30 s':32}{peaks[Window]:>16}{peaks[Bucket]:>16}\n")
+    print(f"{'most arrivals in any 30 s':32}" + "".join(f"{peaks[kind]:>18}" for kind in KINDS))
+    print(f"\nSeconds until all 300 were admitted, rejected ones sent again, mean of {seeds} seeds")
+    for name in ("fixed window", "sliding log"):  # where rejections count, some would never come to the end
+        took = [mean(run_virtual(until_served(kind, MODELS[name], seed)) for seed in range(seeds)) for kind in KINDS]
+        print(f"{name:32}" + "".join(f"{seconds:>18.1f}" for seconds in took))
+    print()
 
 
 # -- throughput
@@ -153,12 +127,13 @@ async def share_used(rate: Rate, round_trip: float) -> float:
     began = asyncio.get_running_loop().time()
     last = began
 
-    async def send() -> None:
+    async def send() -> float | None:
         nonlocal last
         last = asyncio.get_running_loop().time()
         await asyncio.sleep(round_trip)
+        return None
 
-    await asyncio.gather(*[limiter.request(send) for _ in range(51 * rate.limit)])
+    await limiter.all(send, 51 * rate.limit)
     return 50 * rate.period / (last - began)
 
 
@@ -287,48 +262,71 @@ def run_counting(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-def print_row(title: str, window: float, bucket: float) -> None:
-    print(f"{title:40}{window:>16.2f}{bucket:>16.2f}{window / bucket:>8.2f}")
+def print_row(title: str, *costs: float) -> None:
+    least = min(costs[1:])
+    ratio = f"{costs[0] / least:.2f}" if least > 0 else "-"
+    print(f"{title:40}" + "".join(f"{cost:>16.2f}" for cost in costs) + f"{ratio:>20}")
 
 
-def print_cost() -> None:
-    print(f"{f'Cost, median of {ROUNDS} rounds':40}{'WindowLimiter':>16}{'AsyncLimiter':>16}{'ratio':>8}")
-    free = [[run_virtual(uncontended(kind)) for kind in LIMITERS] for _ in range(ROUNDS)]
-    print_row("take and give back, nobody waits: us", *map(median, zip(*free, strict=True)))
-    _, bare = run_counting(quiet(None, 10_000))
-    for count in (10_000, 100_000):
-        rounds = [[run_virtual(waiters(kind, count)) for kind in LIMITERS] for _ in range(ROUNDS)]
+def uncontended_costs(rounds: int) -> list[float]:
+    """Return the microseconds of a caller who need not wait, by limiter."""
+    free = [[run_virtual(uncontended(kind)) for kind in COSTED] for _ in range(rounds)]
+    return [median(costs) for costs in zip(*free, strict=True)]
+
+
+def waiting_costs(count: int, rounds: int) -> list[list[float]]:
+    """Return the microseconds to join the line, to leave it, and to be served: each by limiter."""
+    played = [[run_virtual(waiters(kind, count)) for kind in COSTED] for _ in range(rounds)]
+    return [[median(row[kind][place] for row in played) for kind in range(len(COSTED))] for place in range(3)]
+
+
+def print_cost(rounds: int, counts: Sequence[int]) -> None:
+    titles = "".join(f"{kind.name:>16}" for kind in COSTED)
+    print(f"{f'Cost, median of {rounds} rounds':40}{titles}{'ours / best other':>20}")
+    print_row("take and give back, nobody waits: us", *uncontended_costs(rounds))
+    _, bare = run_counting(quiet(None, counts[0]))
+    for count in counts:
         print(f"{count:,} callers wait")
-        for place, title in enumerate(("join the line: us", "leave the line: us", "be served: us")):
-            print_row(f"  {title}", *(median(row[kind][place] for row in rounds) for kind in (0, 1)))
-        window, bucket = (run_counting(quiet(kind, count)) for kind in LIMITERS)
-        print_row("  callbacks per s while waiting", window[0], bucket[0])
-        print_row("  bytes of each beyond a bare task", window[1] - bare, bucket[1] - bare)
+        titles_of = ("  join the line: us", "  leave the line: us", "  be served: us")
+        for title, costs in zip(titles_of, waiting_costs(count, rounds), strict=True):
+            print_row(title, *costs)
+        figures = [run_counting(quiet(kind, count)) for kind in COSTED]
+        print_row("  callbacks per s while waiting", *(callbacks for callbacks, _ in figures))
+        print_row("  bytes of each beyond a bare task", *(size - bare for _, size in figures))
 
 
 CHAINS = (Rate(60, 30.0), Rate(600, 300.0), Rate(5000, 3600.0))
 
 
-def print_chains() -> None:
+def print_chains(rounds: int, callers: int) -> None:
     """Print what a request costs that takes a slot of several windows."""
 
     async def free(rates: int) -> float:
         return await passing(Window(*[Rate(10**9, 1.0 + number) for number in range(rates)]))
 
     async def waiting(rates: int) -> tuple[float, float, float]:
-        return await in_line(Window(*CHAINS[:rates]), 10_000)
+        return await in_line(Window(*CHAINS[:rates]), callers)
 
     print(f"\n{'Rates at once':40}{'1':>16}{'2':>16}{'3':>16}")
     numbers = (1, 2, 3)
-    costs = [[median(run_virtual(free(rates)) for _ in range(ROUNDS)) for rates in numbers]]
-    served = [[run_virtual(waiting(rates))[2] for _ in range(ROUNDS)] for rates in numbers]
+    costs = [[median(run_virtual(free(rates)) for _ in range(rounds)) for rates in numbers]]
+    served = [[run_virtual(waiting(rates))[2] for _ in range(rounds)] for rates in numbers]
     costs.append([median(each) for each in served])
-    for title, row in zip(("take and give back: us", "be served of 10,000: us"), costs, strict=True):
+    for title, row in zip(("take and give back: us", f"be served of {callers:,}: us"), costs, strict=True):
         print(f"{title:40}" + "".join(f"{cost:>16.2f}" for cost in row))
 
 
-if __name__ == "__main__":
-    print_rejections()
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=20, help="of servers and latencies (default: 20)")
+    parser.add_argument("--rounds", type=int, default=5, help="of each figure of CPU time (default: 5)")
+    parser.add_argument("--callers", type=int, nargs="+", default=[10_000, 100_000], help="in the line")
+    options = parser.parse_args(arguments)
+    print_rejections(options.seeds)
     print_throughput()
-    print_cost()
-    print_chains()
+    print_cost(options.rounds, options.callers)
+    print_chains(options.rounds, options.callers[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -25,7 +25,7 @@ run of `ours`. Overlapping windows may beat it by a little.
 A second table is for looks of other kinds, by ids, by what has changed, by cursors, each beside its own bound; see
 `_polling_looks.py`.
 
-Run: python benchmarks/polling.py [--quick] [--plot FILE]
+Run: python -m benchmarks.polling [--quick] [--plot FILE]
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ import importlib
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -199,11 +199,11 @@ def plot(results: dict[Scenario, dict[str, float]], path: Path) -> None:
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Compare polling policies in virtual time.")
+def main(options: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="less than a minute: few scenarios, one seed")
     parser.add_argument("--plot", type=Path, help="write the plot of mean latencies there, as SVG")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(options)
     started = time.monotonic()
     scenarios = QUICK if arguments.quick else FULL
     results = {each: measure(each, 1 if arguments.quick else each.rounds) for each in scenarios}

@@ -3,6 +3,8 @@
 The server is a second process that sends prepared bytes. Each way is measured in short rounds that take turns, and the
 median of its rounds counts, so that whatever else the machine does falls on all of them alike. Limits are set so high
 that no call waits, but every call of ours passes its limiter.
+
+Run: python -m benchmarks.transport [--rounds N]
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import multiprocessing.connection
 import random
 import statistics
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -273,10 +275,10 @@ async def measure(url: str, rounds: int) -> dict[tuple[str, str], float]:
     return {key: statistics.median(values) for key, values in costs.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=40)
-    rounds = parser.parse_args().rounds
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=40, help="(default: 40)")
+    rounds = parser.parse_args(arguments).rounds
     with server() as url:
         costs = asyncio.run(measure(url, rounds))
     sizes = {name: len(body) for name, body in bodies().items()}

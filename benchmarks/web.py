@@ -6,7 +6,7 @@ watch, requests to the API while they watch, and how often a browser comes back 
 ended. A browser that is told 204 does not come back; all others come back after `retry` (3 s unless it is said). Beside
 them, a bare ASGI application that sends one event: what uvicorn itself takes.
 
-Run: python benchmarks/web.py [--subscribers N] [--watch SECONDS]
+Run: python -m benchmarks.web [--subscribers N] [--watch SECONDS]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -97,7 +97,8 @@ async def events(id: int):
         yield ServerSentEvent(event="run", data=run.to_dict())
 """
 
-CONTENDERS = {"bare ASGI": BARE, "codegen_async.web": OURS, "sse-starlette": SSE_STARLETTE, "FastAPI's own": FASTAPI}
+LEAST, MINE = "bare ASGI", "codegen_async.web"
+CONTENDERS = {LEAST: BARE, MINE: OURS, "sse-starlette": SSE_STARLETTE, "FastAPI's own": FASTAPI}
 
 
 class Row(NamedTuple):
@@ -106,11 +107,11 @@ class Row(NamedTuple):
     cpu: float  # seconds to connect them
     asked: int  # requests to the API
     ended: float | None  # seconds from SIGTERM; None: not in time
-    returns: int  # of one browser
+    returns: int | None = None  # of one browser
 
     def __str__(self) -> str:
         ended = f"> {PATIENCE:.0f}" if self.ended is None else f"{self.ended:.2f}"
-        return f"{self.name:20} {self.memory:8.1f} {self.cpu:8.2f} {self.asked:8} {ended:>8} {self.returns:8}"
+        return f"{self.name:20} {self.memory:8.1f} {self.cpu:8.2f} {self.asked:8} {ended:>8} {self.returns or 0:8}"
 
 
 def used(pid: int) -> tuple[float, float]:
@@ -151,7 +152,9 @@ async def subscribe(port: int, run_id: int, *headers: str) -> tuple[asyncio.Stre
     return reader, writer
 
 
-async def measure(name: str, text: str, server: CodegenServer, subscribers: int, seconds: float) -> Row:
+async def measure(
+    name: str, text: str, server: CodegenServer, subscribers: int, seconds: float, *, patience: float = PATIENCE
+) -> Row:
     run = server.world.create("x", script=[(0.0, "ACTIVE")])
     async with served(text) as (process, port):
         (await subscribe(port, run.id))[1].close()  # what is imported and compiled at first is not counted
@@ -165,16 +168,15 @@ async def measure(name: str, text: str, server: CodegenServer, subscribers: int,
         for _, writer in streams[3:]:
             writer.close()
         await asyncio.sleep(1.0)
-        ended = await seconds_to_end(process)
-    returns = 0 if text is BARE else await count_returns(text, server)
-    return Row(name, (more_memory - memory) / subscribers, more_cpu - cpu, asked, ended, returns)
+        ended = await seconds_to_end(process, patience)
+    return Row(name, (more_memory - memory) / subscribers, more_cpu - cpu, asked, ended)
 
 
-async def seconds_to_end(process: asyncio.subprocess.Process) -> float | None:
+async def seconds_to_end(process: asyncio.subprocess.Process, patience: float) -> float | None:
     started = time.monotonic()
     process.send_signal(signal.SIGTERM)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             await process.wait()
     except TimeoutError:
         return None
@@ -200,23 +202,33 @@ async def count_returns(text: str, server: CodegenServer) -> int:
     return returns
 
 
-async def main(subscribers: int, seconds: float) -> None:
+def raise_limit(subscribers: int) -> None:
+    """Let this process have a connection for each subscriber."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * subscribers + 512)), hard))
+
+
+async def compare(subscribers: int, seconds: float) -> None:
+    raise_limit(subscribers)
     print(f"{subscribers} subscribers of one run, watched for {seconds:.0f} s, uvicorn")
     print(f"{'':20} {'KiB each':>8} {'CPU s':>8} {'asked':>8} {'SIGTERM':>8} {'returns':>8}")
     with ServerThread(CodegenServer) as server:
         os.environ.update(server.environment)
         for name, text in CONTENDERS.items():
-            print(await measure(name, text, server, subscribers, seconds), flush=True)
+            row = await measure(name, text, server, subscribers, seconds)
+            print(row if text is BARE else row._replace(returns=await count_returns(text, server)), flush=True)
         for number in (1, 100):
             row = await measure("", OURS, server, number, seconds)
             print(f"codegen_async.web with {number} of them asked {row.asked} times")
 
 
-if __name__ == "__main__":
+def main(options: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--subscribers", type=int, default=1000)
-    parser.add_argument("--watch", type=float, default=20.0)
-    arguments = parser.parse_args()
-    asyncio.run(main(arguments.subscribers, arguments.watch))
+    parser.add_argument("--subscribers", type=int, default=1000, help="(default: 1000)")
+    parser.add_argument("--watch", type=float, default=20.0, metavar="SECONDS", help="(default: 20)")
+    arguments = parser.parse_args(options)
+    asyncio.run(compare(arguments.subscribers, arguments.watch))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,15 +1,17 @@
-"""A server that survives what happens to its clients, in a process of its own."""
+"""A server that survives what happens to its clients, in a process of its own, and what kills them."""
 
 import multiprocessing
 import multiprocessing.process
+import random
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
-from tests.batch.kill_processes import FOUL, Report, Weather, serve
+from tests.batch.kill_processes import FOUL, STEPS, Report, Weather, serve
 
 # Lives are forked from a process that has everything imported, so that a life is not spent on starting.
 FORKS = multiprocessing.get_context("forkserver")
@@ -66,3 +68,21 @@ def faults_found(report: Report, prompts: list[str]) -> tuple[int, int]:
     missing = sum(report["prompts"].get(prompt, 0) == 0 for prompt in prompts)
     doubled = sum(report["prompts"].get(prompt, 0) > 1 for prompt in prompts)
     return missing, doubled
+
+
+def kill_until_done(
+    target: Callable[..., None], server: Server, path: Path, prompts: list[str], rng: random.Random
+) -> int:
+    """Start drivers and kill them until one comes to the end; return how many were killed."""
+    kills = 0
+    while True:
+        step = rng.choice(STEPS) if rng.random() < 0.4 else None
+        process = FORKS.Process(target=target, args=(server.address, path, prompts, step, rng.randint(1, 5)))
+        process.start()
+        process.join(0.1 + rng.expovariate(1 / 0.9))
+        process.kill()
+        process.join()
+        assert process.exitcode in (0, -9)
+        if process.exitcode == 0:
+            return kills
+        kills += 1

@@ -15,33 +15,14 @@ import pytest
 
 from tests.batch.kill_processes import (
     REFUSED,
-    STEPS,
     TAKEN_OVER,
     drive,
     drive_naively,
     drive_without_locks,
 )
-from tests.batch.surviving import FORKS, Server, faults_found, serving
+from tests.batch.surviving import FORKS, Server, faults_found, kill_until_done, serving
 
 pytestmark = pytest.mark.slow
-
-
-def kill_until_done(
-    target: Callable[..., None], server: Server, path: Path, prompts: list[str], rng: random.Random
-) -> int:
-    """Start drivers and kill them until one comes to the end; return how many were killed."""
-    kills = 0
-    while True:
-        step = rng.choice(STEPS) if rng.random() < 0.4 else None
-        process = FORKS.Process(target=target, args=(server.address, path, prompts, step, rng.randint(1, 5)))
-        process.start()
-        process.join(0.1 + rng.expovariate(1 / 0.9))
-        process.kill()
-        process.join()
-        assert process.exitcode in (0, -9)
-        if process.exitcode == 0:
-            return kills
-        kills += 1
 
 
 def test_two_hundred_kills_lose_and_double_nothing(
