@@ -19,6 +19,9 @@ class Limiter:
 
     name: ClassVar[str]
 
+    def __init__(self, rate: Rate) -> None:
+        raise NotImplementedError
+
     async def request(self, send: Send) -> bool:
         """Send a request when there is room for it; return whether it was admitted."""
         raise NotImplementedError

@@ -41,7 +41,9 @@ def _measure(path: Path, mode: str, afterwards: str, commits: int) -> tuple[list
         connection.execute("CREATE TABLE items (seq INTEGER PRIMARY KEY, state TEXT, task BLOB)")
         connection.execute("CREATE INDEX items_by_state ON items (state)")
         rows = ((seq, "planned", b"x" * 500) for seq in range(ITEMS))
+        connection.execute("BEGIN")
         connection.executemany("INSERT INTO items VALUES (?, ?, ?)", rows)
+        connection.execute("COMMIT")
         took = [_commit(connection, seq, afterwards) for seq in range(commits)]
         return sorted(took), _alone(path)
 

@@ -1,12 +1,15 @@
 """What it takes to show a batch as a page: to read and send all of it once, and then what has changed.
 
 Items have prompts of 300 characters, and results of 3 KB.
+
+Run: python -m benchmarks.dashboard [--items N ...]
 """
 
+import argparse
 import gzip
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -82,10 +85,13 @@ def _measure(number: int) -> None:
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000], help="(default: 10000 100000)")
+    sizes = parser.parse_args(arguments).items
     files = {name: len(reply.content) for name, reply in FILES.items()}
     print(f"the page: {sum(files.values()) / 1024:.1f} KiB in {len(files)} files")
-    for number in (10_000, 100_000):
+    for number in sizes:
         _measure(number)
 
 

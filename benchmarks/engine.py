@@ -10,12 +10,8 @@ Run: python -m benchmarks.engine [--rounds N]
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.engine.campaign import Figures, campaign
 from tests.support.servers import Server, postgres

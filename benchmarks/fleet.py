@@ -9,13 +9,9 @@ Run: python -m benchmarks.fleet [--quick] [--requests N]
 
 import argparse
 import logging
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the fleets are those of the tests
 
 from codegen_async.fleet.board import Own, Present, Terms, exchange
 from codegen_async.fleet.records import Board, read, write

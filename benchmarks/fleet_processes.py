@@ -8,14 +8,11 @@ Run: python -m benchmarks.fleet_processes [--requests N] [sqlite] [postgresql] [
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the processes are those of the tests
 
 from codegen_async.limits import Rate
 from tests.fleet.conftest import ALWAYS, url_of

@@ -5,14 +5,10 @@ Run: python -m benchmarks.fleet_stores [--changes N] [sqlite] [postgresql] [valk
 
 import argparse
 import asyncio
-import sys
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the servers are those of the tests
 
 from codegen_async.fleet.opening import open_store
 from codegen_async.fleet.store import Store

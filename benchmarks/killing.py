@@ -12,13 +12,10 @@ from __future__ import annotations
 import argparse
 import logging
 import random
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the processes are those of the tests
 
 from tests.batch.kill_processes import drive, drive_naively
 from tests.batch.surviving import faults_found, kill_until_done, serving

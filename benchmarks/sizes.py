@@ -4,6 +4,8 @@ Each is made in an empty environment, from this folder and a registry or pip's c
 hold; with byte code, what lies on the disk after pip has compiled it. The clone is one after `make .venv/made`, which
 is all that `make demo` needs, with pip itself. Help is timed from the start of the process to its end, beside a Python
 that does nothing; medians of the rounds.
+
+Run: python -m benchmarks.sizes [--rounds N]
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks._environments import Environment, environment
@@ -68,10 +71,10 @@ def show_help(place: Environment, rounds: int) -> None:
         print(f"{name:32} {wall:8.0f} {cpu:8.0f}")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=21)
-    rounds = parser.parse_args().rounds
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=21, help="of the time of help (default: 21)")
+    rounds = parser.parse_args(arguments).rounds
     print(f"{'':32} {'dists':>5} {'unpacked':>9} {'with code':>9} {'seconds':>8}   (sizes in MB)")
     with environment() as place:
         show("codegen-async", place, installed(str(ROOT), place))

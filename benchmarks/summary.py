@@ -20,7 +20,7 @@ from statistics import mean, median
 from typing import NamedTuple
 
 from benchmarks import commits, fleet, fleet_polling, import_time, killing, leaving, limiter, polling, transport, web
-from benchmarks._fleet_model import perform
+from benchmarks._fleet_model import Play, perform
 from benchmarks._limiters import Window
 from benchmarks._polling_clients import GAP, Ours
 from benchmarks._polling_model import LOGNORMAL, mean_bound
@@ -99,7 +99,7 @@ def waits(rounds: int) -> Iterator[Row]:
     price = {name: median(result.cost for result, _ in played[name]) for name in peers}
     price["ours"] = median(scenario.simulate(relaxed, seed)[0].cost for seed in seeds)
     yield _row("requests for each of them, where 5 s late will do", price, "ours")
-    play = fleet_polling.Play("", LOGNORMAL, 100, 100)
+    play = Play("", LOGNORMAL, 100, 100)
     results = {
         cast.title: run_virtual(perform(play, cast, 1))
         for cast in (fleet_polling.ONE, fleet_polling.ALONE, fleet_polling.FLEET)
