@@ -50,7 +50,8 @@ async def run(kind: str, requests: int) -> None:
         result = await campaign(url, may_happen, plan)
     seconds = time.perf_counter() - began
     struck = ", ".join(f"{name} {count}" for name, count in sorted(result.struck.items()))
-    print(f"{kind:15}{result.requests:10,}{seconds:9.0f}{result.fullest:9}{result.rejected:6}  {struck}", flush=True)
+    counted = f"{result.requests:10,}{seconds:9.0f}{result.answered:10,}{result.fullest:9}{result.rejected:6}"
+    print(f"{kind:15}{counted}  {struck}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--requests", type=int, default=20_000, help="at each store, at least (default: 20000)")
     parser.add_argument("kinds", nargs="*", metavar="KIND", choices=[[], *KINDS], help=f"of store: {', '.join(KINDS)}")
     options = parser.parse_args(arguments)
-    print(f"{'store':15}{'requests':>10}{'seconds':>9}{'fullest':>9}{'429s':>6}  struck", flush=True)
+    print(f"{'store':15}{'requests':>10}{'seconds':>9}{'answered':>10}{'fullest':>9}{'429s':>6}  struck", flush=True)
     for kind in options.kinds or KINDS:
         asyncio.run(run(kind, options.requests))
 
