@@ -1,4 +1,4 @@
-"""The messages that the page on troubleshooting quotes are those that a user sees."""
+"""The messages that the pages on troubles and on the log quote are those that a user sees."""
 
 import asyncio
 import errno
@@ -26,7 +26,7 @@ from codegen_async import (
 )
 from codegen_async.testing import CodegenServer, Fault
 
-PAGE = (Path(__file__).parents[1] / "docs" / "howto" / "troubleshooting.md").read_text("utf-8")
+PAGES = [Path(__file__).parents[1] / "docs" / "howto" / f"{name}.md" for name in ("troubleshooting", "observability")]
 VIRTUAL = pytest.mark.asyncio(loop_factories=["virtual"])
 
 
@@ -41,7 +41,11 @@ def in_general(message: str) -> str:
     return re.sub(r"\d+(\.\d+)*", "N", message)
 
 
-QUOTED = {in_general(" ".join(block.split())) for block in re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)}
+QUOTED = {
+    in_general(" ".join(block.split()))
+    for page in PAGES
+    for block in re.findall(r"```text\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+}
 
 
 def check_quoted(message: object) -> None:
@@ -66,6 +70,15 @@ async def test_what_is_logged_while_nothing_happens(
         for number in range(11):
             await client.create_run(f"issue {number}")
     check_quoted(caplog.messages[0])
+
+
+@VIRTUAL
+async def test_what_is_logged_of_a_request(codegen_server: CodegenServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "codegen_async")
+    run = codegen_server.world.create("x")
+    async with client_of(codegen_server) as client:
+        await client.get_run(run.id)
+    check_quoted(caplog.messages[-1])
 
 
 @VIRTUAL
