@@ -34,6 +34,7 @@ PYTHON = Path(os.environ.get("CODEGEN_ASYNC_PYTHON", sys.executable)).absolute()
 WHEELS = os.environ.get("CODEGEN_ASYNC_WHEELS")
 
 _PORT = "8017"
+_WORKSPACE = "${{ github.workspace }}"
 _CELLS = Path(__file__).with_name("cells.py")
 _SECRET = re.compile(r"^ *export \w+=\.\.\.(?=[ \n]).*\n", re.MULTILINE)
 _TEST = re.compile(r"^(async )?def test_", re.MULTILINE)
@@ -163,10 +164,10 @@ class Reader:
         for job in workflow.get("jobs", {}).values():
             for step in job["steps"]:
                 said = {**workflow.get("env", {}), **job.get("env", {}), **step.get("env", {})}
-                values = {name: value for name, value in said.items() if "${{" not in str(value)}
-                words = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in values.items())
+                values = {name: str(value).replace(_WORKSPACE, str(self.folder)) for name, value in said.items()}
+                words = [f"{name}={shlex.quote(value)}" for name, value in values.items() if "${{" not in value]
                 if "run" in step:
-                    self._printed = self._type(f"(\nexport {words}\n{step['run']}\n)")
+                    self._printed = self._type(f"(\nexport {' '.join(words)}\n{step['run']}\n)")
 
     def _leave_running(self, block: Block) -> None:
         file = self._write(_SECRET.sub("", block.text), "sh")
