@@ -57,6 +57,11 @@ build/temporal/made: pyproject.toml
 	build/temporal/bin/python -m pip install --quiet --disable-pip-version-check --editable . --group temporal
 	touch $@
 
+# A kernel of Jupyter, in which the slow tests run and interrupt the notebook of the examples.
+.venv/made-notebook: .venv/made-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group notebook
+	touch $@
+
 # A browser without a screen, which slow tests look at the dashboard and the documentation with: Debian's, where root runs this.
 .venv/made-browser: .venv/made-dev
 	$(BIN)/python -m pip install --quiet --group browser
@@ -79,7 +84,7 @@ demo: .venv/made  ## a batch of 40 simulated runs over real HTTP, on the command
 test: .venv/made-dev  ## the tests, under 8 minutes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
-test-all: test build/langgraph/made build/temporal/made .venv/made-browser  ## the slow proofs as well: kills, power cuts, bad disks, 10,000 prompts, 100,000 requests and waits; some 20 minutes in all
+test-all: test build/langgraph/made build/temporal/made .venv/made-browser .venv/made-notebook  ## the slow proofs as well: kills, power cuts, bad disks, 10,000 prompts, 100,000 requests and waits; some 20 minutes in all
 	$(BIN)/python -m pytest -n $(SLOW_JOBS) -m slow -rPfE --show-capture=stdout
 
 test-uvloop: .venv/made-dev  ## the tests that need no virtual clock, on uvloop; half a minute

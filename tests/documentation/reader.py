@@ -28,14 +28,13 @@ from typing import Any, Self
 import msgspec.yaml
 
 from tests.documentation.blocks import Block
-from tests.documentation.sessions import SHELL, BlockFailedError, Session, Terminal
+from tests.documentation.sessions import NOTEBOOK, SHELL, BlockFailedError, Session, Terminal
 
 PYTHON = Path(os.environ.get("CODEGEN_ASYNC_PYTHON", sys.executable)).absolute()
 WHEELS = os.environ.get("CODEGEN_ASYNC_WHEELS")
 
 _PORT = "8017"
 _WORKSPACE = "${{ github.workspace }}"
-_CELLS = Path(__file__).with_name("cells.py")
 _SECRET = re.compile(r"^ *export \w+=\.\.\.(?=[ \n]).*\n", re.MULTILINE)
 _TEST = re.compile(r"^(async )?def test_", re.MULTILINE)
 _PYTEST = "python -m pytest -q -p no:cacheprovider"
@@ -131,7 +130,7 @@ class Reader:
     def _cells(self) -> Session:
         """Return the notebook, which knows what the shell has exported by when it is first used."""
         if self._notebook is None:
-            words = ("bash", "-c", f". {self._exported()}; exec python {_CELLS}")
+            words = ("bash", "-c", f". {self._exported()}; exec python {NOTEBOOK}")
             self._notebook = self._open.enter_context(Session(words, self.folder, self._variables))
         return self._notebook
 

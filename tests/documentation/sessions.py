@@ -21,6 +21,9 @@ done"""
 SHELL = ("bash", "-euo", "pipefail", "-c", _SHELL)
 """Read the names of files from the standard input and run one after the other, until one fails."""
 
+NOTEBOOK = Path(__file__).with_name("cells.py")
+"""The program that does so with cells of Python."""
+
 
 class BlockFailedError(Exception):
     """A block did not end with success; what it printed is the message."""
@@ -65,6 +68,10 @@ class Process:
         """Send a signal to it and to all that it has started."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, number)
+
+    def wait(self) -> int:
+        """Return with which code it ends."""
+        return self._process.wait(PATIENCE)
 
     def read_until(self, mark: bytes) -> tuple[str, bool]:
         """Return what it prints before `mark`, and whether that came."""
