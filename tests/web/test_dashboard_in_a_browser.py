@@ -26,6 +26,7 @@ from tests.web.browser import Page, barriers, browsing, expect, opened, see
 _HOSTILE = '<img src=x onerror="document.title=1">\u202etxt<script>document.title=2</script>'
 _SIZES = ((1400, 900), (390, 844))
 _PICTURES = os.environ.get("DASHBOARD_PICTURES")  # a folder
+_PICTURED: Any = {"x": 0, "y": 0, "width": 1400, "height": 700}
 _SPEED = 60.0
 _LONG = 60_000  # ms
 _PATIENT = Timeouts(connect=600.0, read=600.0, total=600.0)  # a second of a busy machine is a minute there
@@ -220,7 +221,7 @@ async def test_everybody_can_use_it_while_the_batch_is_driven(tmp_path: Path) ->
             await expect(page.locator("#standing")).to_contain_text(_SOME_DONE, timeout=_LONG)
             await expect(page.locator("#budgets")).to_contain_text("create: ")
             if _PICTURES is not None:
-                await page.screenshot(path=Path(_PICTURES) / f"dashboard-{name}.png")
+                await page.screenshot(path=Path(_PICTURES) / f"dashboard-{name}.png", clip=_PICTURED)
         for page in pages.values():
             assert await barriers(page) == []
 
