@@ -145,8 +145,8 @@ def open_journal(path: Path) -> sqlite3.Connection:
     """Open a journal to write to, after making it or bringing it up to date if need be.
 
     All that is acknowledged is in this one file: a rollback journal beside it counts only while a commit is under way.
-    So a file that is carried away alone, after a kill, is whole. That costs hardly more than a write-ahead log, if the
-    file of the rollback journal persists, as a benchmark of the repository shows.
+    So a file that is carried away alone, after a kill, is whole. That costs two writes to the disk more than a
+    write-ahead log, if the file of the rollback journal persists, as a benchmark of the repository shows.
 
     Raises:
         JournalError: it cannot be written to, is damaged or not whole, or is something else.

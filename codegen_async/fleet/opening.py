@@ -27,6 +27,19 @@ def open_bus(url: str) -> Bus:
     return _kind(address)[1](address)
 
 
+def check_place(url: str) -> None:
+    """Make sure that a file can be at a URL of one; of a server only its first answer tells.
+
+    Raises:
+        ConfigurationError: it cannot be there.
+    """
+    address = Address(masked(url))
+    if address.scheme == "sqlite":
+        from codegen_async.fleet.sqlite import check_place as check_file
+
+        check_file(address)
+
+
 _Kind = tuple[Callable[[Address], Store], Callable[[Address], Bus]]
 
 

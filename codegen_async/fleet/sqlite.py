@@ -308,6 +308,33 @@ def _prepare(path: Path) -> None:
         sync_folders(path)
 
 
+def check_place(address: Address) -> None:
+    """Make sure that a file can be there, before anybody waits for it.
+
+    Raises:
+        ConfigurationError: it never can, as things stand.
+    """
+    path = Path(address.path)
+    try:
+        problem = _problem(path)
+    except OSError as exc:
+        problem = reason_of(exc)
+    if problem:
+        raise ConfigurationError(f"fleet: {address.shown} {clean(problem)}")
+
+
+def _problem(path: Path) -> str:
+    if path.is_dir():
+        return "is a folder; give the path of a file in it"
+    if not path.parent.is_dir():
+        return f"cannot be made: there is no folder {path.parent}"
+    if (kind := _kind(path.parent)) in _SHARED:
+        return f"lies on a network file system ({kind}); take a path on a disk of this host"
+    if not os.access(path if path.exists() else path.parent, os.R_OK | os.W_OK):
+        return "may not be read and written by this user; take another path, or change whose it is"
+    return ""
+
+
 def _begin(connection: sqlite3.Connection, boot: str) -> None:
     """Make the tables, if there are none.
 

@@ -29,7 +29,7 @@ from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.link import Link
 from codegen_async.hosted.run import HostedRun
 from codegen_async.hosted.sendings import Memory, Sendings
-from codegen_async.hosted.setup import Secrets, bus_of, check_options, divided, limits_of, replaced
+from codegen_async.hosted.setup import Secrets, bus_of, check_of, check_options, divided, limits_of, replaced
 from codegen_async.hosted.several import SeveralWaits
 from codegen_async.hosted.snapshots import Snapshots
 from codegen_async.http.transport import Sender, Transport
@@ -120,6 +120,7 @@ class RunClient(SeveralWaits[R, Id]):
         self._end_of = end_of
         self._link: Link[R] | None = None
         self._open_bus: Callable[[], Bus] | None = None if fleet is None else bus_of(fleet)
+        self._check_fleet: Callable[[], None] | None = None if fleet is None else check_of(fleet)
 
     def _key_of(self, name: str) -> str:
         """Return what something is called where a fleet meets: a limit, or the looks."""
@@ -170,12 +171,15 @@ class RunClient(SeveralWaits[R, Id]):
 
         Raises:
             RuntimeError: it is open, or no asyncio loop is running.
-            ConfigurationError: the memory cannot be used, or the server does not tell what was not given.
+            ConfigurationError: the memory or a fleet's file cannot be used, or the server does not tell what was not
+                given.
             APIError: it could not be asked for that.
         """
         show_log_if_asked()
         self._check_loop()
         memory = None if self._memory is None else await asyncio.to_thread(_opened, self._memory)
+        if self._check_fleet is not None:
+            await asyncio.to_thread(self._check_fleet)
         self._check_loop()
         if self._sendings.process != os.getpid():  # what was drawn before a fork would be the same in all children
             self._sendings = Sendings(self._limits, self.base_url)

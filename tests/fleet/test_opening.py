@@ -3,9 +3,11 @@
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from codegen_async import CodegenClient
 from codegen_async.errors import ConfigurationError
 from codegen_async.fleet.opening import open_bus, open_store
 from codegen_async.fleet.store import StoreAwayError
@@ -113,6 +115,31 @@ async def test_a_cancelled_call_shows_no_password(valkey_server: Server, postgre
         call.cancel()
         error = await failure_of(call)
         assert CANARY not in shown_by(error)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("place", "told"), [(".", "is a folder; give the path of a file in it"), ("none/fleet.db", "there is no folder")]
+)
+async def test_a_file_that_cannot_be_is_an_error_at_the_opening_and_no_wait(
+    tmp_path: Path, place: str, told: str
+) -> None:
+    client = CodegenClient(CANARY, org_id=1, base_url="http://127.0.0.1:9", fleet=f"sqlite:{tmp_path / place}")
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=f"^fleet: sqlite:{tmp_path}.* {told}") as caught:
+            await client.__aenter__()
+        assert CANARY not in str(caught.value)
+
+
+@pytest.mark.asyncio
+async def test_a_client_opens_once_its_file_can_be_made(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    client = CodegenClient(CANARY, org_id=1, base_url="http://127.0.0.1:9", fleet=f"sqlite:{folder}/fleet.db")
+    with pytest.raises(ConfigurationError, match="there is no folder"):
+        await client.__aenter__()
+    await asyncio.to_thread(folder.mkdir)
+    async with client:
+        assert client.limits["get"].fleet is not None
 
 
 @pytest.mark.parametrize(
