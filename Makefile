@@ -116,7 +116,7 @@ bench-all: bench  ## all the benchmarks, each with its own tables; hours
 docs: .venv/made-dev  ## the documentation, into site/
 	RELEASE=$$($(BIN)/python -c 'import codegen_async as it; print(it.__version__)') $(BIN)/zensical build --strict --clean
 
-dist: .venv/made-dist build/installed/made  ## the distributions, into dist/: built, checked, installed into empty environments and tried there, pages included; two minutes
+dist: .venv/made-dist build/installed/made  ## the distributions, into dist/: built, checked, installed into empty environments and tried there, pages included; three minutes
 	rm -rf dist && mkdir -p build
 	$(BIN)/python -m build --outdir dist . > build/dist.txt 2>&1 || { cat build/dist.txt; exit 1; }
 	$(BIN)/twine check --strict dist/*
