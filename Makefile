@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 EXTRAS := cli,dbos,otel,postgres,pytest,redis
-JOBS ?= 2
+# More than two cores are used by: many tests wait for processes.
+JOBS ?= 4
 # Slow proofs wait, for processes and for time to pass, more than they compute.
 SLOW_JOBS ?= 4
 
@@ -82,16 +83,16 @@ demo: .venv/made  ## a batch of 40 simulated runs over real HTTP, on the command
 	$(BIN)/codegen-async demo
 
 test: .venv/made-dev  ## the tests, under 8 minutes
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 test-all: test build/langgraph/made build/temporal/made .venv/made-browser .venv/made-notebook  ## the slow proofs as well: kills, power cuts, bad disks, 10,000 prompts, 100,000 requests and waits; some 20 minutes in all
-	$(BIN)/python -m pytest -n $(SLOW_JOBS) -m slow -rPfE --show-capture=stdout
+	$(BIN)/python -m pytest -n $(SLOW_JOBS) --dist worksteal -m slow -rPfE --show-capture=stdout
 
 test-uvloop: .venv/made-dev  ## the tests that need no virtual clock, on uvloop; half a minute
-	$(BIN)/python -m pytest -n $(JOBS) -m "not slow" --uvloop
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" --uvloop
 
 test-lowest: build/lowest/made  ## the tests on the lowest versions of everything that are allowed; as long as `test`
-	build/lowest/bin/python -m pytest -n $(JOBS) -m "not slow"
+	build/lowest/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 lint: .venv/made-dev  ## style, import contracts
 	$(BIN)/ruff format --check .
@@ -122,7 +123,7 @@ dist: .venv/made-dist build/installed/made  ## the distributions, into dist/: bu
 	$(BIN)/twine check --strict dist/*
 	build/installed/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall dist/*.whl
 	CODEGEN_ASYNC_PYTHON=build/installed/bin/python CODEGEN_ASYNC_WHEELS=dist \
-		$(BIN)/python -m pytest -n $(SLOW_JOBS) tests/distribution tests/test_documentation.py --distributions dist
+		$(BIN)/python -m pytest -n $(SLOW_JOBS) --dist worksteal tests/distribution tests/test_documentation.py --distributions dist
 
 pages: .venv/made-dev  ## write the pages that say what the code says: errors, settings, command line, layers
 	$(BIN)/python -m docs.generate

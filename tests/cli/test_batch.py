@@ -276,7 +276,7 @@ def test_a_simulated_batch_keeps_within_the_limits_and_leaves_nothing(bare: Comm
 def test_an_interrupted_simulation_leaves_nothing_to_go_on_with(bare: CommandLine) -> None:
     prompts = write_prompts(bare.home, 30)
     with bare.started("batch", "run", prompts, "--simulate") as command:
-        command.until("10 running")
+        command.until(" running")
         command.interrupt(signal.SIGTERM)
         result = command.end()
     assert result.code == 143

@@ -107,7 +107,7 @@ def test_a_simulation_leaves_nothing_behind(bare: CommandLine, number: signal.Si
     (temporary := bare.home / "tmp").mkdir()
     bare.env["TMPDIR"] = str(temporary)
     with bare.started("batch", "run", write_prompts(bare.home, 60), "--simulate") as started:
-        started.until("10 running")
+        started.until(" running")
         assert list(temporary.iterdir())
         started.interrupt(number)
         if number is signal.SIGINT:

@@ -171,6 +171,7 @@ async def test_what_changed_during_an_outage_is_shown_by_the_next_walk() -> None
     assert len(late) == 60
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_three_hundred_runs_on_pages_by_cursors_are_seen_within_three_seconds(seed: int) -> None:
     api = Api(page_size=100)

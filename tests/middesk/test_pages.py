@@ -80,6 +80,7 @@ async def strangers(world: MiddeskWorld, *, every: float) -> None:
         world.create(script=[])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_thousand_runs_cost_a_page_per_hundred(known: bool) -> None:
     async with stage_of(listing()) as stage:
@@ -110,6 +111,7 @@ async def test_runs_known_by_id_alone_are_all_seen_within_seconds() -> None:
         await seen.aclose()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", HOSTILE)
 async def test_a_list_that_does_not_help_is_left_alone(kind: str) -> None:
     async with stage_of(HOSTILE[kind]) as stage:

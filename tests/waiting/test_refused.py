@@ -74,6 +74,7 @@ async def test_a_single_refusal_ends_nothing(fault: Fault, count: int, number: i
         assert now() - ended <= 6
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(("count", "share"), [(1, 0.05), (1, 0.1), (2, 0.1), (5, 0.1), (50, 0.05), (50, 0.3)])
 async def test_refusals_now_and_then_end_nothing(count: int, share: float) -> None:
     remote = Remote()
@@ -88,6 +89,7 @@ async def test_refusals_now_and_then_end_nothing(count: int, share: float) -> No
         await asyncio.gather(*waits.values())
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("latency", [0.0, 5.0, 3600.0])
 @pytest.mark.parametrize("lists", [False, True])
