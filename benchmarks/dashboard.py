@@ -1,25 +1,42 @@
 """What it takes to show a batch as a page: to read and send all of it once, and then what has changed.
 
-Items have prompts of 300 characters, and results of 3 KB.
+Items have prompts of 300 characters, and results of 3 KB. Where there is Chromium (`make .venv/made-browser`), it opens
+the page: when the first drawing is done after the link, the longest script of a drawing after changes, and its heap.
 
 Run: python -m benchmarks.dashboard [--items N ...]
 """
 
 import argparse
+import asyncio
 import gzip
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 
 from codegen_async.batch.schema import open_journal
+from codegen_async.web import Dashboard
 from codegen_async.web.dashboard.files import FILES
+from codegen_async.web.dashboard.local import serving
 from codegen_async.web.dashboard.rows import Changes, Reader, Row
 
 _CHANGED = 100
+_BROWSER = shutil.which("chromium-headless-shell")
+_NOTING = """
+window.took = [];
+const original = window.requestAnimationFrame.bind(window);
+window.requestAnimationFrame = (draw) => original((time) => {
+  const began = performance.now();
+  draw(time);
+  took.push(performance.now() - began);
+  window.ready ??= document.getElementById("standing").textContent && performance.now();
+});
+"""
 
 
 def _fill(path: Path, number: int) -> None:
@@ -85,6 +102,40 @@ def _measure(number: int) -> None:
     )
 
 
+async def _open(number: int) -> None:
+    """Open the page, and change what it shows."""
+    from playwright.async_api import async_playwright  # noqa: PLC0415 - of the group `browser`
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "batch.db"
+        _fill(path, number)
+        async with (
+            serving(lambda authorize: Dashboard(path, authorize=authorize)) as link,
+            async_playwright() as playwright,
+        ):
+            browser = await playwright.chromium.launch(executable_path=_BROWSER)
+            page = await browser.new_page()
+            await page.add_init_script(_NOTING)
+            await page.goto(link)
+            while not await page.evaluate("window.ready"):  # noqa: ASYNC110 - in the page
+                await asyncio.sleep(0.1)
+            await asyncio.sleep(2.0)  # until it follows what changes
+            ready, first = await page.evaluate("[window.ready, Math.max(...took.splice(0))]")
+            _change(path, number)
+            while not await page.evaluate("took.length"):  # noqa: ASYNC110 - in the page
+                await asyncio.sleep(0.1)
+            update = await page.evaluate("Math.max(...took)")
+            chromium = await page.context.new_cdp_session(page)
+            await chromium.send("HeapProfiler.collectGarbage")
+            heap = (await chromium.send("Runtime.getHeapUsage"))["usedSize"]
+            nodes = await page.locator("*").count()
+            await browser.close()
+    print(
+        f"{number:>7,} items in Chromium: drawn {ready / 1000:.2f} s after the link, {first:.0f} ms of it to draw; "
+        f"{_CHANGED} changes drawn in {update:.0f} ms; heap {heap / 1e6:.1f} MB; {nodes} elements"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000], help="(default: 10000 100000)")
@@ -93,6 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"the page: {sum(files.values()) / 1024:.1f} KiB in {len(files)} files")
     for number in sizes:
         _measure(number)
+        if _BROWSER is not None and find_spec("playwright") is not None:
+            asyncio.run(_open(number))
 
 
 if __name__ == "__main__":
