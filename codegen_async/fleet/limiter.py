@@ -8,6 +8,7 @@ from typing import Self
 from codegen_async.fleet.board import Outcome
 from codegen_async.fleet.member import Member
 from codegen_async.fleet.meter import Claim, FleetMeter, Seat
+from codegen_async.limits.dispatcher import Dispatcher
 from codegen_async.limits.limiter import WindowLimiter, WindowSlot
 from codegen_async.limits.meter import Meter
 from codegen_async.limits.rates import Priority, Rate, StaleSlotError
@@ -18,20 +19,13 @@ class FleetLimiter(WindowLimiter):
 
     _meter: FleetMeter
 
-    def __init__(
-        self,
-        rate: Rate | Sequence[Rate],
-        *,
-        burst: int | None = None,
-        margin: float | None = None,
-        lateness: float = 5.0,
-        send_by: float = 15.0,
-    ) -> None:
-        super().__init__(rate, burst=burst, margin=margin, lateness=lateness, send_by=send_by)
-        self.on_queued.append(lambda _: self._wish())
-
     def _make_meter(self, rates: Sequence[Rate], margin: float | None) -> Meter:
         return FleetMeter(rates, margin=margin, lateness=self.lateness)
+
+    def _stand(self, meter: Meter, dispatcher: Dispatcher) -> None:
+        super()._stand(meter, dispatcher)
+        if self._wish not in self.on_queued:
+            self.on_queued.append(self._wish)
 
     def join(self, make_member: Callable[[Seat], Member]) -> tuple[Member, ...]:
         """Take part in a board for each window from now on; return the members."""
@@ -65,7 +59,7 @@ class FleetLimiter(WindowLimiter):
         interactive, background = map(len, self._line.queues)
         return interactive, background
 
-    def _wish(self) -> None:
+    def _wish(self, _: Priority) -> None:
         self._meter.wish()
         self._wish_for_ceiling()
 
