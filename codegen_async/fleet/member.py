@@ -140,13 +140,17 @@ class Member:
     # -- to look at
 
     def expected_wait(self, now: float, ahead: int) -> float:
-        """Return the seconds until one more caller would get a slot, as far as is known."""
+        """Return the seconds until one more caller would get a slot, as far as is known.
+
+        Nobody knows when a store that is away comes back: it is taken to stay away for as long again.
+        """
         board = self._board()
         if self.slots.room(now) > ahead:
             return 0.0
+        away = self._store.away_for
         if board is None or not board.members:
-            return max(0.0, self._not_before - now, self._cold_until - now)
-        return expected_delay(board, self.name, ahead, self.slots.terms, self._clock.bounds(now)[0])
+            return max(away, self._not_before - now, self._cold_until - now)
+        return max(away, expected_delay(board, self.name, ahead, self.slots.terms, self._clock.bounds(now)[0]))
 
     def within_reach(self, now: float) -> int:
         """Return how many slots are there, and how many nobody had when the board was last seen."""
