@@ -74,8 +74,9 @@ async def test_every_page_fits_on_a_phone_and_nothing_goes_wrong_on_it(address: 
 
 async def test_search_finds_a_method_and_leads_to_it(address: str) -> None:
     async with reading(address) as shown:
+        await shown.wait_for_load_state("networkidle")  # what a key means is known by then
         await shown.keyboard.press("Control+k")
-        await shown.keyboard.type("wait_for_run")
+        await shown.locator("input:not(.md-toggle):focus").fill("wait_for_run")
         first = shown.get_by_role("option").first
         await expect(first.get_by_role("heading")).to_have_text(re.compile("^wait_for_run "))
         await expect(first).to_contain_text("CodegenClient")
