@@ -209,7 +209,9 @@ def _guess(name: str, text: str, columns: Columns) -> str:
         return "jsonl"
     if has_heading(text, columns):
         return "csv"
-    raise InvalidArgumentError("path", name, f"a file whose name ends with .{', .'.join(FORMATS)}, or its format")
+    raise InvalidArgumentError(
+        "path", name, f"a file whose name ends with .{', .'.join(FORMATS)}, or a format (--format, kind=)"
+    )
 
 
 def _reason(error: OSError | ValueError) -> str:

@@ -74,7 +74,7 @@ def export(outcomes: Iterable[Outcome], path: Path, *, kind: str | None = None) 
     """
     kind = kind or path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
-        expected = f"a file whose name ends with .{', .'.join(FORMATS)}, or its format"
+        expected = f"a file whose name ends with .{', .'.join(FORMATS)}, or a format (--format, kind=)"
         raise InvalidArgumentError("path", str(path), expected)
     try:
         with _opened(path) as file:

@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 from codegen_async.cli.choosing import check_offered, choose, lift, put_back
 from codegen_async.cli.errors import MEANINGS, PROGRAM, Exit, UsageError, command, explain
 from codegen_async.cli.output import prepare_streams
-from codegen_async.cli.selecting import expand, with_port
+from codegen_async.cli.selecting import FORMS, expand, with_port
 from codegen_async.cli.streams import complain, write
 from codegen_async.errors import clean_lines
 from codegen_async.version import __version__
@@ -121,14 +121,18 @@ def _run(given: Sequence[str]) -> int:
     try:
         result: Any = app(words)
     except CycloptsError as error:
-        raise UsageError(_wrong(error), f"see {_help_command(app, words)}") from None
+        raise UsageError(_wrong(error, words), f"see {_help_command(app, words)}") from None
     return result if isinstance(result, int) else Exit.OK
 
 
-def _wrong(error: CycloptsError) -> str:
+def _wrong(error: CycloptsError, words: Sequence[str]) -> str:
     """Return what is wrong with the words of a command, in words that do not take knowing its parser."""
     if isinstance(error, UnusedCliTokensError):
-        return f"too many words: {' '.join(error.unused_tokens or ())}"
+        unused = error.unused_tokens or [""]
+        form = words[words.index(unused[0]) - 1] if unused[0] in words[1:] else ""
+        if form in FORMS:  # one name alone is a field only if it is a known one
+            return f"{form}: there is no field {unused[0]!r}"
+        return f"too many words: {' '.join(unused)}"
     return str(error)
 
 

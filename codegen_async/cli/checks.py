@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from codegen_async.cli import config
 from codegen_async.cli.choosing import user_file
-from codegen_async.cli.errors import Exit, explain
+from codegen_async.cli.errors import Exit, command, explain
 from codegen_async.cli.output import Output
 from codegen_async.codegen.account import count_of, named
 from codegen_async.codegen.client import CodegenClient
@@ -52,7 +52,8 @@ class Finding(NamedTuple):
 def failed(check: str, error: Exception) -> Finding:
     """Return the finding for a check that ended with an error."""
     told = explain(error)
-    text = f"{told}; {told.hint}" if told.hint else str(told)
+    useful = told.hint and command("doctor") not in told.hint  # which is what is being run
+    text = f"{told}; {told.hint}" if useful else str(told)
     return Finding(check, Verdict.FAIL, text, told.code)
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from codegen_async.arguments import LARGEST_ID
 from codegen_async.cli.choosing import BUILT_IN, VARIABLE, user_file
-from codegen_async.cli.errors import CommandError, Exit, UsageError
+from codegen_async.cli.errors import CommandError, Exit, UsageError, command
 from codegen_async.cli.streams import printable, write
 from codegen_async.errors import ConfigurationError, clean
 from codegen_async.files import read_regular
@@ -153,7 +153,9 @@ def required(settings: Settings, name: str) -> Any:
     if value is None:
         key = next(key for key in KEYS if key.name == name)
         ways = [f"set {key.variable}"]
-        if (path := user_file()) is not None:
+        if name == "token":
+            ways.append(f"keep one in a file: {command('auth', 'login')}; without one: {command('demo')}")
+        elif (path := user_file()) is not None:
             ways.append(f"write {name} = ... into {path} (mode 0600)")
         if not key.secret:
             ways.append(f"give --{name.replace('_', '-')}")

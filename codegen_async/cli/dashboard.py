@@ -48,11 +48,13 @@ def dashboard(
         return run(FILE, page=page, connection=Connection(simulate=True), display=display)
     if journal is None:
         raise UsageError("JOURNAL: expected the journal of a batch, or its file of prompts", "or: --simulate")
+    from codegen_async.batch.readers import read_counts
     from codegen_async.cli.inputs import existing
     from codegen_async.cli.page import NoClient, serving, until_signal
     from codegen_async.cli.session import execute
 
     where = existing(journal)
+    read_counts(where)  # what is no journal is told here, and not by an empty page
 
     async def work(session: Session[None]) -> Exit:
         async with serving(session, where, place) as link:

@@ -133,6 +133,8 @@ def _existing(journal: Path) -> Path:
     if is_journal(beside) and not is_journal(journal):
         return beside
     hint = "the journal of a batch is FILE.db, or as --journal said"
+    if journal.is_dir():
+        raise CommandError(f"{journal}: is a folder, and no journal", hint)
     if not journal.is_file():
         raise CommandError(f"{journal}: there is no such journal", hint)
     if journal.suffix.lower() in _PROMPTS and not is_journal(journal):

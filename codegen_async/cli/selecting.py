@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _NAMES = re.compile("[a-z_]+(?:,[a-z_]+)*")
 _PAGE = "--dashboard"
-_FORMS = ("--json", "--jsonl")
+FORMS = ("--json", "--jsonl")
 
 Select = Callable[[object], Iterator[object]]
 """Yields what is wanted of a value that JSON can hold."""
@@ -40,7 +40,7 @@ def expand(words: Sequence[str], *, another: bool = False) -> list[str]:
     rest = iter(range(end))
     for place in rest:
         form, equals, names = words[place].partition("=")
-        if form not in _FORMS:
+        if form not in FORMS:
             expanded.append(words[place])
             continue
         following = words[place + 1] if place + 1 < end else ""
@@ -52,11 +52,19 @@ def expand(words: Sequence[str], *, another: bool = False) -> list[str]:
 
 
 def with_port(words: Sequence[str]) -> list[str]:
-    """Return a command line in which the port behind `--dashboard=` is an option of its own."""
+    """Return a command line in which the port behind `--dashboard=` is an option of its own.
+
+    Raises:
+        UsageError: what stands there is no port, or it stands behind a blank.
+    """
     end = words.index("--") if "--" in words else len(words)
     expanded: list[str] = []
-    for word in words[:end]:
+    for word, following in zip(words[:end], (*words[1:end], ""), strict=True):
         flag, equals, port = word.partition("=")
+        if flag == _PAGE and not equals and following.isdecimal():
+            raise UsageError(f"{_PAGE}: a port is joined to it: {_PAGE}={clean(following, 60)}")
+        if flag == _PAGE and equals and not port.isdecimal():
+            raise UsageError(f"{_PAGE}: expected a port, got {clean(port, 60)!r}", f"such as {_PAGE}=8080")
         expanded += (flag, f"--port={port}") if equals and flag == _PAGE else (word,)
     return [*expanded, *words[end:]]
 

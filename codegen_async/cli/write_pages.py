@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from io import StringIO
 
@@ -13,6 +14,7 @@ from codegen_async.cli.app import make_app, make_app_for_dialects
 from codegen_async.cli.pages import ANOTHER, FILE, MARK
 
 _WIDTH = 80
+_UNBROKEN = 10_000  # columns: lines are broken here, as the formatter loses the indent
 
 
 def render() -> str:
@@ -43,9 +45,17 @@ def _chains(app: App, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
 
 def _page(app: App, chain: Sequence[str], width: int) -> str:
     text = StringIO()
-    app.help_print(list(chain), console=Console(file=text, width=width, color_system=None))
-    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    app.help_print(list(chain), console=Console(file=text, width=_UNBROKEN, color_system=None))
+    lines = [part for line in text.getvalue().splitlines() for part in _broken(line.rstrip(), width)]
     return "\n".join(line for number, line in enumerate(lines) if line or (number and lines[number - 1])) + "\n"
+
+
+def _broken(line: str, width: int) -> Sequence[str]:
+    """Return a line in parts, those behind the first of an option farther right than its name."""
+    if len(line) <= width:
+        return (line,)
+    below = " " * 3 * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(line, width, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
 
 
 if __name__ == "__main__":

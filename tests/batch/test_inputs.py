@@ -117,7 +117,7 @@ def test_an_array_may_hold_nothing_but_prompts() -> None:
 
 
 def test_prose_without_a_name_is_not_taken_for_prompts() -> None:
-    with pytest.raises(InvalidArgumentError, match=r"\.txt, or its format"):
+    with pytest.raises(InvalidArgumentError, match=r"\.txt, or a format"):
         read("Dear all,\nplease note\n")
 
 

@@ -1,5 +1,6 @@
 """What holds for all commands: help, version, completion, debugging, what happens without the extra packages."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def test_each_command_has_a_page_with_an_example(chain: str) -> None:
     assert page.startswith(f"Usage: codegen-async {chain}".rstrip())
     assert "codegen-async " in page.partition("\n\n")[2]
     assert max(map(len, page.splitlines())) <= 80
+    assert not re.search(r"^  -.*\n[^\s]", page, re.MULTILINE)  # an option goes on farther right than its name
 
 
 def test_help_is_found_wherever_it_stands(bare: CommandLine) -> None:

@@ -82,7 +82,7 @@ def test_a_journal_that_is_not_there_is_an_error_and_is_not_made(cli: CommandLin
 
 def test_a_directory_is_no_journal(cli: CommandLine) -> None:
     result = cli.run("batch", "status", cli.home)
-    assert (result.code, result.err.splitlines()[0]) == (1, f"error: {cli.home}: there is no such journal")
+    assert (result.code, result.err.splitlines()[0]) == (1, f"error: {cli.home}: is a folder, and no journal")
 
 
 def test_rejected_prompts_are_sent_again_on_request(cli: CommandLine, fake: Served, prompts: Path) -> None:

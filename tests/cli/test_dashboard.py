@@ -150,7 +150,8 @@ def test_a_port_that_is_taken_or_is_none_is_an_error(cli: CommandLine, fake: Ser
         port = taken.getsockname()[1]
         result = cli.run("dashboard", file, "--port", port)
         assert (result.code, result.out) == (2, "")
-        assert f"--port: {port} of 127.0.0.1 cannot be listened on" in result.err
+        assert f"--port: {port} of 127.0.0.1 cannot be listened on: Address already in use\nhint: " in result.err
+        assert f"--dashboard: {port} of" in cli.run("batch", "run", file, f"--dashboard={port}").err
     assert cli.run("dashboard", file, "--port", 70_000).code == 2
     assert "cannot be listened on" in cli.run("dashboard", file, "--listen", "no.such.name.invalid").err
 
@@ -202,11 +203,20 @@ def test_the_command_that_goes_on_has_the_page_again(cli: CommandLine, fake: Ser
         (["batch", "run", "x", "--dashboard=80"], ["batch", "run", "x", "--dashboard", "--port=80"]),
         (["batch", "run", "x", "--dashboard"], ["batch", "run", "x", "--dashboard"]),
         (["fake", "exec", "--", "--dashboard=80"], ["fake", "exec", "--", "--dashboard=80"]),
-        (["--dashboard="], ["--dashboard", "--port="]),
+        (["fake", "exec", "--dashboard"], ["fake", "exec", "--dashboard"]),
     ],
 )
 def test_a_port_stands_behind_the_flag(words: list[str], expanded: list[str]) -> None:
     assert with_port(words) == expanded
+
+
+def test_what_is_no_journal_is_refused_before_a_link_is_printed(cli: CommandLine) -> None:
+    script = cli.home / "script.py"
+    script.write_text("print('not a journal')\n")
+    result = cli.run("dashboard", script)
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(f"error: {script}: is no journal of this package, or damaged; ")
+    assert "dashboard: http" not in result.err
 
 
 def test_a_reader_of_nothing_says_so(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def test_a_refused_token_is_found(cli: CommandLine) -> None:
     result = cli.run("doctor", env={"CODEGEN_API_TOKEN": "wrong"})
     assert result.code == 4
     assert findings(result.out)["access"][0] == "fail"
+    assert "codegen-async doctor" not in result.out  # that is what says so
 
 
 def test_what_is_missing_is_found(bare: CommandLine) -> None:

@@ -254,6 +254,7 @@ def test_a_missing_token_is_code_4_and_says_where_to_put_one(bare: CommandLine) 
     assert result.code == 4
     assert result.err.splitlines()[0] == "error: token is not set"
     assert "set CODEGEN_API_TOKEN" in result.err
+    assert "codegen-async auth login" in result.err
 
 
 def test_a_plan_that_is_used_up_is_code_5(cli: CommandLine, fake: Served) -> None:
