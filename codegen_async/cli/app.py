@@ -121,7 +121,7 @@ def _run(given: Sequence[str]) -> int:
     try:
         result: Any = app(words)
     except CycloptsError as error:
-        raise UsageError(_wrong(error, words), f"see {_help_command(app, words)}") from None
+        raise UsageError(_wrong(error, words), f"{_advice(error)}see {_help_command(app, words)}") from None
     return result if isinstance(result, int) else Exit.OK
 
 
@@ -134,6 +134,12 @@ def _wrong(error: CycloptsError, words: Sequence[str]) -> str:
             return f"{form}: there is no field {unused[0]!r}"
         return f"too many words: {' '.join(unused)}"
     return str(error)
+
+
+def _advice(error: CycloptsError) -> str:
+    """Return what is likely to be meant, as the beginning of a hint."""
+    several = isinstance(error, UnusedCliTokensError) and len(error.unused_tokens or ()) > 1
+    return "a text with blanks needs quotes; " if several else ""
 
 
 def _help_command(app: App, words: Sequence[str]) -> str:

@@ -132,15 +132,14 @@ def _existing(journal: Path) -> Path:
     beside = Path(f"{journal}.db")
     if is_journal(beside) and not is_journal(journal):
         return beside
-    hint = "the journal of a batch is FILE.db, or as --journal said"
+    hint = "a batch keeps its journal in FILE.db, beside the file of prompts, or where --journal said"
     if journal.is_dir():
         raise CommandError(f"{journal}: is a folder, and no journal", hint)
     if not journal.is_file():
         raise CommandError(f"{journal}: there is no such journal", hint)
     if journal.suffix.lower() in _PROMPTS and not is_journal(journal):
-        raise CommandError(
-            f"{journal}: no journal stands beside this file of prompts", f"it was not run yet, or {hint}"
-        )
+        hint = "it was not run yet, or with --journal PATH; then give that path"
+        raise CommandError(f"{journal}: no journal stands beside this file of prompts", hint)
     return journal
 
 

@@ -29,6 +29,7 @@ def _a_place_without_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("run create --file missing", "missing cannot be read: No such file", ""),
         ("run create --waitt", "unknown option or prompt: --waitt", "--file"),
         ("run create x --waitt", "Unknown option: --waitt", "codegen-async run create --help"),
+        ("run create Fix the test", "too many words: the test", "a text with blanks needs quotes; see "),
         ("run create x --metadata [1]", "--metadata: expected a JSON object", ""),
         ("run create x --metadata {", "--metadata: expected JSON, got {", ""),
         ("run create x --agent-type=", "agent_type: expected a text that is not blank", "nothing was sent"),
