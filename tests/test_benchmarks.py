@@ -2,6 +2,8 @@
 
 import asyncio
 import importlib
+import logging
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,12 @@ SMALL = {
     "limiter": ("--seeds 1 --rounds 1 --callers 100", "most arrivals in any 30 s"),
     "summary": ("--rounds 1 calls", "us of CPU a get, 3 KB"),
 }
+
+
+@pytest.fixture(autouse=True)
+def _what_they_silence_is_heard_again() -> Generator[None]:
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("name", NAMES)
