@@ -81,6 +81,14 @@ async def test_what_is_logged_of_a_request(codegen_server: CodegenServer, caplog
     check_quoted(caplog.messages[-1])
 
 
+def test_what_a_missing_token_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("CODEGEN_API_TOKEN", "CODEGEN_API_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(ConfigurationError) as missing:
+        CodegenClient()
+    check_quoted(missing.value)
+
+
 @VIRTUAL
 async def test_what_a_refused_token_and_a_foreign_organization_say(codegen_server: CodegenServer) -> None:
     async with client_of(codegen_server, token="of-yesterday") as client:
