@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar, cast
-from urllib.parse import parse_qs, quote
+from urllib.parse import parse_qs
 
 import anyio
 import msgspec
@@ -24,8 +23,10 @@ from codegen_async.web.asgi import (
     TooLargeError,
     body_of,
     header,
+    is_yes,
     json_reply,
     path_of,
+    place_of,
     stream,
 )
 from codegen_async.web.feed import RunFeed
@@ -65,8 +66,8 @@ class RunsApp(Generic[R]):
 
     Args:
         feed: what is shown.
-        authorize: tells, given the scope of a request and the id of a run, whether it may be seen: the token of the
-            client sees all runs of its organization. May be async.
+        authorize: tells, given the scope of a request and the id of a run, whether it may be seen, True or False: the
+            token of the client sees all runs of its organization. May be async.
         create: starts a run, given the scope of a request, the JSON object of its body, and its idempotency key or
             None. It raises PermissionError (403) for those who may start none, and keeps the keys of different users
             apart. It returns the run, or, where there is none yet, JSON. Default: there is no such route.
@@ -162,11 +163,11 @@ class RunsApp(Generic[R]):
         runs: list[RunId | R] = [await self.feed.look(shown[0])] if len(names) == 1 else [*shown]
         if scope["method"] == "HEAD":
             return Reply(200, headers=HEADERS)
-        return self._stream(runs, [name for name, run_id in ids.items() if run_id not in shown])
+        return self._stream(runs, [self._read(name) or name for name, run_id in ids.items() if run_id not in shown])
 
-    async def _stream(self, runs: list[RunId | R], unknown: list[str]) -> AsyncGenerator[bytes]:
+    async def _stream(self, runs: list[RunId | R], unknown: list[RunId]) -> AsyncGenerator[bytes]:
         """Yield the events of runs, after the news that others are unknown; of refused ones nobody learns more."""
-        news = b"".join(problem_frame(name, _UNKNOWN) for name in unknown)
+        news = b"".join(problem_frame(run_id, _UNKNOWN) for run_id in unknown)
         async with contextlib.aclosing(self.feed.stream(runs)) as chunks:
             async for chunk in chunks:
                 yield chunk + news
@@ -188,8 +189,7 @@ class RunsApp(Generic[R]):
             return json_reply(202, cast("object", made))
         run = cast("R", made)
         self.feed.made(run)
-        place = f"{str(scope.get('root_path', '')).rstrip('/')}/{quote(str(run.id), safe='/')}"
-        return json_reply(202, self.feed.view(run), {"location": place})
+        return json_reply(202, self.feed.view(run), {"location": place_of(scope.get("root_path", ""), str(run.id))})
 
     async def _shielded(self, create: Awaitable[Any]) -> Any:
         """Return what a create comes to; it goes on if whoever asked for it leaves, since it may have been sent."""
@@ -208,12 +208,15 @@ class RunsApp(Generic[R]):
 
     async def _allowed(self, scope: Scope, name: str) -> RunId | None:
         """Return the id of a run that may be seen, else None."""
+        run_id = self._read(name)
+        return run_id if run_id is not None and await is_yes(self._authorize(scope, run_id)) else None
+
+    def _read(self, name: str) -> RunId | None:
+        """Return the id of a run from how it is written in a URL, None if it cannot be one."""
         try:
-            run_id: RunId = self.feed.client.read_id(name)
+            return cast("RunId", self.feed.client.read_id(name))
         except InvalidArgumentError:
             return None
-        allowed = self._authorize(scope, run_id)
-        return run_id if (await allowed if inspect.isawaitable(allowed) else allowed) else None
 
 
 def _tell(task: asyncio.Task[Any]) -> None:

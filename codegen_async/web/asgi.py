@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote
 
 import anyio
 import msgspec
@@ -55,6 +57,27 @@ def path_of(scope: Scope) -> str:
     if root and (path == root or path.startswith(f"{root}/")):  # some servers and frameworks have taken it off already
         path = path[len(root) :]
     return path.removeprefix("/")
+
+
+def place_of(root: str, name: str) -> str:
+    """Return where something is below the root of an application, fit for a header: roots may be of a request's path.
+
+    It begins with one slash, as two would name another server.
+    """
+    below = root.strip("/")
+    return quote(f"/{below}/{name}" if below else f"/{name}", safe="/")
+
+
+async def is_yes(answer: object) -> bool:
+    """Return what an `authorize` has answered.
+
+    Raises:
+        TypeError: it is neither yes nor no. An answer of a framework, say, which is to tell of a refusal, is no yes.
+    """
+    said: object = await answer if inspect.isawaitable(answer) else answer
+    if said is None or isinstance(said, bool):
+        return bool(said)
+    raise TypeError(f"authorize: expected True or False, got a value of type {type(said).__name__}")
 
 
 async def body_of(receive: Receive, most: int) -> bytes:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from codegen_async.web.asgi import Closing, Message, Scope
 
 _LAST = 1.0  # seconds for connections to end by themselves
+
+
+def _is_of_us(record: logging.LogRecord) -> bool:
+    """Whether the server complains of us: what is no HTTP is of the other side, and there may be a token in it."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError | web.RequestPayloadError)
+
+
+_log = logging.getLogger("codegen_async.server")
+_log.addFilter(_is_of_us)
 
 
 def aiohttp_routes(app: web.Application, asgi: Closing, *, prefix: str = "/runs") -> None:
@@ -29,7 +40,7 @@ def aiohttp_routes(app: web.Application, asgi: Closing, *, prefix: str = "/runs"
     async def serve(request: web.Request) -> web.StreamResponse:
         exchange = _Exchange(request)
         await asgi(exchange.scope, exchange.receive, exchange.send)
-        if exchange.response is None:  # the browser has left
+        if exchange.response is None:  # the browser has left, or its request is broken
             raise web.HTTPBadRequest
         return exchange.response
 
@@ -55,7 +66,7 @@ async def served(asgi: Closing, *, host: str, port: int) -> AsyncGenerator[int]:
     """
     app = web.Application()
     aiohttp_routes(app, asgi, prefix="")
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST)
+    runner = web.AppRunner(app, access_log=None, logger=_log, shutdown_timeout=_LAST)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -93,7 +104,7 @@ class _Exchange:
             await asyncio.get_running_loop().create_future()
         try:
             body = await self._request.content.readany()
-        except OSError:
+        except (OSError, web.RequestPayloadError):  # it has left, or sends what is no body
             return {"type": "http.disconnect"}
         self._is_read = self._request.content.at_eof()
         return {"type": "http.request", "body": body, "more_body": not self._is_read}

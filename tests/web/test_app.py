@@ -44,6 +44,21 @@ async def test_there_is_no_default_for_who_may_see_a_run() -> None:
         RunsApp(RunFeed(CodegenClient(CANARY, org_id=1)))  # type: ignore[call-arg]
 
 
+@pytest.mark.parametrize("answer", ["no", (False, "not yours"), object(), 1])
+async def test_what_is_neither_yes_nor_no_shows_nothing(codegen_server: CodegenServer, answer: Any) -> None:
+    run = codegen_server.world.create("x", script=FOREVER)
+    async with serving(codegen_server, authorize=lambda _, __: answer) as app:
+        for path in (f"/{run.id}", f"/{run.id}/events", f"/events?run={run.id}"):
+            assert (await get(app, path)).status == 500
+        assert codegen_server.requests == []
+
+
+async def test_nobody_who_says_nothing_is_shown_a_run(codegen_server: CodegenServer) -> None:
+    run = codegen_server.world.create("x", script=FOREVER)
+    async with serving(codegen_server, authorize=lambda _, __: None) as app:
+        assert (await get(app, f"/{run.id}")).status == 404
+
+
 async def test_a_run_is_shown(codegen_server: CodegenServer) -> None:
     run = codegen_server.world.create("x", script=FOREVER)
     async with serving(codegen_server) as app:
@@ -73,9 +88,8 @@ async def test_what_is_refused_looks_like_what_is_unknown(codegen_server: Codege
         assert sum(request.endpoint == "get" for request in codegen_server.requests) == 1  # for 4711
         both = Call(app, "GET", f"/events?run={secret.id},{mine.id},4711")
         await asyncio.sleep(1)
-        problems = [event.data for event in both.events if event.name == "problem"]
-        told = [{**problem, "run": str(problem["run"])} for problem in problems]
-        assert {problem.pop("run") for problem in told} == {str(secret.id), "4711"}
+        told = [event.data for event in both.events if event.name == "problem"]
+        assert {problem.pop("run") for problem in told} == {secret.id, 4711}
         assert told[0] == told[1]
         both.leave()
         await both.task
@@ -209,6 +223,28 @@ async def test_a_run_is_created_and_where_it_is_is_told(codegen_server: CodegenS
         assert (answer.status, answer.headers["location"]) == (202, f"/{run.id}")
         assert answer.json["id"] == run.id
         assert len(codegen_server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("root", "place"),
+    [
+        ("/runs", "/runs/"),
+        ("/\u044f", "/%D1%8F/"),
+        ("/a\r\nset-cookie: b", "/a%0D%0Aset-cookie%3A%20b/"),
+        ("//evil.example", "/evil.example/"),
+        ("/\\evil.example", "/%5Cevil.example/"),
+    ],
+)
+async def test_a_place_is_a_path_of_this_server_whatever_it_is_mounted_under(
+    codegen_server: CodegenServer, root: str, place: str
+) -> None:
+    async with taking(codegen_server) as app:
+
+        async def mounted(scope: Any, receive: Any, send: Any) -> None:
+            await app({**scope, "root_path": root, "path": f"{root}/"}, receive, send)
+
+        answer = await post(mounted, "/", {"prompt": "do it"})
+        assert (answer.status, answer.headers["location"]) == (202, f"{place}{answer.json['id']}")
 
 
 @pytest.mark.parametrize("key", ["abc", '"abc"'])

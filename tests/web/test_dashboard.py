@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from codegen_async import CodegenClient
+from codegen_async.batch.batch import Batch
 from codegen_async.testing import CodegenServer
 from codegen_async.web import Dashboard
 from codegen_async.web.dashboard.door import bearer
@@ -158,6 +160,34 @@ async def test_a_version_of_another_life_means_to_load_anew(
         call = Call(app, "GET", f"/api/events?after={version}", headers=OURS)
         await call.answer()
         assert [event.name for event in call.events] == ["reload"]
+
+
+async def test_a_version_that_cannot_be_one_means_to_load_anew(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (_, app):
+        epoch, _, _ = json.loads(gzip.decompress((await get(app, "/api/snapshot", **OURS)).body))["version"].partition(
+            "."
+        )
+        for odd in (f"{epoch}.{'9' * 5000}", f"{epoch}.-1", f"{epoch}.99", f"{epoch}.", epoch, "."):
+            for path in ("news", "events"):
+                assert b"event: reload" in (await get(app, f"/api/{path}?after={odd}", **OURS)).body
+
+
+async def test_where_a_batch_is_closed_before_its_dashboard_it_is_said(
+    codegen_server: CodegenServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with (
+        CodegenClient(codegen_server.token, org_id=codegen_server.org_id, base_url=codegen_server.url) as client,
+        Batch(client, tmp_path / "batch.db") as batch,
+    ):
+        app = Dashboard(batch, authorize=lambda _: True)
+        version = json.loads(gzip.decompress((await get(app, "/api/snapshot")).body))["version"]
+        call = Call(app, "GET", f"/api/events?after={version}")
+        await asyncio.sleep(2)
+    await asyncio.sleep(5)
+    assert call.events[-1].data["head"]["trouble"]
+    await app.aclose()
+    await call.task
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_who_does_not_watch_is_told_what_has_changed_when_he_asks(

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -16,9 +17,10 @@ from codegen_async import CodegenClient
 from codegen_async.batch.batch import Batch
 from codegen_async.testing import CodegenServer
 from codegen_async.web import Dashboard
+from codegen_async.web.bridge import served
 from codegen_async.web.dashboard import following
 from codegen_async.web.dashboard.door import Local, bearer
-from codegen_async.web.dashboard.local import serving
+from codegen_async.web.dashboard.local import LOOPBACK, serving
 from tests.support.canary import CANARY
 from tests.web.calling import Answer, Call, get, post
 
@@ -126,6 +128,55 @@ async def test_a_link_has_a_token_of_its_own_behind_its_address(tmp_path: Path) 
     assert len(tokens) == 3  # of 256 bits each
 
 
+@pytest.mark.parametrize("answer", ["no", (False, "not you"), object(), 1, iter(())])
+async def test_what_is_neither_yes_nor_no_lets_nobody_in(tmp_path: Path, answer: Any) -> None:
+    app = Dashboard(tmp_path / "x.db", authorize=lambda _: answer)
+    assert (await get(app, "/api/time")).status == 500
+    await app.aclose()
+
+
+@pytest.mark.parametrize("line", [f"Authorization: Bearer {TOKEN}\x01", f"Bearer {TOKEN}", "Content-Length: -2"])
+async def test_what_is_no_http_leaves_no_word_in_logs(
+    tmp_path: Path, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(lambda authorize: Dashboard(tmp_path / "x.db", authorize=authorize)) as link:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(link).port)
+        writer.write(f"GET /api/time HTTP/1.1\r\nHost: 127.0.0.1\r\n{line}\r\n\r\n".encode())
+        assert b" 400 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    assert [record.getMessage() for record in caplog.records if record.levelname != "DEBUG"] == []
+
+
+@pytest.mark.parametrize(("authorization", "status"), [(OURS["authorization"], b" 400 "), ("Bearer x", b" 403 ")])
+async def test_a_body_that_cannot_be_unpacked_is_no_defect_of_ours(
+    codegen_server: CodegenServer,
+    tmp_path: Path,
+    authorization: str,
+    status: bytes,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with (
+        driven(codegen_server, tmp_path / "batch.db", "a") as (batch, app),
+        served(app, host=LOOPBACK, port=0) as port,
+    ):
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        lines = (
+            "POST /api/pause HTTP/1.1",
+            f"Host: 127.0.0.1:{port}",
+            f"Authorization: {authorization}",
+            "Content-Type: application/json",
+            "Content-Encoding: gzip",
+            "Content-Length: 2",
+        )
+        writer.write("\r\n".join((*lines, "", "{}")).encode())
+        assert status in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+        assert not batch.is_paused
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 # -- 3: names that lead here
 
 
@@ -182,6 +233,9 @@ async def test_our_own_names_are_answered(tmp_path: Path, host: str) -> None:
         ({"origin": "https://evil.example"}, 403),
         ({"origin": "http://127.0.0.1:9000"}, 403),  # another port is another's
         ({"origin": "null"}, 403),
+        ({"origin": "http://["}, 403),
+        ({"origin": ""}, 403),
+        ({"origin": "http://127.0.0.1:8000@evil.example"}, 403),
         ({"origin": "http://127.0.0.1:8000"}, 200),
         ({"sec_fetch_site": "same-origin"}, 200),
         ({"sec_fetch_site": "none"}, 200),
@@ -349,6 +403,28 @@ async def test_what_is_wished_twice_is_done_once(codegen_server: CodegenServer, 
         assert (await post(app, "/api/active", {"most": 3}, **OURS)).status == 200
         assert (batch.is_paused, batch.max_active) == (False, 3)
         assert (await post(app, "/api/active", {"most": 0}, **OURS)).status == 422
+
+
+async def test_items_whose_keys_look_the_same_are_told_apart(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a?b", "a\u200eb", "two\nlines") as (batch, app):
+        codegen_server.world.script = [(0.0, "ERROR")]
+        async for _ in batch.run():
+            pass
+        assert (await post(app, "/api/retry", {"items": [[2, 1], [3, 1]]}, **OURS)).json == {"done": 2}
+        rows = rows_of(await get(app, "/api/snapshot", **OURS))
+        assert [(row["key"], row["attempt"]) for row in rows] == [("a?b", 1), ("a?b", 2), ("two lines", 2)]
+
+
+async def test_those_who_answer_at_the_same_time_answer_once(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a", "b") as (batch, app):
+        codegen_server.world.script = [(0.0, "PAUSED")]
+        async for _ in batch.run():
+            pass
+        codegen_server.world.script = [(0.0, "ACTIVE")]
+        wish = {"items": [[1, 1], [2, 1]], "text": "go on"}
+        answers = await asyncio.gather(*(post(app, "/api/answer", wish, **OURS) for _ in range(3)))
+        assert sum(answer.json["done"] for answer in answers) == 2
+        assert sum(request.endpoint == "resume" for request in codegen_server.requests) == 2
 
 
 async def test_a_run_that_waits_is_answered_once(codegen_server: CodegenServer, tmp_path: Path) -> None:

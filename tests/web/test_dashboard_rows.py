@@ -19,6 +19,7 @@ from codegen_async.engine.database import open_database
 from codegen_async.errors import JournalError
 from codegen_async.hosted.run import HostedRun
 from codegen_async.models import Phase, RunLike
+from codegen_async.web.dashboard import batches
 from codegen_async.web.dashboard.files import FILES
 from codegen_async.web.dashboard.rows import Reader, Row, _link, _private
 
@@ -146,6 +147,33 @@ def test_a_journal_that_comes_back_is_read_again(path: Path, reader: Reader) -> 
     changes = reader.changes()
     assert changes is not None
     assert labels(changes.rows) == {"a": "planned"}
+
+
+def test_a_journal_that_takes_the_place_of_another_is_read(path: Path, reader: Reader) -> None:
+    step(path, ("add", tasks("a")))
+    assert reader.changes() is not None
+    step(path.with_name("other.db"), ("add", tasks("b", "c")))
+    path.with_name("other.db").replace(path)
+    changes = reader.changes()
+    assert changes is not None
+    assert changes.whole
+    assert labels(changes.rows) == {"b": "planned", "c": "planned"}
+    path.unlink()
+    with pytest.raises(JournalError):
+        reader.changes()
+
+
+@pytest.mark.parametrize("name", ["a\u2028b\u202e.db", "a?b#c%20.db", "two\nlines.db"])
+def test_a_journal_of_any_name_is_shown(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    step(path, ("add", tasks("a")))
+    seen = batches.shown(path, lambda: 0.0, speed=1.0)
+    reader = Reader(path)
+    changes = reader.changes()
+    reader.close()
+    assert changes is not None
+    assert labels(changes.rows) == {"a": "planned"}
+    assert re.fullmatch(r"[ -~]+\.db", seen.head()["name"])
 
 
 def test_who_drives_it_is_told(path: Path, reader: Reader) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from urllib.parse import parse_qs, quote
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from urllib.parse import parse_qs
 
 import msgspec
 
@@ -24,8 +23,10 @@ from codegen_async.web.asgi import (
     TooLargeError,
     body_of,
     header,
+    is_yes,
     json_reply,
     path_of,
+    place_of,
     stream,
 )
 from codegen_async.web.dashboard import batches
@@ -75,7 +76,7 @@ class Dashboard:
 
     Args:
         source: a batch that is open, or the path of the journal of one that another process drives.
-        authorize: tells, given the scope of a request, whether it may be answered. May be async.
+        authorize: tells, given the scope of a request, whether it may be answered: True or False. May be async.
         clock: returns wall-clock seconds. Default: `time.time`; that of the batch, if it was given another.
         speed: how many times faster than life the loop's clock runs; for simulations. Default 1.
 
@@ -156,8 +157,7 @@ class Dashboard:
     async def _may(self, scope: Scope) -> bool:
         if scope["method"] not in _READING and not is_of_us(scope):
             return False
-        allowed = self._authorize(scope)
-        return bool(await allowed if inspect.isawaitable(allowed) else allowed)
+        return await is_yes(self._authorize(scope))
 
     async def _show(self, call: str, scope: Scope) -> Reply | AsyncGenerator[bytes]:
         if call == "snapshot":
@@ -190,22 +190,21 @@ class Dashboard:
             wish = _read_wish(await body_of(receive, _LARGEST))
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             return stated(400, "Expected a JSON object.").reply()
-        rows = await self._meant(wish) if wish.items else []
+        rows: Mapping[str, Row] = await self._meant(wish) if wish.items else {}
         done = await self._shown.act(action, rows, {"most": wish.most, "text": wish.text})
         return json_reply(200, {"done": done})
 
-    async def _meant(self, wish: _Wish) -> list[Row]:
-        """Return the items that a browser means, where they still stand in the attempt that it has seen."""
+    async def _meant(self, wish: _Wish) -> Mapping[str, Row]:
+        """Return the items that a browser means, by key, where they still stand in the attempt that it has seen."""
         rows = await self._following.rows()
-        found = (rows.get(seq) for seq in dict(wish.items))
-        attempts = dict(wish.items)
-        return [row for row in found if row is not None and row.attempt == attempts[row.seq]]
+        meant = {seq: rows[seq] for seq, attempt in wish.items if seq in rows and rows[seq].attempt == attempt}
+        keys = await self._following.aside(lambda reader: reader.keys(meant))
+        return {key: meant[seq] for seq, key in keys.items()}
 
 
 def _file(path: str, scope: Scope) -> Reply:
     if not path and not str(scope["path"]).endswith("/"):  # what the page asks for is named from where it is
-        root = quote(str(scope.get("root_path", "") or scope["path"]).rstrip("/"), safe="/")
-        return Reply(308, headers={"location": f"/{root.lstrip('/')}/"})
+        return Reply(308, headers={"location": place_of(scope.get("root_path", "") or scope["path"], "")})
     return FILES[path]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.readers import Elsewhere, Where
 from codegen_async.codegen.client import CodegenClient
-from codegen_async.errors import InvalidArgumentError
+from codegen_async.errors import InvalidArgumentError, clean
 from codegen_async.limits import LimiterState
 from codegen_async.web.dashboard.rows import Reader, Row
 from codegen_async.web.dashboard.tails import Tails
@@ -51,23 +51,23 @@ class Shown:
             JournalError: it cannot be read.
         """
         self.driver = reader.driver()
-        self.api = self.api or reader.account()
+        self.api = reader.account()  # another journal may have taken its place
 
     def head(self) -> Mapping[str, Any]:
         """Return what is true of it as a whole, the same as long as nothing changes."""
-        name = self.where.name if isinstance(self.where, Path) else "database"
+        name = clean(self.where.name) if isinstance(self.where, Path) else "database"
         return {"name": name, "api": self.api, "driver": self.driver, "actions": self.actions, "limits": ()}
 
     async def log(self, row: Row) -> Sequence[str] | None:  # noqa: ARG002 - an interface
         """Return the newest rows of the log of an item's run, each on a line; None if there is no such thing."""
         return None
 
-    async def act(self, action: str, rows: Sequence[Row], wish: Mapping[str, Any]) -> int:  # noqa: ARG002 - an interface
+    async def act(self, action: str, rows: Mapping[str, Row], wish: Mapping[str, Any]) -> int:  # noqa: ARG002 - an interface
         """Do something; return with how many items.
 
         Args:
             action: one of `actions`.
-            rows: the items that it is to be done with, as they stand now.
+            rows: the items that it is to be done with, as they stand now, by their keys: those in rows are made clean.
             wish: what else was said.
 
         Raises:
@@ -116,7 +116,7 @@ class Driven(Shown):
             "limits": [limit for limit in limits if limit["name"] in self._used],
         }
 
-    async def act(self, action: str, rows: Sequence[Row], wish: Mapping[str, Any]) -> int:
+    async def act(self, action: str, rows: Mapping[str, Row], wish: Mapping[str, Any]) -> int:
         """Do something; done twice it is done once."""
         if action == "retry":
             return await self._retry(rows)
@@ -133,19 +133,25 @@ class Driven(Shown):
         _log.info("dashboard: %s", action)
         return 0
 
-    async def _answer(self, rows: Sequence[Row], text: str) -> int:
-        waiting = [row for row in rows if row.label == "paused"]
-        for row in waiting:
-            await self._batch.answer(row.key, text)
-        _log.info("dashboard: answer to %d items", len(waiting))
-        return len(waiting)
+    async def _answer(self, rows: Mapping[str, Row], text: str) -> int:
+        done = 0
+        for key in [key for key, row in rows.items() if row.label == "paused"]:
+            try:
+                await self._batch.answer(key, text)
+            except InvalidArgumentError as error:
+                if error.field != "key":
+                    raise
+                continue  # it waits no more: somebody else was faster
+            done += 1
+        _log.info("dashboard: answer to %d items", done)
+        return done
 
     async def log(self, row: Row) -> Sequence[str] | None:
         """Return the newest rows of the log of an item's run, where the API has logs."""
         return None if self._tails is None or not row.run else await self._tails.tail(int(row.run))
 
-    async def _retry(self, rows: Sequence[Row]) -> int:
-        keys = [row.key for row in rows if row.label in RETRYABLE]
+    async def _retry(self, rows: Mapping[str, Row]) -> int:
+        keys = [key for key, row in rows.items() if row.label in RETRYABLE]
         if keys:
             await self._batch.retry(*keys)
             _log.info("dashboard: retry of %d items", len(keys))

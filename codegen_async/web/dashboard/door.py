@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Collection, Mapping
-from urllib.parse import urlsplit
 
 from codegen_async.web.asgi import Closing, Receive, Scope, Send, header
 from codegen_async.web.problems import stated
@@ -33,8 +32,8 @@ def is_of_us(scope: Scope) -> bool:
     site = header(scope, "sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")
-    origin = header(scope, "origin")
-    return origin is None or urlsplit(origin).netloc == header(scope, "host")
+    origin, host = header(scope, "origin"), header(scope, "host")
+    return origin is None or (bool(host) and origin.partition("://")[2] == host)
 
 
 def bearer(token: str) -> Callable[[Scope], bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import re
 import secrets
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from codegen_async.errors import ClientClosedError, JournalError
+from codegen_async.errors import ClientClosedError, CodegenAsyncError
 from codegen_async.web.dashboard.rows import Changes, Reader, Row
 from codegen_async.web.frames import BEGIN, PING
 
@@ -25,6 +26,7 @@ _BEHIND = 20  # changes by which one may be behind; then it loads all anew
 _MANY = 1000  # changes in one look with which that is cheaper than to tell them
 _PING = 15.0  # seconds; proxies close what is silent, and so it is noticed that a browser has left
 
+_VERSION = re.compile("([0-9a-f]{8})[.]([0-9]{1,18})")
 _RELOAD = b"event: reload\ndata: {}\n\n"
 
 _log = logging.getLogger("codegen_async")
@@ -160,9 +162,10 @@ class Following:
     def _version(self, number: int) -> str:
         return f"{self._epoch}.{number}"
 
-    def _parsed(self, version: str) -> tuple[str, int]:
-        epoch, _, told = version.partition(".")
-        return epoch, int(told) if told.isdecimal() and epoch == self._epoch else -1
+    @staticmethod
+    def _parsed(version: str) -> tuple[str, int]:
+        found = _VERSION.fullmatch(version)
+        return ("", -1) if found is None else (found[1], int(found[2]))
 
     def _since(self, epoch: str, seen: int) -> bytes:
         """Return what came after a change; an order to load all anew if that is not known any more."""
@@ -181,9 +184,9 @@ class Following:
     async def _look_again(self) -> None:
         try:
             await self._look()
-        except JournalError as error:
+        except Exception as error:  # noqa: BLE001 - those who watch are told, whatever it is; it may pass
             if "trouble" not in self._head:
-                _log.warning("dashboard: %s", error)
+                _log.warning("dashboard: %s", error, exc_info=not isinstance(error, CodegenAsyncError))
                 self._take_in(Changes((), whole=False), {**self._head, "trouble": "The journal cannot be read."})
 
     async def _look(self) -> None:

@@ -10,7 +10,7 @@ import contextlib
 import functools
 import re
 import sqlite3
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -20,7 +20,7 @@ import msgspec
 from codegen_async.batch.holder import holder_of
 from codegen_async.batch.items import State, Task, decode_task
 from codegen_async.batch.labels import label_of
-from codegen_async.batch.places import account_of
+from codegen_async.batch.places import Place, account_of
 from codegen_async.batch.readers import PAGE, Where
 from codegen_async.batch.results import came_of
 from codegen_async.batch.schema import explained, open_to_read
@@ -79,6 +79,7 @@ class Reader:
         self._where = where
         self._opened = contextlib.ExitStack()
         self._connection: sqlite3.Connection | None = None
+        self._place: Place | None = None  # of the file that is open
         self._pulse: object = None  # changes with whatever is written
         self._commit = -1  # the last one whose changes were read
         self._known: set[int] = set()  # numbers of items that were read
@@ -124,7 +125,7 @@ class Reader:
             return None
         with self._reading() as connection:
             holder = holder_of(connection)
-        return None if holder is None or holder.is_gone() else str(holder)
+        return None if holder is None or holder.is_gone() else clean(str(holder))
 
     def account(self) -> str:
         """Return the API that the runs are of, empty while that is not known.
@@ -134,7 +135,7 @@ class Reader:
         """
         with self._reading() as connection:
             account = account_of(_meta(connection))
-        return "" if account is None else account.api
+        return "" if account is None else clean(account.api)
 
     def item(self, seq: int) -> Mapping[str, Any] | None:
         """Return all that is shown of an item; None if there is none.
@@ -154,21 +155,38 @@ class Reader:
             ).fetchall()
             return _detail(values, attempts)
 
+    def keys(self, seqs: Iterable[int]) -> Mapping[int, str]:
+        """Return the keys of items as they are, by number: two of them may look the same when they are clean.
+
+        Raises:
+            JournalError: it cannot be read.
+        """
+        with self._reading() as connection:
+            found = (connection.execute("SELECT seq, name FROM items WHERE seq = ?", (seq,)).fetchone() for seq in seqs)
+            return dict(filter(None, found))
+
     # -- helpers
 
     @contextlib.contextmanager
     def _reading(self) -> Generator[sqlite3.Connection]:
         try:
-            if self._connection is None:
-                self._connection = self._open()
             with explained(self._where) if isinstance(self._where, Path) else contextlib.nullcontext():
+                if self._connection is not None and self._is_replaced(self._where):
+                    self.close()
+                if self._connection is None:
+                    self._connection = self._open()
                 yield self._connection
         except BaseException:
             self.close()
             raise
 
+    def _is_replaced(self, where: Where) -> bool:
+        """Whether another file has taken the name of the one that is open."""
+        return isinstance(where, Path) and self._place != Place.of(where)
+
     def _open(self) -> sqlite3.Connection:
         if isinstance(self._where, Path):
+            self._place = Place.of(self._where)
             connection = open_to_read(self._where)
             self._opened.callback(connection.close)
             return connection
