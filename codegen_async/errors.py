@@ -52,8 +52,8 @@ E = TypeVar("E", bound=BaseException)
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
-# What some terminal, log or program ends a line at.
-_LINE_END = re.compile("\r\n|[\n\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
+# What some terminal, log or program ends a line at, beside what all do.
+_LINE_END = re.compile("[\x0b\x0c\r\x1c-\x1e\x85\u2028\u2029]")
 _BESIDE = 4096  # characters that are looked at beyond what is shown, as an encoded token is longer than what hides it
 
 
@@ -62,7 +62,9 @@ def clean(text: str, limit: int = 200) -> str:
 
     No token in use is in it; see `hiding`.
     """
-    line = _UNSAFE.sub("?", _LINE_END.sub(" ", hide(text[: limit + _BESIDE])))
+    line = hide(text[: limit + _BESIDE]).replace("\r\n", " ").replace("\n", " ")
+    if not line.isprintable():  # as nearly all is: a page shows tens of thousands of them
+        line = _UNSAFE.sub("?", _LINE_END.sub(" ", line))
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 

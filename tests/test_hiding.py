@@ -3,13 +3,14 @@
 import base64
 import json
 import logging
+import sys
 from urllib.parse import quote
 
 import pytest
 
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.codegen.models import AgentRun
-from codegen_async.errors import RunError, RunFailedError, clean, clean_lines
+from codegen_async.errors import _LINE_END, _UNSAFE, RunError, RunFailedError, clean, clean_lines
 from codegen_async.hiding import hide, hide_from_now_on
 from codegen_async.limits import Rate
 from codegen_async.secret import Secret
@@ -117,6 +118,12 @@ def test_nothing_ends_a_line_of_a_message(end: str) -> None:
 )
 def test_nothing_in_a_message_fools_a_terminal(mark: str) -> None:
     assert clean(f"one{mark}two") == clean_lines(f"one{mark}two") == "one?two"
+
+
+def test_text_that_is_let_through_unseen_has_nothing_to_clean() -> None:
+    odd = [sign for sign in map(chr, range(sys.maxunicode + 1)) if _UNSAFE.match(sign) or _LINE_END.match(sign)]
+    assert len(odd) > 2000
+    assert not any(map(str.isprintable, odd))
 
 
 def test_a_message_is_cut_after_what_has_to_be_hidden() -> None:

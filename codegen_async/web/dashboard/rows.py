@@ -36,8 +36,9 @@ _PULSE = "SELECT state, count(*), max(finished), max(attempt) FROM items GROUP B
 _SHORT = 200  # characters of a text in a row of the table
 _BESIDE = 200  # characters beyond, so that what begins within is known for what it is
 _LONG = 100_000  # of one that is shown alone
-_OURS = re.compile(r"(organizations?[/ ])\d+|\b[0-9a-f]{12}-[0-9a-f]{16}-\d+\b", re.IGNORECASE)
+_OURS = re.compile(r"(organizations?[/ ])\d+|\b[0-9a-f]{12}-[0-9a-f]{16}-\d+\b", re.ASCII | re.IGNORECASE)
 """What is nobody's business outside: organizations, and the keys that runs are created under."""
+_OF_A_KEY = re.compile(r"-[0-9A-Fa-f]{16}-")  # begins with a sign, so it is looked for ten times as fast
 
 
 class Row(NamedTuple):
@@ -309,6 +310,8 @@ def _private(text: str, task: Task) -> str:
     for folder in (task.folder or "", _home()):
         if folder.strip("/"):
             text = text.replace(f"{folder.rstrip('/')}/", "")
+    if "organization" not in text.lower() and not _OF_A_KEY.search(text):
+        return text
     return _OURS.sub(lambda found: f"{found[1] or ''}...", text)
 
 
