@@ -160,8 +160,7 @@ function choose() {
     row.rank ??= LABELS.indexOf(row.label);
     if (only.size && !only.has(row.label)) continue;
     if (span && (row.created === null || row.created > span[1] || end(row) < span[0])) continue;
-    row.text ??= `${row.key}\n${row.run}\n${row.note}\n${row.prompt}`.toLowerCase();
-    if (wanted && !row.text.includes(wanted)) continue;
+    if (wanted && !(row.text ??= `${row.key}\n${row.run}\n${row.note}\n${row.prompt}`.toLowerCase()).includes(wanted)) continue;
     shown.push(row);
   }
   shown.sort(ORDERS[$("order").value]);
@@ -223,7 +222,7 @@ function drawHead() {
     }
   }
   const open = counts.sending + counts.running + counts.planned;
-  const done = rows.size - open;
+  const done = rows.size - open - counts.paused;
   for (const [label, { button, count, part }] of states) {
     put(count, format(counts[label]));
     button.hidden = !counts[label] && !only.has(label);
