@@ -104,6 +104,33 @@ async def test_a_browser_sees_a_batch_from_its_beginning_to_its_end(
         assert all(row["ended"] > row["created"] for row in browser.rows.values())
 
 
+async def test_all_is_read_once_from_when_the_page_is_asked_for(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (_, app):
+        following = app._following
+        for path in ("/", "/app.js", "/"):
+            await get(app, path)
+        assert following._begun is not None
+        await following._begun
+        number, content = following._whole
+        assert b'"a"' in gzip.decompress(content)
+        assert (await get(app, "/api/snapshot", **OURS)).body is content
+        assert following._number == number
+
+
+async def test_the_page_of_a_journal_that_is_not_there_says_so(tmp_path: Path) -> None:
+    app = Dashboard(tmp_path / "none.db", authorize=bearer(TOKEN))
+    assert (await get(app, "/")).status == 200
+    assert (await get(app, "/api/snapshot", **OURS)).status == 503
+    await app.aclose()
+
+
+async def test_a_dashboard_that_is_closed_reads_nothing(codegen_server: CodegenServer, tmp_path: Path) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (_, app):
+        await app.aclose()
+        assert (await get(app, "/")).status == 200
+        assert app._following._begun is None
+
+
 async def test_where_nothing_changes_nothing_is_sent_but_pings(codegen_server: CodegenServer, tmp_path: Path) -> None:
     async with driven(codegen_server, tmp_path / "batch.db", "a") as (_, app):
         browser = Browser(app)

@@ -23,7 +23,7 @@ ATTACHED = {
 
 
 def test_there_is_a_recipe_for_each_framework() -> None:
-    assert list(RECIPES) == [*ATTACHED, "sanic_app", "aiohttp_app", "queue_app"]
+    assert list(RECIPES) == [*ATTACHED, "sanic_app", "aiohttp_app", "queue_app", "dashboard_app"]
 
 
 @pytest.mark.parametrize("name", RECIPES)

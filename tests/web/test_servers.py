@@ -1,6 +1,8 @@
 """Real servers: a browser that leaves is noticed, and a signal ends them although browsers watch."""
 
 import asyncio
+import signal
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from codegen_async.batch.schema import open_journal
 from codegen_async.testing import CodegenServer
 from tests.web.calling import events_of
 from tests.web.serving import Process, put, running
@@ -52,6 +55,8 @@ async def waits(_):
     return text(str(feed.client.waits))
 """
 
+DASHBOARD = "from dashboard_app import app as app"
+
 PROBES = {"uvicorn": ASGI, "aiohttp": AIOHTTP, "granian": ASGI, "hypercorn": ASGI, "sanic": SANIC}
 SLOW = {"granian", "hypercorn", "sanic"}  # servers that take their time to start or to end
 
@@ -92,6 +97,39 @@ async def test_a_server_ends_at_a_signal_although_browsers_watch(server: str, fo
     assert_no_traceback(process)
 
 
+@pytest.fixture
+def mounted(tmp_path: Path) -> Path:
+    _plan(tmp_path / "runs.db", "one")
+    return put(tmp_path, DASHBOARD)
+
+
+@pytest.mark.skipif(not (find_spec("uvicorn") and find_spec("fastapi")), reason="uvicorn or FastAPI is not installed")
+async def test_a_mounted_dashboard_is_served_follows_and_ends_with_its_server(mounted: Path) -> None:
+    async with (
+        asyncio.timeout(HANGS),
+        running("uvicorn", mounted) as process,
+        aiohttp.ClientSession(process.url, cookies={"user": "admin"}) as admin,
+        aiohttp.ClientSession(process.url, headers=ALICE) as alice,
+    ):
+        for path, kind in (("/batch", "text/html"), ("/batch/app.js", "text/javascript")):
+            async with alice.get(path) as page:
+                assert (page.status, page.content_type) == (200, kind)
+                assert str(page.url.path) in ("/batch/", path)
+        for path in ("snapshot", "events", "items/1"):
+            async with alice.get(f"/batch/api/{path}") as refused:
+                assert refused.status == 403
+        async with admin.get("/batch/api/snapshot") as answer:
+            whole = await answer.json()
+        assert whole["columns"]["key"] == ["one"]
+        stream = await admin.get(f"/batch/api/events?after={whole['version']}")
+        await asyncio.to_thread(_plan, mounted / "runs.db", "two")
+        assert [row[1] for row in (await first_data(stream))["rows"]] == ["two"]
+        process.process.terminate()
+        await rest_of(stream)
+        assert await process.process.wait() in (0, -signal.SIGTERM)
+    assert_no_traceback(process)
+
+
 async def started(browser: aiohttp.ClientSession, server: str) -> int:
     how: Any = {"params": {"prompt": "do it"}} if server == "sanic" else {"json": {"prompt": "do it"}}
     async with browser.post("/tasks" if server == "sanic" else "/runs", **how) as answer:
@@ -105,10 +143,14 @@ async def waits(browser: aiohttp.ClientSession) -> int:
 
 
 async def first_event(stream: aiohttp.ClientResponse) -> None:
+    assert (await first_data(stream))["phase"] == "running"
+
+
+async def first_data(stream: aiohttp.ClientResponse) -> Any:
     seen = b""
     while not events_of(seen):
         seen += await stream.content.readany()
-    assert events_of(seen)[0].data["phase"] == "running"
+    return events_of(seen)[0].data
 
 
 async def rest_of(stream: aiohttp.ClientResponse) -> bytes:
@@ -125,3 +167,11 @@ def assert_no_traceback(process: Process) -> None:
     output = "".join(process.output)
     assert "codegen_async/web/" not in output, output  # in a traceback; servers may have their own
     assert "never awaited" not in output
+
+
+def _plan(path: Path, key: str) -> None:
+    with closing(open_journal(path)) as connection:
+        connection.execute("BEGIN")
+        connection.execute("INSERT INTO meta VALUES ('commits', 1) ON CONFLICT (name) DO UPDATE SET value = value + 1")
+        connection.execute("INSERT INTO items (name, task) VALUES (?, ?)", (key, b'{"prompt": "x"}'))
+        connection.execute("COMMIT")

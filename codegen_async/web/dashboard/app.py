@@ -8,6 +8,7 @@ import logging
 import re
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Self
 from urllib.parse import parse_qs
 
 import msgspec
@@ -34,6 +35,7 @@ from codegen_async.web.dashboard.door import HEADERS, is_of_us
 from codegen_async.web.dashboard.files import FILES
 from codegen_async.web.dashboard.following import Following
 from codegen_async.web.dashboard.rows import Reader, Row
+from codegen_async.web.ending import heard_first
 from codegen_async.web.frames import HEADERS as STREAM
 from codegen_async.web.problems import problem, stated
 
@@ -72,7 +74,8 @@ class Dashboard:
     """Show a batch to browsers, and let them act on it: an ASGI application, to be mounted where its paths are to be.
 
     Everybody who may see it sees prompts and results; with a batch (and not only its journal) he may also pause it, and
-    have other attempts made. Close it with `aclose`.
+    have other attempts made. Let `async with` be around the life of the application: servers wait for open connections,
+    and so what asks them to end has to end its streams. Elsewhere close it with `aclose`.
 
     Args:
         source: a batch that is open, or the path of the journal of one that another process drives.
@@ -95,7 +98,19 @@ class Dashboard:
         self._authorize = authorize
         self._shown = batches.shown(source, clock, speed=speed)
         self._speed = speed
+        self._hearing = contextlib.ExitStack()
         self._following = Following(Reader(self._shown.where), self._shown.learn, self._shown.head, speed=speed)
+
+    async def __aenter__(self) -> Self:
+        """Begin to read the batch, and to hear SIGTERM and SIGINT, at which all streams end, so that the server can."""
+        self._hearing.enter_context(heard_first(self._following.close))
+        self.begin()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        self._hearing.close()
+        await self.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request; see ASGI.
@@ -128,6 +143,10 @@ class Dashboard:
         finally:
             self._following.leave()
 
+    def begin(self) -> None:
+        """Begin to read the batch, so that whoever opens the page first waits less; else that begins when one does."""
+        self._following.begin()
+
     async def aclose(self) -> None:
         """End all streams, and let go of the journal."""
         await self._following.aclose()
@@ -146,6 +165,7 @@ class Dashboard:
     async def _reply(self, scope: Scope, receive: Receive) -> Reply | AsyncGenerator[bytes]:
         path, method = path_of(scope), scope["method"]
         if path in FILES:
+            self.begin()
             return _file(path, scope) if method in _READING else _only("GET, HEAD")
         if not await self._may(scope):
             return _REFUSED.reply()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import logging
 import re
@@ -65,7 +66,15 @@ class Following:
         self._news = asyncio.Event()
         self._viewers = 0
         self._task: asyncio.Task[None] | None = None
+        self._encoding = asyncio.Lock()
+        self._begun: asyncio.Task[None] | None = None
         self._closed = False
+        self._released = False
+
+    def begin(self) -> None:
+        """Begin to read all there is, once: who was given the page asks for that next."""
+        if self._begun is None and not self._closed:
+            self._begun = asyncio.create_task(self._begin())
 
     def join(self) -> bool:
         """Let one more browser watch, until `leave`; return whether there was room for it."""
@@ -107,14 +116,15 @@ class Following:
             JournalError, ClientClosedError: as `aside`.
         """
         await self._look()
-        number, content = self._whole
-        if number != self._number:
-            number = self._number
-            rows = self._rows.values()
-            columns = {name: [row[place] for row in rows] for place, name in enumerate(Row._fields)}
-            whole = {"version": self._version(number), "head": self._head, "columns": columns}
-            content = await self.aside(lambda _: gzip.compress(msgspec.json.encode(whole), 5))
-            self._whole = (number, content)
+        async with self._encoding:  # once for all who wait for it
+            number, content = self._whole
+            if number != self._number:
+                number = self._number
+                rows = self._rows.values()
+                columns = {name: [row[place] for row in rows] for place, name in enumerate(Row._fields)}
+                whole = {"version": self._version(number), "head": self._head, "columns": columns}
+                content = await self.aside(lambda _: gzip.compress(msgspec.json.encode(whole), 5))
+                self._whole = (number, content)
         return content
 
     async def news(self, version: str) -> bytes:
@@ -144,20 +154,28 @@ class Following:
             except TimeoutError:
                 yield PING
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """End all streams; read nothing any more."""
-        if self._closed:
-            return
         self._closed = True
         self._wake()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks():
+            task.cancel()
+
+    async def aclose(self) -> None:
+        """End all streams, and let go of the journal."""
+        self.close()
+        await asyncio.gather(*self._tasks(), return_exceptions=True)
+        if self._released:
+            return
+        self._released = True
         closed = asyncio.get_running_loop().run_in_executor(self._thread, self._reader.close)
         self._thread.shutdown(wait=False)
         await closed
 
     # -- helpers
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [task for task in (self._task, self._begun) if task is not None]
 
     def _version(self, number: int) -> str:
         return f"{self._epoch}.{number}"
@@ -173,9 +191,13 @@ class Following:
         are_all = epoch == self._epoch and seen >= 0 and len(frames) == self._number - seen
         return b"".join(frames) if are_all else _RELOAD
 
+    async def _begin(self) -> None:
+        with contextlib.suppress(CodegenAsyncError):  # who asks for it is told
+            await self.snapshot()
+
     async def _follow(self) -> None:
         try:
-            while self._viewers:
+            while self._viewers and not self._closed:
                 await asyncio.sleep(self._speed)  # a second of whoever watches
                 await self._look_again()
         finally:

@@ -35,6 +35,7 @@ async def serving(make: Callable[[Allow], Dashboard], *, host: str = LOOPBACK, p
     dashboard = make(bearer(token))
     asgi = dashboard if host in _WILDCARDS else Local(dashboard, (_named(host),))
     async with served(asgi, host=host, port=port) as found:
+        dashboard.begin()
         yield f"http://{_named(LOOPBACK if host in _WILDCARDS else host)}:{found}/#{token}"
 
 
