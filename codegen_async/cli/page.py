@@ -46,13 +46,11 @@ async def serving(session: Session[Any], source: Batch[Any, Any] | Where, place:
     Raises:
         UsageError: nothing can listen there.
     """
-    from codegen_async.cli.options import Page
     from codegen_async.web.dashboard.app import Allow, Dashboard
     from codegen_async.web.dashboard.local import LOOPBACK, serving
 
-    flag = "--dashboard" if isinstance(place, Page) else "--port"
-    if not 0 <= place.port <= _LAST_PORT:
-        raise UsageError(f"{flag}: expected a port of 0..{_LAST_PORT}, got {place.port}")
+    if not 0 <= place.port <= _LAST_PORT:  # whether it came by --port or by --dashboard=PORT
+        raise UsageError(f"port: expected 0..{_LAST_PORT}, got {place.port}")
     host = LOOPBACK if place.listen is None else place.listen
     target = session.target
 
@@ -63,11 +61,11 @@ async def serving(session: Session[Any], source: Batch[Any, Any] | Where, place:
         try:
             link = await stack.enter_async_context(serving(make, host=host, port=place.port))
         except OSError as error:
-            where = f"{flag}: {place.port} of {clean(host, 60)}"
+            where = f"{clean(host, 60)}, port {place.port}:"
             known = (error.errno or 0) > 0  # asyncio's own words are long, and those of a resolver have other numbers
             reason = os.strerror(error.errno or 0) if known else "no such address"
             hint = "without a port any free one is taken" if known else ""
-            raise UsageError(f"{where} cannot be listened on: {reason}", hint) from None
+            raise UsageError(f"{where} cannot be listened on ({reason})", hint) from None
         session.output.note(f"dashboard: {link}")
         if place.listen is not None:
             session.output.note(_OPEN)

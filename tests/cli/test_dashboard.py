@@ -150,8 +150,8 @@ def test_a_port_that_is_taken_or_is_none_is_an_error(cli: CommandLine, fake: Ser
         port = taken.getsockname()[1]
         result = cli.run("dashboard", file, "--port", port)
         assert (result.code, result.out) == (2, "")
-        assert f"--port: {port} of 127.0.0.1 cannot be listened on: Address already in use\nhint: " in result.err
-        assert f"--dashboard: {port} of" in cli.run("batch", "run", file, f"--dashboard={port}").err
+        assert f"127.0.0.1, port {port}: cannot be listened on (Address already in use)\nhint: " in result.err
+        assert f"127.0.0.1, port {port}: " in cli.run("batch", "run", file, f"--dashboard={port}").err
     assert cli.run("dashboard", file, "--port", 70_000).code == 2
     assert "cannot be listened on" in cli.run("dashboard", file, "--listen", "no.such.name.invalid").err
 
