@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http import HttpProcessingError
@@ -14,6 +14,7 @@ from aiohttp.http import HttpProcessingError
 from codegen_async.web.asgi import Closing, Message, Scope
 
 _LAST = 1.0  # seconds for connections to end by themselves
+_MOST = 256  # connections at once: whoever reaches the port may open them, and the process needs others of its own
 
 
 def _is_of_us(record: logging.LogRecord) -> bool:
@@ -69,10 +70,23 @@ async def served(asgi: Closing, *, host: str, port: int) -> AsyncGenerator[int]:
     runner = web.AppRunner(app, access_log=None, logger=_log, shutdown_timeout=_LAST)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
-        yield int(runner.addresses[0][1])
+        listening = await asyncio.get_running_loop().create_server(_bounded(runner.server), host, port)
+        try:
+            yield int(listening.sockets[0].getsockname()[1])
+        finally:
+            listening.close()
     finally:
         await runner.cleanup()
+
+
+def _bounded(server: Any) -> Callable[[], asyncio.Protocol]:
+    """Return what takes connections for a server of aiohttp, and ends them at once when it has enough."""
+    return lambda: cast("asyncio.Protocol", server()) if len(server.connections) < _MOST else _Full()
+
+
+class _Full(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).abort()
 
 
 class _Exchange:

@@ -16,7 +16,7 @@ import pytest
 from codegen_async import CodegenClient
 from codegen_async.batch.batch import Batch
 from codegen_async.testing import CodegenServer
-from codegen_async.web import Dashboard
+from codegen_async.web import Dashboard, bridge
 from codegen_async.web.bridge import served
 from codegen_async.web.dashboard import following
 from codegen_async.web.dashboard.door import Local, bearer
@@ -355,6 +355,21 @@ async def test_only_so_many_watch_at_once(codegen_server: CodegenServer, tmp_pat
         again = Call(app, "GET", path, headers=OURS)
         await asyncio.sleep(1)
         assert again.status == 200
+
+
+async def test_strangers_cannot_take_all_the_files_of_the_process(tmp_path: Path) -> None:
+    app = Dashboard(tmp_path / "x.db", authorize=lambda _: True)
+    async with served(app, host=LOOPBACK, port=0) as port:
+        held = [await asyncio.open_connection(LOOPBACK, port) for _ in range(bridge._MOST + 20)]
+        await asyncio.sleep(1)
+        assert sum(reader.at_eof() or reader.exception() is not None for reader, _ in held) == 20
+        held[0][1].close()
+        await asyncio.sleep(1)
+        reader, writer = await asyncio.open_connection(LOOPBACK, port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert b" 200 " in await reader.readline()
+        for _, stranger in (*held, (reader, writer)):
+            stranger.close()
 
 
 async def test_who_takes_nothing_any_more_keeps_nobody_out(codegen_server: CodegenServer, tmp_path: Path) -> None:
