@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import AbstractAsyncContextManager, closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from codegen_async.web.dashboard.local import LOOPBACK, serving
 from codegen_async.web.dashboard.rows import Changes, Reader, Row
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, Page, Playwright
 
 _CHANGED = 100
 _AT_A_LINK = 1.0  # seconds until somebody has clicked it
@@ -109,30 +109,31 @@ def _measure(number: int) -> None:
     )
 
 
-async def _open(number: int) -> None:
+def _open(number: int) -> None:
     """Open the page, and change what it shows."""
     from playwright.async_api import async_playwright  # noqa: PLC0415 - of the group `browser`
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "batch.db"
         _fill(path, number)
-        async with (
-            async_playwright() as playwright,
-            await playwright.chromium.launch(executable_path=_BROWSER) as browser,
-        ):
-            async with served(Dashboard(path, authorize=lambda _: True), host=LOOPBACK, port=0) as port:
-                _, mounted, _ = await _drawn(browser, f"http://{LOOPBACK}:{port}/")
-            async with serving(lambda authorize: Dashboard(path, authorize=authorize)) as link:
-                await asyncio.sleep(_AT_A_LINK)
-                page, ready, first = await _drawn(browser, link)
-                _change(path, number)
-                while not await page.evaluate("took.length"):  # noqa: ASYNC110 - in the page
-                    await asyncio.sleep(0.1)
-                update = await page.evaluate("Math.max(...took)")
-                chromium = await page.context.new_cdp_session(page)
-                await chromium.send("HeapProfiler.collectGarbage")
-                heap = (await chromium.send("Runtime.getHeapUsage"))["usedSize"]
-                nodes = await page.locator("*").count()
+        asyncio.run(_watch(path, number, async_playwright()))
+
+
+async def _watch(path: Path, number: int, starting: "AbstractAsyncContextManager[Playwright]") -> None:
+    async with starting as playwright, await playwright.chromium.launch(executable_path=_BROWSER) as browser:
+        async with served(Dashboard(path, authorize=lambda _: True), host=LOOPBACK, port=0) as port:
+            _, mounted, _ = await _drawn(browser, f"http://{LOOPBACK}:{port}/")
+        async with serving(lambda authorize: Dashboard(path, authorize=authorize)) as link:
+            await asyncio.sleep(_AT_A_LINK)
+            page, ready, first = await _drawn(browser, link)
+            await asyncio.to_thread(_change, path, number)
+            while not await page.evaluate("took.length"):  # noqa: ASYNC110 - in the page
+                await asyncio.sleep(0.1)
+            update = await page.evaluate("Math.max(...took)")
+            chromium = await page.context.new_cdp_session(page)
+            await chromium.send("HeapProfiler.collectGarbage")
+            heap = (await chromium.send("Runtime.getHeapUsage"))["usedSize"]
+            nodes = await page.locator("*").count()
     print(
         f"{number:>7,} items in Chromium: drawn {ready / 1000:.2f} s after the link (mounted: {mounted / 1000:.2f} s), "
         f"{first:.0f} ms of it to draw; {_CHANGED} changes drawn in {update:.0f} ms; heap {heap / 1e6:.1f} MB; "
@@ -161,7 +162,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for number in sizes:
         _measure(number)
         if _BROWSER is not None and find_spec("playwright") is not None:
-            asyncio.run(_open(number))
+            _open(number)
 
 
 if __name__ == "__main__":
