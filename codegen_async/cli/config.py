@@ -153,14 +153,14 @@ def required(settings: Settings, name: str) -> Any:
     if value is None:
         key = next(key for key in KEYS if key.name == name)
         ways = [f"set {key.variable}"]
-        if name == "token":
-            ways.append(f"keep one in a file: {command('auth', 'login')}; without one: {command('demo')}")
-        elif (path := user_file()) is not None:
-            ways.append(f"write {name} = ... into {path} (mode 0600)")
+        is_token = name == "token"
+        if (path := user_file()) is not None:
+            login = f"keep one in {path}: {command('auth', 'login')}"
+            ways.append(login if is_token else f"write {name} = ... into {path} (mode 0600)")
         if not key.secret:
             ways.append(f"give --{name.replace('_', '-')}")
-        code = Exit.AUTH if key.secret else Exit.USAGE
-        raise CommandError(f"{name} is not set", ", or ".join(ways), code)
+        hint = ", or ".join(ways) + (f"; without one: {command('demo')}" if is_token else "")
+        raise CommandError(f"{name} is not set", hint, Exit.AUTH if key.secret else Exit.USAGE)
     return value
 
 

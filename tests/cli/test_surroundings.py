@@ -48,7 +48,8 @@ def test_input_that_is_closed_is_told(cli: CommandLine, words: str) -> None:
 def test_a_user_without_a_home_is_told_what_can_be_done_without_one(bare: CommandLine) -> None:
     bare.without_a_home()
     done = bare.run("run", "list", "--org-id", 5)
-    assert (done.code, done.err) == (4, "error: token is not set\nhint: set CODEGEN_API_TOKEN\n")
+    hint = "set CODEGEN_API_TOKEN; without one: codegen-async demo"
+    assert (done.code, done.err) == (4, f"error: token is not set\nhint: {hint}\n")
 
 
 def test_a_file_that_is_left_out_is_named(cli: CommandLine) -> None:

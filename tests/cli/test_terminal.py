@@ -102,7 +102,10 @@ def test_a_remedy_is_never_cut_off(bare: CommandLine) -> None:
     shown = bare.on_terminal("doctor", "--base-url", "http://127.0.0.1:9", width=80, env=env)
     lines = [re.sub(r"\x1b\[\d*m", "", line) for line in shown.err.splitlines()]
     assert max(map(len, lines)) == 80
-    remedy = "set CODEGEN_API_TOKEN, or write token = ... into /c/codegen-async/config.toml (mode 0600)"
+    remedy = (
+        "set CODEGEN_API_TOKEN, or keep one in /c/codegen-async/config.toml: codegen-async auth login; "
+        "without one: codegen-async demo"
+    )
     assert remedy in " ".join(" ".join(lines).split())
 
 

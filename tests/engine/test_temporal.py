@@ -111,7 +111,7 @@ def test_workers_that_are_killed_and_frozen_lose_and_double_nothing(tmp_path: Pa
             later += 1
             starter(ITEMS + later, 1)
             time.sleep(4.0)
-        said, _ = batch.communicate(timeout=60)
+        said, _ = batch.communicate(timeout=300)
         prompts = Counter(run.prompt for run in fake.server.world.runs.values())
     print(f"\n{dict(seen)}, {later} later")  # noqa: T201 - the figures
     assert len(said.splitlines()) == ITEMS
