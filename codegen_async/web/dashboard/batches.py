@@ -91,11 +91,11 @@ class Driven(Shown):
         client = batch.client
         self._tails = Tails(client, speed=speed) if isinstance(client, CodegenClient) else None
         self._used: set[str] = set()  # limits that something has been sent within
-        self.driver = f"process {os.getpid()}"
+        self.driver: str | None = f"process {os.getpid()}"
 
     def learn(self, reader: Reader) -> None:
         """Learn of what API it is; what drives it is known. Blocking."""
-        self.api = self.api or reader.account()
+        self.api: str = self.api or reader.account()
 
     @property
     def actions(self) -> Sequence[str]:
