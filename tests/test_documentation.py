@@ -5,6 +5,7 @@ How a block is run, and how a page says of one that it cannot be, is told in `te
 
 import re
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,8 @@ def _serve() -> CodegenServer:
     [pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else []) for page, shown in SHOWN.items() if shown],
 )
 def test_a_page_works_as_printed(page: str, tmp_path: Path) -> None:
+    if any("uvicorn" in block.text for block in SHOWN[page]) and find_spec("uvicorn") is None:
+        pytest.skip("needs the group `web`")
     with ServerThread(_serve) as server, Reader(tmp_path, SHOWN[page], server.environment) as reader:
         for block in SHOWN[page]:
             reader.read(block)

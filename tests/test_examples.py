@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
+from importlib.util import find_spec
 from pathlib import Path
 
 import aiohttp
@@ -108,6 +109,7 @@ def test_a_batch_tries_again_what_fails_and_goes_on_after_a_kill(tmp_path: Path,
     assert server.violations == 0
 
 
+@pytest.mark.skipif(find_spec("uvicorn") is None, reason="needs the group `web`")
 def test_a_service_starts_one_run_for_an_order_and_shows_it_to_its_user(tmp_path: Path, server: CodegenServer) -> None:
     words = ("-m", "uvicorn", "fastapi_service:app", "--port", "0")
     with start(tmp_path, server, *words) as process:
