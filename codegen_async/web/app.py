@@ -10,17 +10,15 @@ from typing import Any, Generic, TypeVar, cast
 from urllib.parse import parse_qs
 
 import anyio
-import msgspec
 
-from codegen_async.errors import CodegenAsyncError, InvalidArgumentError
+from codegen_async.errors import InvalidArgumentError
 from codegen_async.models import RunId, RunLike
+from codegen_async.web.answering import answered, json_of, only
 from codegen_async.web.asgi import (
-    GoneError,
     Receive,
     Reply,
     Scope,
     Send,
-    TooLargeError,
     body_of,
     header,
     is_yes,
@@ -32,7 +30,7 @@ from codegen_async.web.asgi import (
 from codegen_async.web.feed import RunFeed
 from codegen_async.web.frames import HEADERS, problem_frame
 from codegen_async.web.hooks import Hooks
-from codegen_async.web.problems import problem, stated
+from codegen_async.web.problems import stated
 
 R = TypeVar("R", bound=RunLike)
 
@@ -101,22 +99,12 @@ class RunsApp(Generic[R]):
         """
         if scope["type"] != "http":
             raise RuntimeError(f"these routes answer HTTP requests, and know nothing of {scope['type']}; see attach()")
-        try:
-            reply = await self._reply(scope, receive)
-        except GoneError:
-            return
-        except TooLargeError:
-            reply = stated(413, f"A body has at most {_LARGEST} bytes.").reply()
-        except CodegenAsyncError as error:
-            reply = problem(error).reply()
-        except Exception as error:  # noqa: BLE001 - whatever functions of the user raise
-            _log.exception("web: a request failed")
-            reply = problem(error).reply()
+        reply = await answered(self._reply(scope, receive), "web")
         if isinstance(reply, Reply):
             await reply.send(send, empty=scope["method"] == "HEAD")
-            return
-        async with contextlib.aclosing(reply):
-            await stream(receive, send, reply, HEADERS)
+        elif reply is not None:
+            async with contextlib.aclosing(reply):
+                await stream(receive, send, reply, HEADERS)
 
     def close(self) -> None:
         """End all streams, so that their connections can close; all else goes on."""
@@ -137,12 +125,12 @@ class RunsApp(Generic[R]):
     async def _reply(self, scope: Scope, receive: Receive) -> Reply | AsyncGenerator[bytes]:
         path, method = path_of(scope), scope["method"]
         if path in ("", "/") and self._create is not None:
-            return await self._post(scope, receive, self._create) if method == "POST" else _only("POST")
+            return await self._post(scope, receive, self._create) if method == "POST" else only("POST")
         hook = path.removeprefix("hooks/")
         if self._hooks is not None and hook != path and self._hooks.accepts(hook):
-            return self._hooks.take(scope, await body_of(receive, _LARGEST)) if method == "POST" else _only("POST")
+            return self._hooks.take(scope, await body_of(receive, _LARGEST)) if method == "POST" else only("POST")
         if method not in ("GET", "HEAD"):
-            return _only("GET, HEAD")
+            return only("GET, HEAD")
         if path == "events":
             return await self._events(scope, _asked_for(scope))
         name = path.removesuffix("/events")
@@ -174,13 +162,7 @@ class RunsApp(Generic[R]):
                 news = b""
 
     async def _post(self, scope: Scope, receive: Receive, create: Create) -> Reply:
-        kind = (header(scope, "content-type") or "").partition(";")[0].strip().lower()
-        if kind != "application/json":  # other sites can send none in a visitor's name without being asked first
-            return stated(415, "Expected application/json.").reply()
-        try:
-            fields = msgspec.json.decode(await body_of(receive, _LARGEST), type=dict[str, Any])
-        except (msgspec.DecodeError, RecursionError):
-            return stated(400, "Expected a JSON object.").reply()
+        fields = await json_of(scope, receive, dict[str, Any], most=_LARGEST)
         try:
             made = await self._shielded(create(scope, fields, _key_of(scope)))
         except PermissionError:
@@ -222,10 +204,6 @@ class RunsApp(Generic[R]):
 def _tell(task: asyncio.Task[Any]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.warning("web: a create failed after its browser had left: %s", error)
-
-
-def _only(methods: str) -> Reply:
-    return stated(405, f"Expected {methods}.").reply()._replace(headers={"allow": methods})
 
 
 def _asked_for(scope: Scope) -> list[str]:

@@ -42,7 +42,15 @@ class GoneError(Exception):
 
 
 class TooLargeError(Exception):
-    """Say that a body is larger than it may be."""
+    """Say that a body is larger than it may be.
+
+    Attributes:
+        most: the bytes that it may have.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self.most = most
 
 
 def header(scope: Scope, name: str) -> str | None:
@@ -94,7 +102,7 @@ async def body_of(receive: Receive, most: int) -> bytes:
             raise GoneError
         body += message.get("body", b"")
         if len(body) > most:
-            raise TooLargeError
+            raise TooLargeError(most)
         if not message.get("more_body", False):
             return bytes(body)
 

@@ -12,6 +12,7 @@ from codegen_async.errors import ConfigurationError, InvalidArgumentError
 from codegen_async.hosted.client import RunClient
 from codegen_async.middesk.client import MiddeskClient
 from codegen_async.middesk.webhooks import SIGNATURE_HEADER, parse_event, verify
+from codegen_async.reading import UNREADABLE
 from codegen_async.web.asgi import Reply, Scope, header
 from codegen_async.web.problems import stated
 
@@ -64,7 +65,7 @@ class Hooks:
         """Look at all runs that a report may be about: neither its fields nor its signature are documented."""
         try:
             report: object = msgspec.json.decode(body)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE:
             report = None
         for number, text in enumerate(_ids(report, _DEEPEST)):
             if number == _MOST:

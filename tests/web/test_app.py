@@ -172,6 +172,7 @@ async def test_other_methods_are_told_what_there_is(
     async with serving(codegen_server) as app:
         answer = await Call(app, method, path).answer()
         assert (answer.status, answer.headers["allow"]) == (405, allowed)
+        assert answer.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("path", ["/", "", "/hooks/codegen/guess", "/17/more/events", "/../17", "//17", "/17/"])
@@ -297,6 +298,7 @@ async def test_an_application_that_ends_waits_for_no_create_for_ever(codegen_ser
         (b"not json", {}, 400),
         (b"[1]", {}, 400),
         (b"[" * 100_000, {}, 400),
+        (b'{"prompt": "\xff"}', {}, 400),
         (b'{"prompt": " "}', {}, 422),
         (b'{"prompt": "x"}', {"idempotency_key": "with a space"}, 422),
         (b'{"prompt": "x"}', {"content_type": "text/plain"}, 415),  # what a form of another site can send
@@ -365,7 +367,8 @@ async def test_a_report_is_a_reason_to_look_and_nothing_more(codegen_server: Cod
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"null", b"{", b"[" * 100_000, b'{"id": true}', b'{"id": "x", "run_id": -1}', b"\xff"]
+    "body",
+    [b"", b"null", b"{", b"[" * 100_000, b'{"id": true}', b'{"id": "x", "run_id": -1}', b"\xff", b'{"id": "\xff"}'],
 )
 async def test_a_report_that_says_nothing_does_nothing(codegen_server: CodegenServer, body: bytes) -> None:
     async with serving(codegen_server, hook_secret="a-long-secret") as app:

@@ -13,17 +13,14 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from codegen_async.errors import CodegenAsyncError, JournalError
+from codegen_async.errors import JournalError
+from codegen_async.web.answering import answered, json_of, only
 from codegen_async.web.asgi import (
-    GoneError,
     Message,
     Receive,
     Reply,
     Scope,
     Send,
-    TooLargeError,
-    body_of,
-    header,
     is_yes,
     json_reply,
     path_of,
@@ -37,7 +34,7 @@ from codegen_async.web.dashboard.following import Following
 from codegen_async.web.dashboard.rows import Reader, Row
 from codegen_async.web.ending import heard_first
 from codegen_async.web.frames import HEADERS as STREAM
-from codegen_async.web.problems import problem, stated
+from codegen_async.web.problems import stated
 
 Allow = Callable[[Scope], bool | Awaitable[bool]]
 """Tell whether whoever makes a request may see the batch, and do with it what can be done."""
@@ -65,9 +62,6 @@ class _Wish(msgspec.Struct):
     items: list[tuple[int, int]] = []
     most: int | None = None
     text: str = ""
-
-
-_read_wish = msgspec.json.Decoder(_Wish).decode
 
 
 class Dashboard:
@@ -120,28 +114,15 @@ class Dashboard:
         """
         if scope["type"] != "http":
             raise RuntimeError(f"a dashboard answers HTTP requests, and knows nothing of {scope['type']}")
-        try:
-            reply = await self._reply(scope, receive)
-        except GoneError:
-            return
-        except TooLargeError:
-            reply = stated(413, f"A body has at most {_LARGEST} bytes.").reply()
-        except JournalError as error:
-            _log.warning("dashboard: %s", error)
-            reply = _UNREADABLE.reply()
-        except CodegenAsyncError as error:
-            reply = problem(error).reply()
-        except Exception as error:  # noqa: BLE001 - whatever `authorize` raises
-            _log.exception("dashboard: a request failed")
-            reply = problem(error).reply()
+        reply = await answered(self._reply(scope, receive), "dashboard")
         if isinstance(reply, Reply):
             await reply.with_headers(HEADERS).send(send, empty=scope["method"] == "HEAD")
-            return
-        try:
-            async with contextlib.aclosing(reply):
-                await stream(receive, self._in_time(send), reply, {**HEADERS, **STREAM})
-        finally:
-            self._following.leave()
+        elif reply is not None:
+            try:
+                async with contextlib.aclosing(reply):
+                    await stream(receive, self._in_time(send), reply, {**HEADERS, **STREAM})
+            finally:
+                self._following.leave()
 
     def begin(self) -> None:
         """Begin to read the batch, so that whoever opens the page first waits less; else that begins when one does."""
@@ -163,15 +144,22 @@ class Dashboard:
     # -- routes
 
     async def _reply(self, scope: Scope, receive: Receive) -> Reply | AsyncGenerator[bytes]:
+        try:
+            return await self._route(scope, receive)
+        except JournalError as error:
+            _log.warning("dashboard: %s", error)
+            return _UNREADABLE.reply()
+
+    async def _route(self, scope: Scope, receive: Receive) -> Reply | AsyncGenerator[bytes]:
         path, method = path_of(scope), scope["method"]
         if path in FILES:
             self.begin()
-            return _file(path, scope) if method in _READING else _only("GET, HEAD")
+            return _file(path, scope) if method in _READING else only("GET, HEAD")
         if not await self._may(scope):
             return _REFUSED.reply()
         call = path.removeprefix("api/")
         if call != path and call in self._shown.actions:
-            return await self._act(call, scope, receive) if method == "POST" else _only("POST")
+            return await self._act(call, scope, receive) if method == "POST" else only("POST")
         return _UNKNOWN.reply() if call == path or method not in _READING else await self._show(call, scope)
 
     async def _may(self, scope: Scope) -> bool:
@@ -204,12 +192,7 @@ class Dashboard:
         return _UNKNOWN.reply() if shown is None else json_reply(200, shown)
 
     async def _act(self, action: str, scope: Scope, receive: Receive) -> Reply:
-        if (header(scope, "content-type") or "").partition(";")[0].strip().lower() != "application/json":
-            return stated(415, "Expected application/json.").reply()
-        try:
-            wish = _read_wish(await body_of(receive, _LARGEST))
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            return stated(400, "Expected a JSON object.").reply()
+        wish = await json_of(scope, receive, _Wish, most=_LARGEST)
         rows: Mapping[str, Row] = await self._meant(wish) if wish.items else {}
         done = await self._shown.act(action, rows, {"most": wish.most, "text": wish.text})
         return json_reply(200, {"done": done})
@@ -226,7 +209,3 @@ def _file(path: str, scope: Scope) -> Reply:
     if not path and not str(scope["path"]).endswith("/"):  # what the page asks for is named from where it is
         return Reply(308, headers={"location": place_of(scope.get("root_path", "") or scope["path"], "")})
     return FILES[path]
-
-
-def _only(methods: str) -> Reply:
-    return stated(405, f"Expected {methods}.").reply().with_headers({"allow": methods})
