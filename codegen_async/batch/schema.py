@@ -12,12 +12,11 @@ from collections.abc import Generator
 from pathlib import Path
 from urllib.parse import quote
 
-import msgspec
-
 from codegen_async.batch.places import Place
 from codegen_async.batch.tables import MIGRATIONS, check_cells, check_schema, teach
 from codegen_async.errors import JournalError
 from codegen_async.private import PRIVATE, NotOursError, open_private
+from codegen_async.reading import UNREADABLE
 
 SIDES = ("-journal", "-wal", "-shm")
 """What may stand beside a journal while it is used; the last two are of 0.1.0."""
@@ -210,7 +209,7 @@ def explained(path: Path) -> Generator[None]:
         raise explain(path, exc) from None
     except OSError as exc:
         raise JournalError(str(path), f"cannot be opened: {exc.strerror}") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+    except UNREADABLE as exc:
         raise JournalError(str(path), f"{_ADVICE[sqlite3.SQLITE_CORRUPT]} ({exc})") from None
     except ValueError as exc:  # a path with a null character in it
         raise JournalError(str(path), f"cannot be opened: {exc}") from None

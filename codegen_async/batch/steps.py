@@ -8,13 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
-import msgspec
-
 from codegen_async.arguments import LARGEST_ID
 from codegen_async.batch.items import TAKEN, TAKEN_AND_SENT, Added, State, Task, decode_task
 from codegen_async.batch.snapshots import decode_run
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.models import Phase
+from codegen_async.reading import UNREADABLE
 
 LAST_TURN = "(SELECT coalesce(max(turn), 0) + 1 FROM items WHERE state = 'planned')"
 """The turn after those of all planned items."""
@@ -31,7 +30,7 @@ def phase_of(run: bytes) -> str | None:
     """Return the phase of a snapshot, which is given as JSON; None if it cannot be read."""
     try:
         phase: Phase = decode_run(run).phase
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None
     return phase.value
 

@@ -197,10 +197,11 @@ async def test_the_journal_of_the_first_release_knows_phases_once_it_is_driven(t
     assert phases == {"#prompts.jsonl:1": "succeeded", "kept": "failed"}
 
 
-def test_a_snapshot_that_cannot_be_read_has_no_phase(tmp_path: Path) -> None:
+@pytest.mark.parametrize("run", [b"{", b'{"id": "\xff"}', b'{"id": 1, "result": ' + b"[" * 100_000])
+def test_a_snapshot_that_cannot_be_read_has_no_phase(tmp_path: Path, run: bytes) -> None:
     path = tmp_path / "batch.db"
     _of_version(path, 5)
     with contextlib.closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE items SET run = X'7B' WHERE name = 'done'")
+        connection.execute("UPDATE items SET run = ? WHERE name = 'done'", (run,))
     with contextlib.closing(open_journal(path)) as connection:
         assert connection.execute("SELECT phase FROM items WHERE name = 'done'").fetchone() == (None,)
