@@ -299,8 +299,8 @@ def _prepare(path: Path) -> None:
     Raises:
         OSError: it cannot be made, or is not ours alone, or other hosts may use it too.
     """
-    if (kind := _kind(path.parent)) in _SHARED:
-        raise OSError(errno.EINVAL, f"lies on a network file system ({kind}); take a path on a disk of this host")
+    if problem := _network(path):
+        raise OSError(errno.EINVAL, problem)
     for name in _BESIDE:
         with contextlib.suppress(FileNotFoundError):
             check_private(Path(f"{path}{name}"))
@@ -328,11 +328,16 @@ def _problem(path: Path) -> str:
         return "is a folder; give the path of a file in it"
     if not path.parent.is_dir():
         return f"cannot be made: there is no folder {path.parent}"
-    if (kind := _kind(path.parent)) in _SHARED:
-        return f"lies on a network file system ({kind}); take a path on a disk of this host"
+    if problem := _network(path):
+        return problem
     if not os.access(path if path.exists() else path.parent, os.R_OK | os.W_OK):
         return "may not be read and written by this user; take another path, or change whose it is"
     return ""
+
+
+def _network(path: Path) -> str:
+    kind = _kind(path.parent)
+    return f"lies on a network file system ({kind}); take a path on a disk of this host" if kind in _SHARED else ""
 
 
 def _begin(connection: sqlite3.Connection, boot: str) -> None:

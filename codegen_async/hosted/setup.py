@@ -68,10 +68,8 @@ def bus_of(fleet: Fleet) -> Callable[[], Bus]:
     return lambda: open_bus(fleet.url)
 
 
-def check_of(fleet: Fleet) -> Callable[[], None] | None:
-    """Return what makes sure, on a thread, that a fleet can meet where it is to; None: only a server's answer tells."""
-    if not fleet.url.startswith("sqlite:"):
-        return None
+def check_of(fleet: Fleet) -> Callable[[], None]:
+    """Return what makes sure, on a thread, that a fleet can meet where it is to, as far as that is known beforehand."""
     from codegen_async.fleet.opening import check_place  # noqa: PLC0415
 
     return lambda: check_place(fleet.url)
