@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from codegen_async.cli.errors import UsageError
+from codegen_async.cli.options import NO_PAGE, Page, Place
 from codegen_async.cli.session import RealTime, Session
 from codegen_async.errors import clean
 from codegen_async.signals import ENDING
@@ -16,7 +17,6 @@ from codegen_async.signals import ENDING
 if TYPE_CHECKING:
     from codegen_async.batch.batch import Batch
     from codegen_async.batch.readers import Where
-    from codegen_async.cli.options import Page, Place
     from codegen_async.events import Observer
 
 _LAST_PORT = 65535
@@ -83,7 +83,7 @@ async def page_shown(session: Session[Any], batch: Batch[Any, Any], page: Page) 
         async with serving(session, batch, page):
             yield
         return
-    if page != type(page)():
+    if page != NO_PAGE:
         raise UsageError("--stay, --port and --listen are about the page of --dashboard, which is not given")
     yield
 
