@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.web.browser import Page, barriers, browsing, expect, opened
+from tests.support.browser import Page, barriers, browsing, expect, opened
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 

@@ -21,7 +21,7 @@ from codegen_async.testing import CodegenServer, FastLoop, Life
 from codegen_async.web import Dashboard
 from codegen_async.web.dashboard.app import Allow
 from codegen_async.web.dashboard.local import serving
-from tests.web.browser import Page, barriers, browsing, expect, opened, see
+from tests.support.browser import Page, barriers, browsing, expect, opened, see
 
 _HOSTILE = '<img src=x onerror="document.title=1">\u202etxt<script>document.title=2</script>'
 _SIZES = ((1400, 900), (390, 844))

@@ -11,7 +11,7 @@ from codegen_async.testing import CodegenServer
 from codegen_async.web import RunFeed, RunsApp
 from codegen_async.web.asgi import Message, Receive, Reply, Scope, Send
 from codegen_async.web.bridge import served
-from tests.web.browser import Page, browsing
+from tests.support.browser import Page, browsing
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
