@@ -11,7 +11,8 @@ from typing import Protocol
 
 import msgspec
 
-from codegen_async.errors import ConfigurationError, shown
+from codegen_async.cleaning import shown
+from codegen_async.errors import ConfigurationError
 from codegen_async.limits import LimiterState
 from codegen_async.models import Phase, RunLike
 

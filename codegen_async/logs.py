@@ -6,7 +6,8 @@ import logging
 import os
 import traceback
 
-from codegen_async.errors import ConfigurationError, clean, shown
+from codegen_async.cleaning import clean, shown
+from codegen_async.errors import ConfigurationError
 from codegen_async.hiding import hide
 
 VARIABLE = "CODEGEN_ASYNC_LOG"

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from codegen_async.errors import ConfigurationError, clean, shown
+from codegen_async.cleaning import clean, shown
+from codegen_async.errors import ConfigurationError
 from codegen_async.models import Phase
 from codegen_async.numeric import is_number, is_whole
 from codegen_async.secret import Masked, Secret

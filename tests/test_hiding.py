@@ -8,9 +8,10 @@ from urllib.parse import quote
 
 import pytest
 
+from codegen_async.cleaning import _LINE_END, _UNSAFE, clean, clean_lines
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.codegen.models import AgentRun
-from codegen_async.errors import _LINE_END, _UNSAFE, RunError, RunFailedError, clean, clean_lines
+from codegen_async.errors import RunError, RunFailedError
 from codegen_async.hiding import hide, hide_from_now_on
 from codegen_async.limits import Rate
 from codegen_async.secret import Secret

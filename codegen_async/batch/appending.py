@@ -16,7 +16,8 @@ import msgspec
 
 from codegen_async.batch.items import Outcome, State
 from codegen_async.batch.results import row
-from codegen_async.errors import InvalidArgumentError, reason_of
+from codegen_async.cleaning import reason_of
+from codegen_async.errors import InvalidArgumentError
 from codegen_async.models import RunId
 from codegen_async.posix import flags
 from codegen_async.private import PRIVATE

@@ -13,7 +13,8 @@ from typing import Any
 from codegen_async.arguments import check_json_object
 from codegen_async.batch.columns import Columns, from_json, plain
 from codegen_async.batch.items import Task
-from codegen_async.errors import InvalidArgumentError, clean
+from codegen_async.cleaning import clean
+from codegen_async.errors import InvalidArgumentError
 from codegen_async.hosted.asking import ANY_KEY, Asked, call_of
 from codegen_async.hosted.dialect import Dialect
 from codegen_async.hosted.setup import rates_of

@@ -11,8 +11,9 @@ from codegen_async.batch.columns import CODEGEN, Columns
 from codegen_async.batch.items import TAKEN_AND_SENT, Task, check_name
 from codegen_async.batch.rows import has_heading, read_json, read_lines, read_table
 from codegen_async.batch.texts import NoTextError, read_text, read_whole
+from codegen_async.cleaning import reason_of
 from codegen_async.codegen.images import measure_image
-from codegen_async.errors import InvalidArgumentError, reason_of
+from codegen_async.errors import InvalidArgumentError
 
 FORMATS = ("jsonl", "json", "csv", "tsv", "txt")
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
+from codegen_async.cleaning import clean_lines
 from codegen_async.cli.choosing import check_offered, choose, lift, put_back
 from codegen_async.cli.errors import MEANINGS, PROGRAM, Exit, UsageError, command, explain
 from codegen_async.cli.output import prepare_streams
 from codegen_async.cli.selecting import FORMS, expand, with_port
 from codegen_async.cli.streams import complain, write
-from codegen_async.errors import clean_lines
 from codegen_async.version import __version__
 
 _EPILOGUE = f"""\

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from codegen_async.cleaning import clean
 from codegen_async.cli import config
 from codegen_async.cli.choosing import user_file
 from codegen_async.cli.errors import Exit, command, explain
 from codegen_async.cli.output import Output
 from codegen_async.codegen.account import count_of, named
 from codegen_async.codegen.client import CodegenClient
-from codegen_async.errors import clean
 from codegen_async.secret import Secret
 from codegen_async.settings import check_base_url, speed_of
 

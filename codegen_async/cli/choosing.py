@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from codegen_async.cleaning import clean
 from codegen_async.cli.errors import CommandError, UsageError, command
-from codegen_async.errors import clean
 
 FLAG = "--dialect"
 VARIABLE = "CODEGEN_DIALECT"

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from codegen_async.arguments import LARGEST_ID
+from codegen_async.cleaning import clean
 from codegen_async.cli.choosing import BUILT_IN, VARIABLE, user_file
 from codegen_async.cli.errors import CommandError, Exit, UsageError, command
 from codegen_async.cli.streams import printable, write
-from codegen_async.errors import ConfigurationError, clean
+from codegen_async.errors import ConfigurationError
 from codegen_async.files import read_regular
 from codegen_async.models import Phase
 from codegen_async.private import replacing

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from codegen_async.cleaning import clean
 from codegen_async.errors import (
     APIError,
     AuthenticationError,
@@ -34,7 +35,6 @@ from codegen_async.errors import (
     RunFailedError,
     ServerError,
     WaitTimeoutError,
-    clean,
 )
 
 PROGRAM = "codegen-async"

@@ -8,12 +8,12 @@ from pathlib import Path
 from codegen_async.batch.outside import write_outcomes
 from codegen_async.batch.readers import Where, read_outcomes
 from codegen_async.batch.results import row, write
+from codegen_async.cleaning import clean_lines
 from codegen_async.cli.errors import CommandError, Exit
 from codegen_async.cli.inputs import STDIN
 from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output, prepare_streams
 from codegen_async.cli.streams import write as write_to
-from codegen_async.errors import clean_lines
 
 
 def export_to(journal: Where, file: Path, kind: str | None, display: Display) -> Exit:

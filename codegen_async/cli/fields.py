@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from codegen_async.cleaning import clean
 from codegen_async.cli.errors import UsageError
 from codegen_async.cli.inputs import STDIN, read_json, read_prompt
-from codegen_async.errors import clean
 
 _HINT = "a text: --field 'task=Fix it'; any other value as JSON: --field n:=3"
 _TAKEN = ("self", "idempotency_key", "on_unknown", "patience")  # by arguments of `create_run`

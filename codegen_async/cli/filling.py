@@ -13,10 +13,10 @@ from codegen_async.batch.columns import Columns
 from codegen_async.batch.inputs import Prompts, has_place, parse_prompts, read_prompts
 from codegen_async.batch.items import Added
 from codegen_async.batch.readers import Where, read_sent
+from codegen_async.cleaning import clean
 from codegen_async.cli.errors import UsageError, command
 from codegen_async.cli.inputs import STDIN, check_api, elsewhere, is_journal, names_database, read_bytes
 from codegen_async.cli.output import Output
-from codegen_async.errors import clean
 
 _NAMED = 5  # keys in a sentence
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from codegen_async.batch.fields import DialectColumns
+from codegen_async.cleaning import clean
 from codegen_async.cli.checks import Finding, Verdict, failed, found
 from codegen_async.cli.choosing import choose
 from codegen_async.cli.config import Setting
 from codegen_async.cli.hosted_target import Place, Runs, token_of
 from codegen_async.cli.options import HostedConnection
 from codegen_async.cli.render import status_of
-from codegen_async.errors import clean
 from codegen_async.hosted.asking import ANY_KEY
 from codegen_async.hosted.dialect import Dialect
 from codegen_async.hosted.remote import look_of

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from codegen_async.cleaning import clean
 from codegen_async.cli import config
 from codegen_async.cli.choosing import choose
 from codegen_async.cli.errors import CommandError, Exit, command, explain
@@ -21,7 +22,6 @@ from codegen_async.errors import (
     PermissionDeniedError,
     RunBlockedError,
     WaitTimeoutError,
-    clean,
 )
 from codegen_async.events import Observer
 from codegen_async.hosted.dialect import Dialect, base_url_variable

@@ -12,8 +12,8 @@ import msgspec
 from codegen_async.batch.places import CODEGEN_API
 from codegen_async.batch.readers import Where, read_account, read_counts
 from codegen_async.batch.texts import read_whole
+from codegen_async.cleaning import clean, reason_of
 from codegen_async.cli.errors import CommandError, Exit, UsageError, command
-from codegen_async.errors import clean, reason_of
 
 STDIN = "-"
 _PROMPTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")

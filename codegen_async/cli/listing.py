@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from codegen_async.arguments import LARGEST_ID, check_int
+from codegen_async.cleaning import clean
 from codegen_async.cli.errors import Exit, UsageError
 from codegen_async.cli.output import Output
 from codegen_async.cli.render import plain
-from codegen_async.errors import clean
 from codegen_async.models import RunLike
 from codegen_async.record import Model
 

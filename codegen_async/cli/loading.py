@@ -7,9 +7,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from codegen_async.cleaning import clean
 from codegen_async.cli.choosing import BUILT_IN, FLAG, Choice
 from codegen_async.cli.errors import UsageError
-from codegen_async.errors import clean
 
 if TYPE_CHECKING:
     from codegen_async.hosted.dialect import Dialect

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import msgspec
 
+from codegen_async.cleaning import clean, clean_lines
 from codegen_async.cli.errors import UsageError
 from codegen_async.cli.options import Display
 from codegen_async.cli.selecting import selection
 from codegen_async.cli.streams import printable, write
-from codegen_async.errors import clean, clean_lines
 
 if TYPE_CHECKING:
     from rich.style import Style
     from rich.table import Table
 
-# What `errors.clean` takes out and JSON does not escape by itself.
+# What `cleaning.clean` takes out and JSON does not escape by itself.
 _UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb]")
 WHOLE = 2**31
 """More characters than any text has."""

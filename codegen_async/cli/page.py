@@ -8,10 +8,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from codegen_async.cleaning import clean
 from codegen_async.cli.errors import UsageError
 from codegen_async.cli.options import NO_PAGE, Page, Place
 from codegen_async.cli.session import RealTime, Session
-from codegen_async.errors import clean
 from codegen_async.signals import ENDING
 
 if TYPE_CHECKING:

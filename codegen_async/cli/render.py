@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from codegen_async.cleaning import clean_lines
 from codegen_async.cli.output import Linked, Output, one_line
-from codegen_async.errors import clean_lines
 from codegen_async.models import Phase, RunLike
 from codegen_async.record import Model
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
+from codegen_async.cleaning import clean
 from codegen_async.cli.errors import UsageError, command
 from codegen_async.cli.options import Repository, Server
 from codegen_async.cli.selecting import did_you_mean
 from codegen_async.cli.targets import default_repo
 from codegen_async.codegen.client import CodegenClient
-from codegen_async.errors import clean
 
 _FULL_NAME = re.compile(r"[^/\s]+/[^/\s]+")
 

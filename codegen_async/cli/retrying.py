@@ -8,8 +8,8 @@ from typing import Any
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.labels import label
 from codegen_async.batch.readers import Where, read_outcomes
+from codegen_async.cleaning import clean
 from codegen_async.cli.errors import UsageError, command
-from codegen_async.errors import clean
 
 _UNDER_WAY = ("planned", "sending", "running", "paused")
 _FAILED = ("failed", "cancelled")

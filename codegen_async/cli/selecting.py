@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from codegen_async.cleaning import clean
 from codegen_async.cli.errors import CommandError, UsageError
-from codegen_async.errors import clean
 
 if TYPE_CHECKING:
     from codegen_async.cli.options import Display

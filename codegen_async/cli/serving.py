@@ -9,11 +9,11 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
 
+from codegen_async.cleaning import clean
 from codegen_async.cli.errors import CommandError, Exit, UsageError
 from codegen_async.cli.loading import load, made
 from codegen_async.cli.session import RealTime, Session
 from codegen_async.cli.simulation import counted
-from codegen_async.errors import clean
 from codegen_async.events import Observer
 from codegen_async.signals import ENDING, handling
 from codegen_async.testing import CodegenServer, Fault, Life, MiddeskServer

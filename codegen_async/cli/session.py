@@ -10,11 +10,11 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from typing import Any, Generic, Protocol, TypeVar
 
+from codegen_async.cleaning import clean
 from codegen_async.cli.errors import CommandError, Exit
 from codegen_async.cli.options import Display
 from codegen_async.cli.output import Output
 from codegen_async.cli.signals import exit_of
-from codegen_async.errors import clean
 from codegen_async.events import Observer
 from codegen_async.logs import level_asked_for
 from codegen_async.signals import handling

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
+from codegen_async.cleaning import clean
 from codegen_async.cli.errors import CommandError, Exit
 from codegen_async.cli.signals import Interruption, interrupt
-from codegen_async.errors import clean
 from codegen_async.signals import handling
 
 _LONGEST = 2**31

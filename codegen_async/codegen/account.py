@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from codegen_async.arguments import LARGEST_PAGE
+from codegen_async.cleaning import clean
 from codegen_async.codegen.account_models import ModelCatalog, Organization, OrganizationPage, Repo, RepoPage, User
 from codegen_async.codegen.calls import CodegenCalls
 from codegen_async.codegen.dialect import me, organizations
 from codegen_async.codegen.paging import check_place, walk
-from codegen_async.errors import ConfigurationError, clean
+from codegen_async.errors import ConfigurationError
 from codegen_async.http.transport import Transport
 
 _MOST_NAMED = 10

@@ -11,7 +11,8 @@ import re
 from collections.abc import Generator, Iterable, Sequence
 from typing import cast
 
-from codegen_async.errors import InvalidArgumentError, reason_of
+from codegen_async.cleaning import reason_of
+from codegen_async.errors import InvalidArgumentError
 from codegen_async.files import look_into, read_regular
 
 Image = str | os.PathLike[str] | bytes

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from codegen_async.batch.schema import explain
-from codegen_async.errors import ConfigurationError, JournalError, clean
+from codegen_async.cleaning import clean
+from codegen_async.errors import ConfigurationError, JournalError
 from codegen_async.fleet.address import Address, masked
 from codegen_async.private import NotOursError, make_private
 

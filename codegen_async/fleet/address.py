@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from codegen_async.errors import ConfigurationError, clean
+from codegen_async.cleaning import clean
+from codegen_async.errors import ConfigurationError
 from codegen_async.hiding import hide_from_now_on
 from codegen_async.secret import Masked
 

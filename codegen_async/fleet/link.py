@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
-from codegen_async.errors import clean
+from codegen_async.cleaning import clean
 from codegen_async.fleet.store import StoreAwayError
 
 T = TypeVar("T")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from codegen_async.errors import ConfigurationError, clean
+from codegen_async.cleaning import clean
+from codegen_async.errors import ConfigurationError
 from codegen_async.fleet.address import Address, masked
 from codegen_async.fleet.store import Bus, Store
 

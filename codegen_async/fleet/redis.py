@@ -22,7 +22,8 @@ from redis.backoff import NoBackoff
 from redis.driver_info import DriverInfo
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
-from codegen_async.errors import ConfigurationError, clean
+from codegen_async.cleaning import clean
+from codegen_async.errors import ConfigurationError
 from codegen_async.fleet.address import Address
 from codegen_async.fleet.link import Link, listening
 from codegen_async.fleet.store import Reply, StoreAwayError

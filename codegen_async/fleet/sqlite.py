@@ -25,7 +25,8 @@ from typing import TypeVar
 
 import msgspec
 
-from codegen_async.errors import ConfigurationError, clean, reason_of
+from codegen_async.cleaning import clean, reason_of
+from codegen_async.errors import ConfigurationError
 from codegen_async.fleet.address import Address
 from codegen_async.fleet.store import Reply, StoreAwayError
 from codegen_async.private import check_private, make_private, sync_folders

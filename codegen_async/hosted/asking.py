@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from codegen_async.errors import InvalidArgumentError, clean
+from codegen_async.cleaning import clean
+from codegen_async.errors import InvalidArgumentError
 from codegen_async.hosted.dialect import Call, Dialect
 
 ANY_KEY = "0" * 32

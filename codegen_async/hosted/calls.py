@@ -8,7 +8,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from codegen_async.errors import APIError, ConfigurationError, clean, shown
+from codegen_async.cleaning import clean, shown
+from codegen_async.errors import APIError, ConfigurationError
 from codegen_async.hosted.dialect import Call, Dialect, Shown
 from codegen_async.hosted.run import HostedRun, in_phase
 from codegen_async.http.answers import Refusal, Request, Response

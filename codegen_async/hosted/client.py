@@ -15,14 +15,8 @@ import anyio
 from msgspec.structs import replace
 
 from codegen_async.arguments import check_patience, check_seconds_given
-from codegen_async.errors import (
-    ClientClosedError,
-    ConfigurationError,
-    OutcomeUnknownError,
-    clean,
-    reason_of,
-    shown,
-)
+from codegen_async.cleaning import clean, reason_of, shown
+from codegen_async.errors import ClientClosedError, ConfigurationError, OutcomeUnknownError
 from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
 from codegen_async.hosted.calls import Calls, meaning_of
 from codegen_async.hosted.dialect import Call, Dialect

@@ -13,7 +13,8 @@ from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 
-from codegen_async.errors import ConfigurationError, InvalidArgumentError, shown
+from codegen_async.cleaning import shown
+from codegen_async.errors import ConfigurationError, InvalidArgumentError
 from codegen_async.hosted.wire import segment
 from codegen_async.http.answers import Refusal, Request, Response, Twice
 from codegen_async.limits import Rate

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
-from codegen_async.errors import ConfigurationError, DecodeError, clean, shown
+from codegen_async.cleaning import clean, shown
+from codegen_async.errors import ConfigurationError, DecodeError
 from codegen_async.hosted.calls import Calls, several
 from codegen_async.hosted.dialect import Call, Dialect, Shown, any_id
 from codegen_async.http.answers import Response

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, TypeVar, cast
 
 import msgspec
 
-from codegen_async.errors import RunFailedError, clean
+from codegen_async.cleaning import clean
+from codegen_async.errors import RunFailedError
 from codegen_async.models import Phase, RunLike, parse_time
 from codegen_async.record import Model
 

@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from codegen_async.errors import ConfigurationError, shown
+from codegen_async.cleaning import shown
+from codegen_async.errors import ConfigurationError
 from codegen_async.limits import Concurrency, Limits, Rate
 from codegen_async.numeric import is_number, is_whole
 from codegen_async.secret import Auth, Masked, Secret, bearer

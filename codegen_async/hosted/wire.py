@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from codegen_async.errors import clean
+from codegen_async.cleaning import clean
 from codegen_async.http.transport import ForeignAnswerError
 from codegen_async.models import RunId
 from codegen_async.reading import UNREADABLE, Hook, Reader, loads, readable

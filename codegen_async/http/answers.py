@@ -28,6 +28,7 @@ from typing import Any, TypedDict, cast
 
 import msgspec
 
+from codegen_async.cleaning import clean
 from codegen_async.errors import (
     AlreadyExistsError,
     APIError,
@@ -47,7 +48,6 @@ from codegen_async.errors import (
     RunEndedError,
     ServerError,
     StatusError,
-    clean,
 )
 from codegen_async.http.complaints import read_complaint
 from codegen_async.http.retry import parse_retry_after

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, Self
 
 import msgspec
 
-from codegen_async.errors import shown
+from codegen_async.cleaning import shown
 from codegen_async.limits.budget import Budget
 from codegen_async.numeric import is_number, is_whole
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from codegen_async.errors import ConfigurationError, clean
+from codegen_async.cleaning import clean
+from codegen_async.errors import ConfigurationError
 from codegen_async.middesk.dialect import BASE_URL
 from codegen_async.secret import Secret
 from codegen_async.settings import is_loopback

@@ -16,13 +16,8 @@ from typing import Any, TypeAlias
 import anyio
 
 from codegen_async.arguments import check_json_object
-from codegen_async.errors import (
-    InvalidArgumentError,
-    OutcomeUnknownError,
-    RunBlockedError,
-    WaitTimeoutError,
-    clean,
-)
+from codegen_async.cleaning import clean
+from codegen_async.errors import InvalidArgumentError, OutcomeUnknownError, RunBlockedError, WaitTimeoutError
 from codegen_async.middesk.free import Interrupt
 from codegen_async.middesk.models import MiddeskRun
 from codegen_async.models import Phase

@@ -14,7 +14,8 @@ from typing import Annotated, Any, ClassVar
 
 import msgspec
 
-from codegen_async.errors import RunFailedError, clean
+from codegen_async.cleaning import clean
+from codegen_async.errors import RunFailedError
 from codegen_async.middesk.free import Artifacts, Interrupts, Output, dec_hook
 from codegen_async.models import Phase, PhaseTable, parse_time
 from codegen_async.record import Model

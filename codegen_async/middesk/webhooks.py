@@ -13,7 +13,8 @@ from typing import Any, cast
 
 import msgspec
 
-from codegen_async.errors import ConfigurationError, InvalidArgumentError, clean
+from codegen_async.cleaning import clean
+from codegen_async.errors import ConfigurationError, InvalidArgumentError
 from codegen_async.middesk.free import dec_hook
 from codegen_async.middesk.models import Id, MiddeskRun, WebhookEvent
 from codegen_async.reading import UNREADABLE, Reader

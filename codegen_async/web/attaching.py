@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from codegen_async.cleaning import clean, shown
 from codegen_async.codegen.client import CodegenClient
-from codegen_async.errors import ConfigurationError, clean, shown
+from codegen_async.errors import ConfigurationError
 from codegen_async.hosted.client import RunClient
 from codegen_async.web.app import Authorize, Create, RunsApp
 from codegen_async.web.asgi import App, Message, Receive, Scope, Send, path_of

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
+from codegen_async.cleaning import clean
 from codegen_async.errors import (
     APIError,
     BatchPausedError,
@@ -22,7 +23,6 @@ from codegen_async.errors import (
     RateLimitedError,
     RunBlockedError,
     RunEndedError,
-    clean,
 )
 from codegen_async.web.asgi import Reply, json_reply
 

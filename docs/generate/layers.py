@@ -26,7 +26,7 @@ OF_LAYERS = {
     "arguments": "checks, files, settings",
     "secret": "the token, which shows nowhere",
     "errors": "all that is raised",
-    "reading": "JSON into models",
+    "cleaning": "foreign text into messages, JSON into models",
     "hiding": "what imports nothing of the package",
     "testing": "beside: simulated servers, clocks, the pytest plugin",
 }

@@ -8,16 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from codegen_async.cleaning import clean
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.codegen.models import AgentRun, AgentRunLogs, AgentRunPage
-from codegen_async.errors import (
-    APIError,
-    CreateOutcomeUnknownError,
-    DecodeError,
-    GatewayError,
-    OutcomeUnknownError,
-    clean,
-)
+from codegen_async.errors import APIError, CreateOutcomeUnknownError, DecodeError, GatewayError, OutcomeUnknownError
 from codegen_async.models import Phase
 from tests.support.canary import failure_of
 from tests.support.clients import ORG

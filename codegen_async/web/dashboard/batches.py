@@ -11,8 +11,9 @@ from typing import Any
 
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.readers import Elsewhere, Where
+from codegen_async.cleaning import clean
 from codegen_async.codegen.client import CodegenClient
-from codegen_async.errors import InvalidArgumentError, clean
+from codegen_async.errors import InvalidArgumentError
 from codegen_async.limits import LimiterState
 from codegen_async.web.dashboard.rows import Reader, Row
 from codegen_async.web.dashboard.tails import Tails

@@ -25,7 +25,7 @@ from codegen_async.batch.readers import PAGE, Where
 from codegen_async.batch.results import came_of
 from codegen_async.batch.schema import explained, open_to_read
 from codegen_async.batch.snapshots import Snapshot, decode_run
-from codegen_async.errors import clean, clean_lines
+from codegen_async.cleaning import clean, clean_lines
 from codegen_async.hosted.run import HostedRun
 from codegen_async.models import Phase
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from codegen_async.cleaning import clean
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.codegen.models import AgentRunLog
-from codegen_async.errors import clean
 
 _ROWS = 20
 _EVERY = 5.0  # seconds for which what was shown is shown again
