@@ -50,10 +50,16 @@ def columns(place: str, token: str) -> Mapping[str, Any]:
     return found
 
 
-def test_a_journal_is_shown_until_a_signal_comes(cli: CommandLine, fake: Served) -> None:
+def over(cli: CommandLine, fake: Served, count: int = 1) -> Path:
+    """Run a batch of so many prompts to its end, and return its file."""
     fake.script("COMPLETE")
-    file = write_prompts(cli.home, 3)
+    file = write_prompts(cli.home, count)
     assert cli.run("batch", "run", file).code == 0
+    return file
+
+
+def test_a_journal_is_shown_until_a_signal_comes(cli: CommandLine, fake: Served) -> None:
+    file = over(cli, fake, 3)
     with cli.started("dashboard", file) as command:
         place, token = link_of(command)
         assert columns(place, token)["label"] == ["succeeded"] * 3
@@ -112,9 +118,7 @@ def test_what_is_about_the_page_needs_one(cli: CommandLine) -> None:
 
 
 def test_it_listens_on_this_machine_alone_unless_that_is_wished(cli: CommandLine, fake: Served) -> None:
-    fake.script("COMPLETE")
-    file = write_prompts(cli.home, 1)
-    assert cli.run("batch", "run", file).code == 0
+    file = over(cli, fake)
     with cli.started("dashboard", file) as command:
         place, _ = link_of(command)
         port = int(place.rstrip("/").rpartition(":")[2])
@@ -141,9 +145,7 @@ def _addresses() -> list[str]:
 
 
 def test_a_port_that_is_taken_or_is_none_is_an_error(cli: CommandLine, fake: Served) -> None:
-    fake.script("COMPLETE")
-    file = write_prompts(cli.home, 1)
-    assert cli.run("batch", "run", file).code == 0
+    file = over(cli, fake)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -158,9 +160,7 @@ def test_a_port_that_is_taken_or_is_none_is_an_error(cli: CommandLine, fake: Ser
 
 @pytest.mark.parametrize(("flag", "form"), [("--quiet", r"(http:\S+)\n"), ("--jsonl", r'\{"url":"(http:\S+)"\}\n')])
 def test_programs_get_the_link_as_data(cli: CommandLine, fake: Served, flag: str, form: str) -> None:
-    fake.script("COMPLETE")
-    file = write_prompts(cli.home, 1)
-    assert cli.run("batch", "run", file).code == 0
+    file = over(cli, fake)
     with cli.started("dashboard", file, flag) as command:
         assert command.process.stdout is not None
         found = re.fullmatch(form, command.process.stdout.readline().decode())
