@@ -86,7 +86,7 @@ test: .venv/made-dev  ## the tests, under 8 minutes
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 test-all: test build/langgraph/made build/temporal/made .venv/made-browser .venv/made-notebook  ## the slow proofs as well: kills, power cuts, bad disks, 10,000 prompts, 100,000 requests and waits; some 20 minutes in all
-	$(BIN)/python -m pytest -n $(SLOW_JOBS) --dist worksteal -m slow -rPfE --show-capture=stdout
+	$(BIN)/python -m pytest -n $(SLOW_JOBS) --dist worksteal -m slow -rPfEs --show-capture=stdout
 
 test-uvloop: .venv/made-dev  ## the tests that need no virtual clock, on uvloop; half a minute
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not slow" --uvloop
