@@ -114,7 +114,8 @@ class Adding(Looking[R, Id]):
         await asyncio.to_thread(prompts.look_at_images, sent)
         prompts.check()
         try:
-            added = await self._opened().add(prompts.named(), source=prompts.name, whole=whole)
+            named = await asyncio.to_thread(prompts.named)
+            added = await self._opened().add(named, source=prompts.name, whole=whole)
         except InvalidArgumentError as error:
             raise prompts.at_key(error) from None
         if self._runner is not None:
@@ -137,7 +138,7 @@ class Adding(Looking[R, Id]):
                 return
             added, self._added = self._added, {}
             try:
-                await journal.add((name, *what) for name, what in added.items())
+                await journal.add([(name, *what) for name, what in added.items()])
             except BaseException as error:
                 if isinstance(error, InvalidArgumentError):
                     added.pop(str(error.value), None)  # it bears the key of another item

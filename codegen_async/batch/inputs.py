@@ -93,8 +93,11 @@ class Prompts:
             except InvalidArgumentError as error:
                 self.report(line, error.field, error.value, error.expected)
 
-    def named(self) -> Iterator[tuple[str, Task]]:
-        """Yield the tasks with their names: their keys, or `#<file>:<line>`, with `.2` for the second on a line."""
+    def named(self) -> list[tuple[str, Task]]:
+        """Return the tasks with their names: their keys, or `#<file>:<line>`, with `.2` for the second on a line."""
+        return list(self._named())
+
+    def _named(self) -> Iterator[tuple[str, Task]]:
         places = Counter[int]()
         for line in self.lines:
             places[line.number] += 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ class Journal:
 
     async def add(
         self,
-        tasks: Iterable[tuple[str, Task] | tuple[str, Task, int | None]],
+        tasks: Collection[tuple[str, Task] | tuple[str, Task, int | None]],
         *,
         source: str | None = None,
         whole: bool = False,
@@ -83,18 +83,18 @@ class Journal:
         """Plan named tasks, all or none; see `steps.Adding`. One that is there already stays as it is.
 
         Args:
-            tasks: names and tasks, and which of several of the same content; iterated on the journal's thread.
+            tasks: names and tasks, and which of several of the same content; iterated on the journal's thread, once
+                more where the write has to be done again.
             source: the name of the file that they come from, whose items that it does not have any more are left out.
             whole: whether all are left out that were not sent and are not in the file.
 
         Raises:
-            InvalidArgumentError: a name is taken by another task, or what the iterator raises.
+            InvalidArgumentError: a name is taken by another task.
         """
 
         def work(connection: sqlite3.Connection) -> Added:
-            given = list(tasks)
-            adding = steps.Adding(connection, source, whole=whole, keys={name for name, *_ in given})
-            for name, task, *copy in given:
+            adding = steps.Adding(connection, source, whole=whole, keys={name for name, *_ in tasks})
+            for name, task, *copy in tasks:
                 adding.add(name, task, *copy)
             return adding.end()
 

@@ -66,7 +66,7 @@ async def run_all(batch: Batch, *, into: list[Outcome] | None = None, **options:
 
 async def plan(journal: Journal, *names: str) -> None:
     """Plan items of these names."""
-    await journal.add((name, Task(prompt=name)) for name in names)
+    await journal.add([(name, Task(prompt=name)) for name in names])
 
 
 async def states(journal: Journal) -> dict[str, State]:

@@ -5,13 +5,11 @@ import contextlib
 import csv
 import io
 import sqlite3
-import time
 from collections.abc import AsyncGenerator, Coroutine
 from pathlib import Path
 from typing import Any
 
 import dbos  # noqa: F401 - here, as it reads files: the tests watch that nothing does on a loop
-import psycopg
 import pytest
 
 from codegen_async import (
@@ -29,12 +27,13 @@ from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import Outcome, State
 from codegen_async.batch.readers import read_outcomes
 from codegen_async.engine.batch import DBOSBatch, check_lease
-from codegen_async.engine.database import open_database
+from codegen_async.engine.database import Database, open_database
 from codegen_async.testing import CodegenServer, FastLoop, Fault
 from codegen_async.testing.life import Script
 from tests.batch.helpers import client_of
+from tests.engine.shaky import Shaky
 from tests.hosted.api import Api, Keyed, Plain, Tagged
-from tests.support.servers import Server, postgres
+from tests.support.servers import new_database, postgres
 
 SPEED = 30.0
 SHORT: Script = [(0.0, "ACTIVE"), (1.0, "COMPLETE")]
@@ -58,11 +57,7 @@ def server() -> Any:
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:{tmp_path}/batch.db"
-    running: Server = request.getfixturevalue("server")
-    place, name = f"postgresql://postgres@127.0.0.1:{running.port}", f"b{time.monotonic_ns()}"
-    with psycopg.connect(f"{place}/postgres", autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload, unused-ignore]
-    return f"{place}/{name}"
+    return new_database(request.getfixturevalue("server"))
 
 
 @pytest.fixture
@@ -71,7 +66,9 @@ def file(tmp_path: Path) -> str:
 
 
 @contextlib.asynccontextmanager
-async def opened(server: CodegenServer, url: str | Path, **options: Any) -> AsyncGenerator[Batch[AgentRun, int]]:
+async def opened(
+    server: CodegenServer, url: str | Path | Database, **options: Any
+) -> AsyncGenerator[Batch[AgentRun, int]]:
     """Open a batch with a client of its own, in a database or, for a path, in a journal."""
     clock = asyncio.get_running_loop().time
     async with client_of(server, rates=RATES) as client:
@@ -301,6 +298,31 @@ def test_only_ids_and_keys_are_kept_by_the_engine_and_nothing_is_pickled(tmp_pat
     assert "nobody else uses" not in str((steps, flows))
     assert "another" not in str((steps, flows))
     assert len(str((steps, flows))) < 2000
+
+
+@pytest.mark.parametrize("moment", ["BEGIN IMMEDIATE", "INSERT INTO items", "COMMIT"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_prompts_are_added_whole_though_the_database_goes_away_meanwhile(
+    tmp_path: Path, moment: str, *, whole: bool
+) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("one\ntwo\nthree\n")
+
+    async def work() -> None:
+        database = Shaky(tmp_path / "batch.db")
+        async with CodegenServer() as server, opened(server, database) as batch:
+            for _ in range(2):
+                database.go_away(moment, 2)
+                added = await batch.add_file(prompts, whole=whole)
+                assert added.withdrawn == ()
+            database.go_away(moment, 2)
+            batch.add("four")
+            await batch.save()
+            assert database.away == 0
+            found = await asyncio.to_thread(lambda: [outcome.prompt for outcome in read_outcomes(database)])
+            assert found == ["one", "two", "three", "four"]
+
+    on_a_fast_loop(work())
 
 
 def test_a_database_is_of_one_organization(url: str) -> None:

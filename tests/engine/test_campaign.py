@@ -5,11 +5,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from tests.engine.campaign import Figures, campaign
-from tests.support.servers import postgres
+from tests.support.servers import new_database, postgres
 
 pytestmark = pytest.mark.slow
 
@@ -21,10 +20,7 @@ def database(kind: str) -> Generator[str]:
             yield f"sqlite:{Path(folder)}/batch.db"
         return
     with postgres() as server:
-        place = f"postgresql://postgres@127.0.0.1:{server.port}"
-        with psycopg.connect(f"{place}/postgres", autocommit=True) as connection:
-            connection.execute("CREATE DATABASE batch")
-        yield f"{place}/batch"
+        yield new_database(server)
 
 
 def told(figures: Figures) -> Figures:

@@ -6,13 +6,12 @@ import sys
 from collections.abc import Generator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from codegen_async.testing import CodegenServer
 from tests.cli.harness import CommandLine, Served, running, write_prompts
 from tests.support.canary import CANARY
-from tests.support.servers import postgres
+from tests.support.servers import new_database, postgres
 
 
 @pytest.fixture
@@ -72,15 +71,13 @@ def test_two_command_lines_share_a_batch_in_postgresql(cli: CommandLine, fake: S
     prompts = write_prompts(cli.home, 8)
     fake.script("COMPLETE")
     with postgres() as server:
-        place = f"postgresql://postgres@127.0.0.1:{server.port}"
-        with psycopg.connect(f"{place}/postgres", autocommit=True) as connection:
-            connection.execute("CREATE DATABASE tasks")
-        words = ("batch", "run", prompts, "--engine", "dbos", "--database", f"{place}/tasks", "--max-active", "2")
+        url = new_database(server)
+        words = ("batch", "run", prompts, "--engine", "dbos", "--database", url, "--max-active", "2")
         with cli.started(*words) as one, cli.started(*words) as other:
             results = [one.end(), other.end()]
         assert [result.code for result in results] == [0, 0], results
-        status = cli.run("batch", "status", f"{place}/tasks", "--json")
-    assert status.json["succeeded"] == 8
+        status = cli.run("batch", "status", url, "--json")
+    assert status.json["succeeded"] == 8, results
     assert len(fake.server.world.runs) == 8
 
 

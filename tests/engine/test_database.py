@@ -1,13 +1,25 @@
-"""The file that several processes share a batch in."""
+"""The database that several processes share a batch in."""
 
 import contextlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
-from codegen_async.engine.database import open_database
+import psycopg
+import pytest
+
+from codegen_async.engine.database import AwayError, Database, open_database
+from tests.support.servers import Server, new_database, postgres
 
 _WRITE = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0.0).execute('BEGIN IMMEDIATE')"
+
+
+@pytest.fixture(scope="module")
+def server() -> Any:
+    with postgres() as running:
+        yield running
 
 
 def test_who_reads_a_file_leaves_the_locks_on_it_that_his_process_has(tmp_path: Path) -> None:
@@ -34,3 +46,41 @@ def test_a_database_of_before_gets_the_columns_that_came_later(tmp_path: Path) -
         for _ in range(2):
             database.prepare(connection)
         assert connection.execute("SELECT name, phase, seen_at FROM items").fetchall() == [("a", None, None)]
+
+
+def test_who_opens_a_database_does_not_come_between_the_locks_of_a_commit(server: Server) -> None:
+    url = new_database(server)
+    database = open_database(url)
+    with (
+        contextlib.closing(database.connect()) as writing,
+        psycopg.connect(url, autocommit=True) as looking,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        database.prepare(writing)
+        writing.execute("BEGIN IMMEDIATE")
+        opened = thread.submit(_open, database)
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while looking.execute(waiting).fetchone() is None:
+            assert not opened.done()
+        writing.execute("INSERT INTO items (name, task) VALUES ('a', '{}')")  # it held items, and both waited
+        writing.execute("COMMIT")
+        opened.result()
+        assert writing.execute("SELECT name FROM items").fetchall() == [("a",)]
+
+
+def _open(database: Database) -> None:
+    with contextlib.closing(database.connect()) as connection:
+        database.prepare(connection)
+
+
+def test_what_a_server_says_when_it_ends_a_transaction_is_told_by_all_that_follows_in_it(server: Server) -> None:
+    database = open_database(new_database(server))
+    with contextlib.closing(database.connect()) as connection:
+        database.prepare(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        with pytest.raises(AwayError, match="terminating connection"):
+            connection.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+        with pytest.raises(AwayError, match="terminating connection"):
+            connection.execute("ROLLBACK TO work")
+        connection.execute("ROLLBACK")
+        assert connection.execute("SELECT count(*) FROM items").fetchone() == (0,)

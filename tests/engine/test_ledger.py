@@ -1,7 +1,6 @@
 """The journal that several processes share: who was taken over changes nothing, and a database that is away delays."""
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 import pytest
 
 from codegen_async.batch.items import State, Task
-from codegen_async.engine.database import AwayError, Database, open_database
+from codegen_async.engine.database import open_database
 from codegen_async.engine.ledger import Held, Ledger, OvertakenError, sharing
 from codegen_async.errors import JournalError
+from tests.engine.shaky import Shaky
 
 pytestmark = pytest.mark.asyncio
 
@@ -106,28 +106,13 @@ async def test_each_process_hands_out_all_that_ends_from_its_beginning_on(path: 
         assert await later.to_hand_out() == []
 
 
-async def test_a_database_that_is_away_for_a_while_delays_and_loses_nothing(path: Path) -> None:
-    class Shaky(type(open_database(f"sqlite:{path}"))):  # type: ignore[misc] # of a kind that only its module names
-        away = 0
-
-        def connect(self) -> sqlite3.Connection:
-            connection: Any = super().connect()
-            execute = connection.execute
-
-            def shaking(statement: str, values: Any = ()) -> Any:
-                if Shaky.away > 0 and statement == "BEGIN IMMEDIATE":
-                    Shaky.away -= 1
-                    raise AwayError(self.name, "did not answer")
-                return execute(statement, values)
-
-            connection.execute = shaking
-            made: sqlite3.Connection = connection
-            return made
-
-    database: Database = Shaky(path)
+@pytest.mark.parametrize("moment", ["BEGIN IMMEDIATE", "INSERT INTO items", "COMMIT"])
+async def test_a_database_that_is_away_for_a_while_delays_and_loses_nothing(path: Path, moment: str) -> None:
+    database = Shaky(path)
     async with sharing(Ledger, database, lambda: 1000.0) as ledger:
-        Shaky.away = 2
+        database.go_away(moment, 2)
         await asyncio.gather(*(ledger.add([(name, Task(prompt=name))]) for name in "abc"))
+        assert database.away == 0
         assert sum((await ledger.counts()).values()) == 3
 
 

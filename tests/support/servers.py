@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from redis.asyncio import Redis
 from redis.driver_info import DriverInfo
 
@@ -129,6 +130,14 @@ def postgres(*settings: str) -> Generator[Server]:
             yield server
         finally:
             server.kill()
+
+
+def new_database(server: Server) -> str:
+    """Make a database on a server of PostgreSQL, and return its URL."""
+    place, name = f"postgresql://postgres@127.0.0.1:{server.port}", f"b{time.monotonic_ns()}"
+    with psycopg.connect(f"{place}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload, unused-ignore]
+    return f"{place}/{name}"
 
 
 class _Postgres(Server):

@@ -45,7 +45,7 @@ def step(path: Path, *steps: tuple[str, Any], account: Account | None = None) ->
         async with driving(path, lambda: 1000.0, account) as journal:
             for name, what in steps:
                 if name == "add":
-                    await journal.add((key, task) for key, task in what.items())
+                    await journal.add(what.items())
                 elif name == "create":
                     claimed = await journal.claim(0)
                     assert claimed is not None
