@@ -111,10 +111,16 @@ async def serving(folder: Path) -> AsyncGenerator[Workers]:
 
 
 async def waiting(workers: Workers, run: int) -> list[asyncio.Task[Any]]:
-    """Let browsers wait for a run, and return when several workers do, and have all heard who asks for them."""
-    waits = [asyncio.create_task(workers.get(f"/wait/{run}")) for _ in range(WAITERS)]
-    while not agreed([state for state in await workers.states() if state["waits"]]):
-        pass
+    """Let browsers wait for a run, and return when several workers do, and have all heard who asks for them.
+
+    The system may give all browsers to one worker: then more come.
+    """
+    waits: list[asyncio.Task[Any]] = []
+    busy: list[Any] = []
+    while not agreed(busy):
+        if len(busy) < SEVERAL:
+            waits += [asyncio.create_task(workers.get(f"/wait/{run}")) for _ in range(WAITERS)]
+        busy = [state for state in await workers.states() if state["waits"]]
     return waits
 
 
