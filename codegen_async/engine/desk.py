@@ -135,16 +135,17 @@ class Desk(Ledger):
 
     async def claim(self, floor: int) -> tuple[Item, Task] | None:
         """Take the planned item whose turn it is and begin a workflow for it; None if others have all there are."""
-        while (found := await self.next_planned(self._taken())) is not None:
-            item, task = found
+        while (item := await self.next_planned(self._taken())) is not None:
             flight = Flight(Held(item.seq, item.key, ""), floor=floor, claimed=True)
             self.flights[item.seq] = flight
             try:
                 begun = await self.begin(flight.held) and await self._boarded(flight)
+                # Only now nobody can correct it any more.
+                task = await self.task(item.seq) if begun else None
             except BaseException:
                 self._drop(flight)
                 raise
-            if begun:
+            if task is not None:
                 return item, task
             self._drop(flight)
             self._avoided[item.seq] = _now() + _AVOID

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from codegen_async.batch.commits import Committer, Work
-from codegen_async.batch.items import Item, Outcome, State, Task, decode_task
+from codegen_async.batch.items import Item, Outcome, State
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.places import Account, account_of, as_text
 from codegen_async.batch.readers import ITEM, OUTCOME, outcome_of
@@ -140,16 +140,16 @@ class Ledger(Journal):
         rows = await self._rows(f"SELECT {ITEM} FROM items WHERE seq = ?", (seq,))  # noqa: S608 - a constant
         return self._item(rows[0]) if rows else None
 
-    async def next_planned(self, but: Collection[int]) -> tuple[Item, Task] | None:
+    async def next_planned(self, but: Collection[int]) -> Item | None:
         """Return the planned item whose turn it is; None if there is none.
 
         Args:
             but: numbers of items that somebody else is about to take.
         """
-        query = f"SELECT {ITEM}, task FROM items WHERE state = 'planned' ORDER BY turn, seq LIMIT ?"  # noqa: S608 - a constant
+        query = f"SELECT {ITEM} FROM items WHERE state = 'planned' ORDER BY turn, seq LIMIT ?"  # noqa: S608 - a constant
         for row in await self._rows(query, (_NEXT + len(but),)):
             if row[0] not in but:
-                return self._item(row[:-1]), decode_task(row[-1])
+                return self._item(row)
         return None
 
     async def look_again(self) -> None:

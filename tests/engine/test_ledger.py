@@ -24,12 +24,9 @@ async def ledger_at(path: Path) -> AsyncGenerator[Ledger]:
 
 
 async def held(ledger: Ledger, holder: str) -> Held:
-    found = await ledger.next_planned(()) or await first(ledger)
-    return Held(1, found[0].key, f"{found[0].key}{holder}")
-
-
-async def first(ledger: Ledger) -> Any:
-    return await ledger.item(1), None
+    item = await ledger.next_planned(()) or await ledger.item(1)
+    assert item is not None
+    return Held(1, item.key, f"{item.key}{holder}")
 
 
 @pytest.fixture
