@@ -10,7 +10,7 @@ import msgspec
 
 from codegen_async.errors import CodegenAsyncError
 from codegen_async.reading import UNREADABLE
-from codegen_async.web.asgi import GoneError, Receive, Reply, Scope, TooLargeError, body_of, header
+from codegen_async.web.asgi import BodyError, GoneError, Receive, Reply, Scope, body_of, header
 from codegen_async.web.problems import Problem, problem, stated
 
 T = TypeVar("T")
@@ -39,8 +39,8 @@ async def answered(replying: Awaitable[T], name: str) -> T | Reply | None:
         return None
     except RefusedError as refused:
         return refused.told.reply()
-    except TooLargeError as error:
-        return stated(413, f"A body has at most {error.most} bytes.").reply()
+    except BodyError as error:
+        return stated(error.status, error.detail).reply()
     except CodegenAsyncError as error:
         return problem(error).reply()
     except Exception as error:  # noqa: BLE001 - whatever functions of the user raise
@@ -54,7 +54,7 @@ async def json_of(scope: Scope, receive: Receive, kind: type[T], *, most: int) -
     Raises:
         RefusedError: it is none, or is not said to be JSON: other sites can send none in a visitor's name that is,
             without being asked first.
-        TooLargeError, GoneError: as `body_of`.
+        BodyError, GoneError: as `body_of`.
     """
     if (header(scope, "content-type") or "").partition(";")[0].strip().lower() != "application/json":
         raise RefusedError(stated(415, "Expected application/json."))

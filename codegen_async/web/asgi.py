@@ -36,21 +36,25 @@ Headers = Mapping[str, str]
 PLAIN: Headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 """The headers of every answer: what it says is of now, and is the text of others."""
 
+_PATIENCE = 30.0  # seconds in which a body has to come: it is small, and who sends it slowly holds a task of ours
+
 
 class GoneError(Exception):
     """Say that the other side left before its request was whole."""
 
 
-class TooLargeError(Exception):
-    """Say that a body is larger than it may be.
+class BodyError(Exception):
+    """Say that a body is not taken.
 
     Attributes:
-        most: the bytes that it may have.
+        status: what is answered.
+        detail: the same in words.
     """
 
-    def __init__(self, most: int) -> None:
-        super().__init__(most)
-        self.most = most
+    def __init__(self, status: int, detail: str) -> None:
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
 
 
 def header(scope: Scope, name: str) -> str | None:
@@ -92,9 +96,15 @@ async def body_of(receive: Receive, most: int) -> bytes:
     """Return the body of a request.
 
     Raises:
-        TooLargeError: it has more bytes than that.
+        BodyError: it has more bytes than that, or is not whole after 30 s.
         GoneError: the other side left.
     """
+    with anyio.move_on_after(_PATIENCE):
+        return await _whole(receive, most)
+    raise BodyError(408, f"A body has to come within {_PATIENCE:g} s.")
+
+
+async def _whole(receive: Receive, most: int) -> bytes:
     body = bytearray()
     while True:
         message = await receive()
@@ -102,7 +112,7 @@ async def body_of(receive: Receive, most: int) -> bytes:
             raise GoneError
         body += message.get("body", b"")
         if len(body) > most:
-            raise TooLargeError(most)
+            raise BodyError(413, f"A body has at most {most} bytes.")
         if not message.get("more_body", False):
             return bytes(body)
 

@@ -25,7 +25,10 @@ class Event(NamedTuple):
 
 
 class Call:
-    """One request: what is received, what is sent; the browser stays until it leaves, or its connection `breaks`."""
+    """One request: what is received, what is sent; the browser stays until it leaves, or its connection `breaks`.
+
+    Its body may not be `whole`: then the rest never comes.
+    """
 
     def __init__(
         self,
@@ -36,6 +39,7 @@ class Call:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         breaks: bool = False,
+        whole: bool = True,
         state: Mapping[str, Any] | None = None,
     ) -> None:
         path, _, query = path.partition("?")
@@ -56,6 +60,7 @@ class Call:
         }
         self._body: bytes | None = body
         self._breaks = breaks
+        self._whole = whole
         self._left = asyncio.Event()
         self.sent: list[Message] = []
         self.chunks: list[bytes] = []
@@ -64,7 +69,7 @@ class Call:
     async def _receive(self) -> Message:
         if self._body is not None:
             body, self._body = self._body, None
-            return {"type": "http.request", "body": body, "more_body": False}
+            return {"type": "http.request", "body": body, "more_body": not self._whole}
         await self._left.wait()
         return {"type": "http.disconnect"}
 

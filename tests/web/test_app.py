@@ -316,6 +316,16 @@ async def test_what_cannot_be_created_is_refused(
         assert codegen_server.world.runs == {}
 
 
+async def test_a_body_that_does_not_come_is_not_waited_for(codegen_server: CodegenServer) -> None:
+    begun = asyncio.get_running_loop().time()
+    async with taking(codegen_server) as app:
+        call = Call(app, "POST", "/", body=b'{"prompt":', headers=JSON, whole=False)
+        answer = await call.answer()
+        assert answer.status == 408
+        assert asyncio.get_running_loop().time() - begun == pytest.approx(30.0, abs=0.1)
+        assert codegen_server.world.runs == {}
+
+
 async def test_where_there_is_no_run_yet_what_is_told_is_handed_on(codegen_server: CodegenServer) -> None:
     async def create(_: object, fields: dict[str, Any], key: str | None) -> dict[str, Any]:
         return {"queued": key, "prompt": fields["prompt"]}
