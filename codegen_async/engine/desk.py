@@ -62,6 +62,7 @@ class Flight:
         held: the item, and the workflow.
         floor: the id of a run that exists, where the runner has claimed it.
         claimed: whether the runner of this process has it in its hand, with a slot, and has not sent it.
+        given: whether the runner has claimed it and goes to send it.
         work: what the runner does for it, as far as it was seen.
     """
 
@@ -70,6 +71,7 @@ class Flight:
         self.held = held
         self.floor = floor
         self.claimed = claimed
+        self.given: bool = False
         self.work: asyncio.Task[Any] | None = None
         self.begun: asyncio.Future[bool] = loop.create_future()
         self.verdict: asyncio.Future[Verdict] = loop.create_future()
@@ -105,6 +107,7 @@ class Desk(Ledger):
     def serve(self, crew: Crew, most_runs: int | None) -> None:
         """Be the desk of a runner from now on."""
         self.crew, self.most_runs, self._to_look = crew, most_runs, 0
+        self._adrift.clear()  # the runner of before is over
         self.is_looking.clear()
 
     async def look_again(self) -> None:
@@ -140,16 +143,22 @@ class Desk(Ledger):
             self.flights[item.seq] = flight
             try:
                 begun = await self.begin(flight.held) and await self._boarded(flight)
-                # Only now nobody can correct it any more.
-                task = await self.task(item.seq) if begun else None
+                claimed = await self.claimed(flight.held) if begun else None
             except BaseException:
                 self._drop(flight)
                 raise
-            if task is not None:
-                return item, task
-            self._drop(flight)
+            if claimed is not None and self.flights.get(item.seq) is flight:
+                flight.given = True
+                return claimed
+            self._give_up(flight)
             self._avoided[item.seq] = _now() + _AVOID
         return None
+
+    def _give_up(self, flight: Flight) -> None:
+        """Claim a flight no more. If its workflow is only late, it goes on, and its item is looked for."""
+        flight.claimed = False
+        if flight.begun.done() or not flight.held.holder:
+            self._drop(flight)
 
     async def _boarded(self, flight: Flight) -> bool:
         await asyncio.wait((flight.begun,), timeout=_PATIENCE)
@@ -214,7 +223,7 @@ class Desk(Ledger):
     def _own(self, seq: int) -> Flight:
         """Return the flight that the runner's task which calls this is for; end the task if that is over."""
         flight, task = self.flights.get(seq), asyncio.current_task()
-        if flight is None or flight.work not in (None, task):
+        if flight is None or (flight.work is not task and not (flight.given and flight.work is None)):
             self._adrift.discard(seq)
             raise asyncio.CancelledError  # as if its flight had known it, and cancelled it
         flight.work = task
@@ -249,7 +258,7 @@ class Desk(Ledger):
         is_over = _said(flight.end) is not None or (verdict is not None and "run" not in verdict)
         if flight.work is not None and not is_over:
             flight.work.cancel()
-        elif flight.work is None and _said(flight.begun):
+        elif flight.given and flight.work is None:
             self._adrift.add(seq)
 
     async def intend(self, flight: Flight, floor: int) -> Verdict | None:

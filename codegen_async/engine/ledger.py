@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from codegen_async.batch.commits import Committer, Work
-from codegen_async.batch.items import Item, Outcome, State
+from codegen_async.batch.items import Item, Outcome, State, Task, decode_task
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.places import Account, account_of, as_text
 from codegen_async.batch.readers import ITEM, OUTCOME, outcome_of
@@ -151,6 +151,15 @@ class Ledger(Journal):
             if row[0] not in but:
                 return self._item(row)
         return None
+
+    async def claimed(self, held: Held) -> tuple[Item, Task] | None:
+        """Return an item that a workflow holds, as it is to be sent; None if it does not hold it any more.
+
+        Only now nobody can correct it any more, and it has the floor of its first sending.
+        """
+        query = f"SELECT {ITEM}, task FROM items WHERE seq = ? AND state = 'sending' AND holder = ?"  # noqa: S608 - a constant
+        rows = await self._rows(query, (held.seq, held.holder))
+        return (self._item(rows[0][:-1]), decode_task(rows[0][-1])) if rows else None
 
     async def look_again(self) -> None:
         """Let what is unknown be looked for once more, and what stands still be looked at."""

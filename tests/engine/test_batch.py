@@ -170,6 +170,28 @@ def test_what_another_run_of_it_had_is_gone_on_with(url: str) -> None:
     on_a_fast_loop(main())
 
 
+def test_what_is_left_while_it_is_sent_is_sent_by_the_next_run_of_the_same_block(file: str) -> None:
+    async def main() -> None:
+        async with CodegenServer(rates={"create": (100, 10.0)}) as server:
+            server.world.script = SHORT
+            server.faults.add(Fault.DROP_BEFORE, endpoint="create", times=1)
+            async with opened(server, file) as batch:
+                batch.add("one")
+                batch.add("two")
+                outcomes = batch.run(max_active=1)
+                first = asyncio.ensure_future(anext(outcomes))
+                while not server.faults.injected:  # noqa: ASYNC110 - it is counted elsewhere
+                    await asyncio.sleep(0.5)
+                first.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await first
+                async with asyncio.timeout(600.0):
+                    assert len(await run_all(batch)) == 2
+            assert runs(server) == ["one", "two"]
+
+    on_a_fast_loop(main())
+
+
 def test_a_lost_create_is_found_or_sent_again_once_it_is_proven(url: str) -> None:
     async def main() -> None:
         async with CodegenServer(rates={"create": (100, 10.0)}) as server:
