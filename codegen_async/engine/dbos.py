@@ -13,10 +13,10 @@ import functools
 import itertools
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from codegen_async.batch.ending import until_done
 from codegen_async.engine.alive import Watch
@@ -25,6 +25,8 @@ from codegen_async.engine.desk import Desk
 from codegen_async.engine.ledger import Held, round_named, round_of
 from codegen_async.errors import ConfigurationError, JournalError
 from codegen_async.http.retry import Backoff
+
+T = TypeVar("T")
 
 _VERSION = "codegen-async-1"  # of the workflow below: what another one has begun is left to it
 _WORKFLOW = "codegen_async.item"
@@ -124,29 +126,30 @@ class Executor:
         """Beat, look after what others leave, and tell what they do, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll())
+            group.create_task(self._beat())
             group.create_task(self._keep_watch())
             group.create_task(self._begin())
 
     async def _poll(self) -> None:
         seen: object = None
         while True:
-            if seen != (seen := await self._desk.pulse()):
+            if seen != (seen := await self._tried("look at what others do", self._desk.pulse())):
                 self._look()
             await asyncio.sleep(_POLL)
             self._look()  # what was left to others may be left still
+
+    async def _beat(self) -> None:
+        """Stay alive for the others, however long a sweep takes."""
+        while True:
+            await self._tried("sign of life", self._desk.beat(self.name))
+            await asyncio.sleep(self._lease / _LOOKS)
 
     async def _keep_watch(self) -> None:
         every = self._lease / _LOOKS
         watch = Watch(self._lease, every)
         while True:
-            beats = await self._desk.beat(self.name)
-            dead = watch.dead(beats, asyncio.get_running_loop().time())
-            try:
-                await self._sweep({*beats} - dead | {self.name})
+            if await self._tried("sweep for what others have left", self._sweep(watch)):
                 self._swept.set()
-                await self._desk.bury(dead - {self.name})
-            except Exception:  # noqa: BLE001 - whatever the engine's database says, the next sweep is soon
-                _log.warning("batch: a sweep for what others have left failed; another one follows", exc_info=True)
             await asyncio.sleep(every)
 
     async def _begin(self) -> None:
@@ -154,9 +157,19 @@ class Executor:
         await self._desk.is_looking.wait()
         await self._swept.wait()
         until = asyncio.get_running_loop().time() + self._lease / 2
-        while await self._left_behind() and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - asks a database
+        while asyncio.get_running_loop().time() < until:
+            if await self._tried("look at what others have left", self._left_behind()) is False:
+                break
             await asyncio.sleep(_SOON)
         self._desk.let_claim()
+
+    async def _tried(self, what: str, work: Awaitable[T]) -> T | None:
+        """Return what comes of this, None if it failed: whatever its database says, who stops to watch is dead."""
+        try:
+            return await work
+        except Exception:  # noqa: BLE001 - see above
+            _log.warning("batch: a %s failed; another one follows", what, exc_info=True)
+            return None
 
     async def _left_behind(self) -> bool:
         """Whether what was taken over has not come to anybody's desk yet."""
@@ -174,9 +187,13 @@ class Executor:
         )
         return found
 
-    async def _sweep(self, alive: set[str]) -> None:
-        """Take up what nobody alive works on."""
+    async def _sweep(self, watch: Watch) -> bool:
+        """Take up what nobody alive works on, and forget the dead."""
         found = await self._live()
+        # Only now, as whoever has something has beaten before: else one that has just begun would be taken for dead.
+        beats = await self._desk.beats()
+        dead = watch.dead(beats, asyncio.get_running_loop().time()) - {self.name}
+        alive = {*beats} - dead | {self.name}
         lost = {one.executor_id for one in found if one.status == "PENDING"} - alive
         if lost:
             _log.warning("batch: taking over what others had that stand still or are gone (%d)", len(lost))
@@ -190,6 +207,8 @@ class Executor:
         self._strays = strays
         for held in await self._orphaned({one.workflow_id for one in found}):
             await self._adopt(held)
+        await self._desk.bury(dead)
+        return True
 
     async def _orphaned(self, live: set[str]) -> list[Held]:
         """Return the items that are under way, and that no workflow holds any more."""

@@ -202,15 +202,14 @@ class Ledger(Journal):
 
     # -- who is alive
 
-    async def beat(self, name: str) -> Mapping[str, int]:
-        """Move the counter of this worker on; return those of all."""
+    async def beat(self, name: str) -> None:
+        """Move the counter of this worker on."""
+        move = "INSERT INTO workers VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET beat = workers.beat + 1"
+        await self._committer.write(lambda connection: connection.execute(move, (name,)))
 
-        def work(connection: sqlite3.Connection) -> dict[str, int]:
-            move = "INSERT INTO workers VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET beat = workers.beat + 1"
-            connection.execute(move, (name,))
-            return dict(connection.execute("SELECT name, beat FROM workers").fetchall())
-
-        return await self._committer.write(work)
+    async def beats(self) -> Mapping[str, int]:
+        """Return the counters of all workers."""
+        return dict(await self._rows("SELECT name, beat FROM workers"))
 
     async def bury(self, names: Iterable[str]) -> None:
         """Forget workers that are gone."""
