@@ -150,11 +150,12 @@ class Adding:
         return free
 
     def _insert(self, name: str, task: Task, identity: str | None = None) -> None:
+        # Not as a database would count: what one adds in vain may leave a gap there, and places would be others.
+        (seq,) = self._connection.execute("SELECT coalesce(max(seq), 0) + 1 FROM items").fetchone()
         self._connection.execute(
-            "INSERT INTO items (name, task, digest, source, identity) VALUES (?, ?, ?, ?, ?)",
-            (name, task.encode(), _digest(task), self._source, identity),
+            "INSERT INTO items (seq, name, task, digest, source, identity) VALUES (?, ?, ?, ?, ?, ?)",
+            (seq, name, task.encode(), _digest(task), self._source, identity),
         )
-        (seq,) = self._connection.execute("SELECT seq FROM items WHERE name = ?", (name,)).fetchone()
         self._seen.add(seq)
         self._new.append(name)
 

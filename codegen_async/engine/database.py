@@ -10,7 +10,7 @@ import contextlib
 import sqlite3
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +30,7 @@ _IDLE = 10  # seconds after which a server ends a transaction whose process was 
 _SCHEMA = "codegen_async"
 _LOCK = 0x43_47_41_45  # "CGAE": held while tables are made
 _ALONE = "LOCK TABLE meta IN SHARE ROW EXCLUSIVE MODE"  # before any other table: else two wait for each other
+_BEGIN = f"BEGIN; {_ALONE}; SELECT pg_current_xact_id()::text"
 
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -83,6 +84,18 @@ _LATER = (("phase", "TEXT"), ("seen_at", "{real}"))
 
 class AwayError(JournalError):
     """Say that the database did not answer, or that another held it for too long: the same may work later."""
+
+
+class UnsureError(AwayError):
+    """Say that the database did not answer when it was to commit, so that it may have done so.
+
+    Attributes:
+        was_done: says whether it has, on a connection that is open; raises `AwayError` as long as it does not answer.
+    """
+
+    def __init__(self, name: str, reason: str, was_done: Callable[[sqlite3.Connection], bool]) -> None:
+        super().__init__(name, reason)
+        self.was_done = was_done
 
 
 class Database(ABC):
@@ -309,6 +322,7 @@ class _ServerConnection:
         self._name = name
         self._connection: Any = None
         self._lost: str = "has closed the connection"
+        self._transaction: str | None = None  # the id of the one that is open
 
     def open(self) -> None:
         options = f"-c search_path={_SCHEMA} -c idle_in_transaction_session_timeout={_IDLE}s -c lock_timeout={_BUSY:g}s"
@@ -328,12 +342,21 @@ class _ServerConnection:
         connection: Any = self._connection
         try:
             if statement == "BEGIN IMMEDIATE":
-                connection.execute("BEGIN")
-                return connection.execute(_ALONE)
+                return self._begin()
             written = statement.replace("%", "%%").replace("?", "%s")
             return connection.execute(written, [int(one) if isinstance(one, bool) else one for one in values])
         except self._psycopg.Error as error:
-            raise self._failed(error) from None
+            failed = self._failed(error)
+            if statement == "COMMIT" and self._transaction is not None and isinstance(failed, AwayError):
+                raise UnsureError(self._name, self._lost, _committed(self._transaction)) from None
+            raise failed from None
+
+    def _begin(self) -> Any:
+        begun = self._connection.execute(_BEGIN)
+        while begun.nextset():
+            pass
+        (self._transaction,) = begun.fetchone()
+        return begun
 
     def _failed(self, error: Exception) -> JournalError:
         if isinstance(error, self._psycopg.OperationalError | self._psycopg.InterfaceError):
@@ -351,6 +374,20 @@ class _ServerConnection:
             with contextlib.suppress(self._psycopg.Error):
                 self._connection.close()
             self._connection = None
+
+
+def _committed(transaction: str) -> Callable[[sqlite3.Connection], bool]:
+    """Return what says whether a transaction was committed, once it is over."""
+
+    def was_done(connection: sqlite3.Connection) -> bool:
+        connection.execute("BEGIN IMMEDIATE")  # after it, if it is not over yet
+        try:
+            (status,) = connection.execute("SELECT pg_xact_status(?::xid8)", (transaction,)).fetchone()
+        finally:
+            connection.execute("ROLLBACK")
+        return bool(status == "committed")
+
+    return was_done
 
 
 def reason_of_database(error: object) -> str:

@@ -15,7 +15,7 @@ from codegen_async.batch.items import Item, Outcome, State, Task, decode_task
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.places import Account, account_of, as_text
 from codegen_async.batch.readers import ITEM, OUTCOME, outcome_of
-from codegen_async.engine.database import AwayError, Database
+from codegen_async.engine.database import AwayError, Database, UnsureError
 from codegen_async.errors import JournalError
 from codegen_async.http.retry import Backoff
 
@@ -244,7 +244,23 @@ class _Patient(Committer):
         return await _outlast(lambda: super(_Patient, self).read(work))
 
     async def write(self, work: Work[T]) -> T:
-        return await _outlast(lambda: super(_Patient, self).write(work))
+        results: list[T] = []
+
+        def noting(connection: sqlite3.Connection) -> T:
+            results[:] = ()
+            results.append(work(connection))
+            return results[0]
+
+        async def once() -> T:
+            try:
+                return await super(_Patient, self).write(noting)
+            except UnsureError as error:  # to do it again would be to find it done, and to say so
+                was_done = await self.read(error.was_done)
+                if not (was_done and results):
+                    raise
+                return results[0]
+
+        return await _outlast(once)
 
 
 async def _outlast(call: Callable[[], Awaitable[T]]) -> T:

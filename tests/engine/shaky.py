@@ -2,9 +2,13 @@
 
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psycopg
+
 from codegen_async.engine.database import AwayError, open_database
+from codegen_async.fleet.address import Address
 
 
 class Shaky(type(open_database("sqlite:/anywhere"))):  # type: ignore[misc] # of a kind that only its module names
@@ -32,3 +36,35 @@ class Shaky(type(open_database("sqlite:/anywhere"))):  # type: ignore[misc] # of
         connection.execute = shaking
         made: sqlite3.Connection = connection
         return made
+
+
+class Unsure(type(open_database("postgresql://anywhere/any"))):  # type: ignore[misc] # as above
+    """A database on a server that goes away when it is to commit."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(Address(url))
+        self.away = 0
+        self.is_done = True
+        driver: Any = psycopg
+
+        def connect(*arguments: Any, **settings: Any) -> Any:
+            connection = driver.connect(*arguments, **settings)
+            execute = connection.execute
+
+            def shaking(statement: str, *values: Any) -> Any:
+                if statement != "COMMIT" or self.away == 0:
+                    return execute(statement, *values)
+                self.away -= 1
+                if self.is_done:
+                    execute(statement, *values)
+                connection.close()
+                raise driver.OperationalError("the connection is lost")
+
+            connection.execute = shaking
+            return connection
+
+        self._psycopg: Any = SimpleNamespace(**{**vars(driver), "connect": connect})
+
+    def go_away(self, times: int, *, done: bool) -> None:
+        """Answer so many commits not; `done`: they are done."""
+        self.away, self.is_done = times, done

@@ -11,8 +11,9 @@ import pytest
 from codegen_async.batch.items import State, Task
 from codegen_async.engine.database import open_database
 from codegen_async.engine.ledger import Held, Ledger, OvertakenError, sharing
-from codegen_async.errors import JournalError
-from tests.engine.shaky import Shaky
+from codegen_async.errors import InvalidArgumentError, JournalError
+from tests.engine.shaky import Shaky, Unsure
+from tests.support.servers import Server, new_database, postgres
 
 pytestmark = pytest.mark.asyncio
 
@@ -111,6 +112,43 @@ async def test_a_database_that_is_away_for_a_while_delays_and_loses_nothing(path
         await asyncio.gather(*(ledger.add([(name, Task(prompt=name))]) for name in "abc"))
         assert database.away == 0
         assert sum((await ledger.counts()).values()) == 3
+
+
+@pytest.fixture(scope="module")
+def server() -> Any:
+    with postgres() as running:
+        yield running
+
+
+@pytest.mark.parametrize("done", [True, False])
+async def test_what_may_have_been_committed_is_done_once_and_told_as_it_was(server: Server, *, done: bool) -> None:
+    database = Unsure(await asyncio.to_thread(new_database, server))
+    async with sharing(Ledger, database, lambda: 1000.0) as ledger:
+
+        async def unsure(work: Coroutine[Any, Any, Any]) -> Any:
+            database.go_away(2, done=done)
+            result = await work
+            assert database.away == (1 if done else 0)
+            database.away = 0
+            return result
+
+        added = await unsure(ledger.add([("a", Task(prompt="a")), ("b", Task(prompt="b"))]))
+        assert added.new == ("a", "b")
+        first = await held(ledger, "")
+        assert await unsure(ledger.enter(first, 0, 1)) is not None
+        ledger.holders[1] = first.holder
+        await unsure(ledger.rejected(1, "no"))
+        await unsure(ledger.release(["a"]))
+        with pytest.raises(InvalidArgumentError):
+            await unsure(ledger.release(["b"]))
+        database.away = 0
+        assert await ledger.enter(first, 0, 1) is not None
+        await ledger.created(1, 5)
+        await unsure(ledger.stuck(1, None, "not found"))
+        assert [place for place, _ in await ledger.to_hand_out()] == [2]
+        assert await unsure(ledger.try_again(["a"], failed=False)) == ("a",)
+        assert await unsure(ledger.beat("me")) is None
+        assert await ledger.beats() == {"me": 1}
 
 
 async def test_what_is_no_batch_is_told(tmp_path: Path) -> None:
