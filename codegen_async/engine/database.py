@@ -106,7 +106,11 @@ class Database(ABC):
 
     @abstractmethod
     def url(self) -> str:
-        """Return where the engine finds it; a secret. Blocking."""
+        """Return where the engine finds it; a secret. Blocking.
+
+        Raises:
+            ValueError: it cannot find it.
+        """
 
     shown: str
     """Its URL without who asks, and without the password."""
@@ -208,7 +212,13 @@ class _File(Database):
         return self._path
 
     def url(self) -> str:
-        return f"sqlite:///{self._path.resolve()}"
+        from sqlalchemy import URL, make_url  # noqa: PLC0415 - comes with the engine
+
+        path = str(self._path.resolve())
+        text = URL.create("sqlite", database=path).render_as_string()
+        if make_url(text).database != path:  # else the engine would make a file of another name beside this one
+            raise ValueError("its version of SQLAlchemy opens no file whose name has a question mark")
+        return text
 
     def check_there(self) -> None:
         if not self._path.is_file():

@@ -322,6 +322,20 @@ def test_only_ids_and_keys_are_kept_by_the_engine_and_nothing_is_pickled(tmp_pat
     assert len(str((steps, flows))) < 2000
 
 
+def test_a_batch_is_in_the_one_file_that_was_named_whatever_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "why? 100%41 #1 & ü=:@.db"
+
+    async def main() -> None:
+        async with CodegenServer() as server:
+            server.world.script = SHORT
+            async with opened(server, f"sqlite:{path}") as batch:
+                batch.add("one")
+                await run_all(batch)
+
+    on_a_fast_loop(main())
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
 @pytest.mark.parametrize("moment", ["BEGIN IMMEDIATE", "INSERT INTO items", "COMMIT"])
 @pytest.mark.parametrize("whole", [True, False])
 def test_prompts_are_added_whole_though_the_database_goes_away_meanwhile(
