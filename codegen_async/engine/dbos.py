@@ -109,14 +109,16 @@ class Executor:
     # -- beginning workflows
 
     async def begin(self, held: Held) -> bool:
-        """Begin a workflow for an item; return whether it is one of this process."""
+        """Begin a workflow for an item; return whether it has begun, here and now."""
         for number in range(self._rounds.get(held.key, 1), 2**31):
             name = round_named(held.key, number)
             with self.dbos.SetWorkflowID(name):
                 handle = await self.dbos.DBOS.start_workflow_async(self._workflow, held.seq, held.key)
-            status = await handle.get_status()
-            if status.status in _LIVE:
-                return bool(status.executor_id == self.name and status.status == "PENDING")
+            if hasattr(handle, "task"):
+                return True
+            # It was begun before: by another, or here, where it may be about to end and comes to nobody's desk.
+            if (await handle.get_status()).status in _LIVE:
+                return False
             self._rounds[held.key] = number + 1  # that one is over, and the item is to be sent all the same
         raise AssertionError("unreachable")
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from codegen_async.engine.database import open_database
 from codegen_async.engine.dbos import Executor
 from codegen_async.engine.desk import Desk
-from codegen_async.engine.ledger import sharing
+from codegen_async.engine.ledger import Held, sharing
 
 pytestmark = pytest.mark.asyncio
 
@@ -24,6 +24,8 @@ class Engine:
     def __init__(self) -> None:
         self.DBOS = self
         self.live: list[Any] = []
+        self.named: list[str] = []
+        self.handles: list[Any] = []
         self.recovered: list[str] = []
         self.looks = 0
 
@@ -34,6 +36,14 @@ class Engine:
 
     async def look(self) -> None:
         """Take as long as a test wants."""
+
+    @contextmanager
+    def SetWorkflowID(self, name: str) -> Generator[None]:  # noqa: N802 - as the module has it
+        self.named.append(name)
+        yield
+
+    async def start_workflow_async(self, *_: object) -> Any:
+        return self.handles.pop(0)
 
     def _recover_pending_workflows(self, names: list[str]) -> None:
         self.recovered += names
@@ -102,3 +112,19 @@ async def test_who_cannot_look_looks_again_and_goes_on(tmp_path: Path, engine: E
         before = (await desk.beats())[executor.name]
         while (await desk.beats())[executor.name] == before:
             pass
+
+
+def begun_before(status: str, executor: str) -> SimpleNamespace:
+    async def get_status() -> Any:
+        return SimpleNamespace(status=status, executor_id=executor)
+
+    return SimpleNamespace(get_status=get_status)
+
+
+async def test_a_workflow_that_is_about_to_end_is_not_waited_for(tmp_path: Path, engine: Engine) -> None:
+    async with watching(tmp_path, engine) as (executor, _):
+        engine.handles = [begun_before("PENDING", executor.name)]
+        assert not await executor.begin(Held(1, "key", ""))
+        engine.handles = [begun_before("SUCCESS", executor.name), SimpleNamespace(task=None)]
+        assert await executor.begin(Held(1, "key", ""))
+        assert engine.named == ["key", "key", "key~2"]
