@@ -26,7 +26,8 @@ counted in any W, by fixed windows, sliding windows and buckets alike.
 A member that comes back after its slots were taken writes them again: the board is overfull, and grants nothing until
 that is over. A write that arrives late fails, as the version is another one. A grant that was never confirmed was never
 used. Slots that members keep for times without a store are used for `keep_for` after the beginning of their last
-confirmed call, and counted for that + life + step; a cold time is longer by as much.
+confirmed call, and counted for that + life + step; a cold time is longer by as much. Who could not use them any more
+keeps none in his next call, as others may have taken them.
 """
 
 from __future__ import annotations

@@ -146,6 +146,8 @@ class Slots:
 
     def told(self, name: str, demand: tuple[int, int], now: float, *, leaving: bool) -> Own:
         """Return what this member has and wants; of what is not told no use is made any more."""
+        if self.kept and not self._keeps(now):
+            self._keep_none()
         while self.cooling and self.cooling[0] <= now:
             heappop(self.cooling)
         room = self.room(now)
@@ -164,6 +166,15 @@ class Slots:
             kept=0 if leaving else self.kept,
             leaving=leaving,
         )
+
+    def _keep_none(self) -> None:
+        """Keep no slot any more: others may have taken them back. What was sent on them ends as all else does."""
+        self.kept = self._kept_free = 0
+        for grant in (*self._handed, *self._claimed):
+            grant.kept = False
+        for end in self._kept_cooling:
+            heappush(self.cooling, end)
+        self._kept_cooling.clear()
 
     def confirm(self, since: Moment, granted: int, kept: int, cycle: float) -> None:
         """Take what a call has brought that began then."""

@@ -134,6 +134,7 @@ class Campaign:
         self.lines: list[Line] = []
         self._all_hosts: list[Host] = []
         self._tasks: list[asyncio.Task[object]] = []
+        self._is_over = False
 
     async def run(self) -> Result:
         """Do it."""
@@ -165,7 +166,7 @@ class Campaign:
 
     async def _end(self) -> None:
         """Let all tasks end, whatever came of their hosts."""
-        self.shelf.is_away = True
+        self.shelf.is_away = self._is_over = True
         for host in self._all_hosts:
             host.release()
         for task in self._tasks:
@@ -220,11 +221,16 @@ class Campaign:
 
     def _stall(self, host: Host, then: Callable[[], None]) -> None:
         """Let something happen, now or when all requests of a host have been slow for a while."""
+
+        def happen() -> None:
+            if not self._is_over:
+                then()
+
         if self.rnd.random() < self.plan.stalls:
             host.is_stalled = True
-            later(self.rnd.uniform(0.5, 1.0) * min(self.plan.rate.period, self.plan.terms.send_by), then)
+            later(self.rnd.uniform(0.5, 1.0) * min(self.plan.rate.period, self.plan.terms.send_by), happen)
         else:
-            then()
+            happen()
 
     def _cut(self) -> None:
         line = self.rnd.choice(self.lines)

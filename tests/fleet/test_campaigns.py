@@ -27,6 +27,7 @@ PLANS = {
     "a durable store restarts": replace(PLAIN, forgets=False, restarts=0.05, jumps=0.02),
     "the clock jumps by up to an hour": replace(PLAIN, ahead=3600.0, jumps=0.05, kills=0.0),
     "slots are kept": replace(PLAIN, terms=KEEPING, restarts=0.01, jumps=0.03),
+    "slots are kept, and taken back from who stands still": replace(PLAIN, terms=KEEPING, frozen=40.0, freezes=0.1),
     "processes stand still for long": replace(PLAIN, frozen=25.0, stalls=0.5),
     "a board vanishes": replace(PLAIN, empties=0.02, kills=0.0),
     "one request in a period": replace(PLAIN, rate=Rate(1, 2.0)),

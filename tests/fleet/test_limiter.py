@@ -263,6 +263,22 @@ async def test_kept_slots_go_on_for_a_while_without_the_store() -> None:
 
 
 @on_hosts
+async def test_a_slot_that_was_kept_is_kept_no_more_where_others_may_have_taken_it() -> None:
+    shelf = shelf_of()
+    terms = msgspec.structs.replace(TERMS, keep=1, keep_for=30.0)
+    one, other = limits_on(shelf, terms=terms), limits_on(shelf, terms=terms)
+    async with opened(one, other):
+        await asyncio.gather(call(one), call(other))
+        line = one._open_store()
+        assert isinstance(line, Line)
+        line.is_cut = True
+        await asyncio.sleep(TERMS.life(10.0) + TERMS.step + 31.0)
+        served = await asyncio.gather(*(call(other) for _ in range(4)))  # with the slot that the first one kept
+        line.is_cut = False
+        assert await call(one) - served[0] > 10.0
+
+
+@on_hosts
 async def test_who_leaves_leaves_what_cools_and_nothing_else() -> None:
     shelf = shelf_of()
     one, other = limits_on(shelf), limits_on(shelf)
