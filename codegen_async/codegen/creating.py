@@ -406,12 +406,13 @@ def check_fields(
     Raises:
         InvalidArgumentError: one of them cannot be right.
     """
+    plain = None if metadata is None else check_json_object("metadata", metadata)
     for reserved in (IDEMPOTENCY_KEY, DIGEST):
-        if metadata is not None and reserved in metadata:
+        if reserved in (plain or ()):
             raise InvalidArgumentError("metadata", reserved, f"no key {reserved!r}, as it is reserved")
     return {
         "prompt": check_text("prompt", prompt),
-        "metadata": None if metadata is None else check_json_object("metadata", metadata),
+        "metadata": plain,
         "repo_id": None if repo_id is None else check_id("repo_id", repo_id),
         "model": None if model is None else check_text("model", model),
         "agent_type": None if agent_type is None else check_text("agent_type", agent_type),

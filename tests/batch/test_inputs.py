@@ -243,6 +243,7 @@ WRONG = [
     ("jsonl", '{"prompt": "a", "key": "#1"}', 1, "key"),
     ("jsonl", '{"prompt": "a", "images": "a.png"}', 1, "images"),
     ("jsonl", '{"prompt": "a", "metadata": []}', 1, "metadata"),
+    ("jsonl", '{"prompt": "a", "metadata": 3}', 1, "metadata"),
     ("jsonl", '{"prompt": "a", "note": "\\ud800"}', 1, "extra.note"),
     ("jsonl", '{"prompt": "\\ud800"}', 1, "prompt"),
     ("jsonl", '{"prompt": "a", "metadata": {"x": NaN}}', 1, "line"),

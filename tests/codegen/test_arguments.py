@@ -97,6 +97,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "too deep": (nested(150), "metadata.a.a"),
     "a cycle": (cycle_of_lists(), "metadata.items[0][0]"),
     "a list": ([1], "metadata: expected a mapping"),
+    "a number": (3, "metadata: expected a mapping"),
+    "a boolean": (True, "metadata: expected a mapping"),
     "a text": ("{}", "metadata: expected a mapping"),
     "pairs": ([("a", 1)], "metadata: expected a mapping"),
     "the reserved key": ({"idempotency_key": "mine"}, "metadata: expected no key 'idempotency_key'"),
