@@ -117,22 +117,39 @@ def _run(given: Sequence[str]) -> int:
     if choice is not None and another:
         check_offered(words, choice)
     app = make_app_for_dialects() if another else make_app()
-    words = put_back(with_port(expand(words, another=another)), None if same and words[0] != "config" else flag)
+    flag = None if same and words[0] != "config" else flag
     try:
-        result: Any = app(words)
+        result: Any = _called(app, words, flag, another=another)
     except CycloptsError as error:
-        raise UsageError(_wrong(error, words), f"{_advice(error)}see {_help_command(app, words)}") from None
+        help_page = put_back(_help_words(app, words), flag)
+        raise UsageError(_wrong(error), f"{_advice(error)}see {command(*help_page)}") from None
     return result if isinstance(result, int) else Exit.OK
 
 
-def _wrong(error: CycloptsError, words: Sequence[str]) -> str:
+def _called(app: App, words: Sequence[str], flag: str | None, *, another: bool) -> Any:
+    """Call what the words ask for."""
+    expanded = put_back(with_port(expand(words, another=another)), flag)
+    try:
+        return app(expanded)
+    except UnusedCliTokensError as error:
+        joined = _joined(words, error.unused_tokens or [])
+        if joined == words:
+            raise
+        return _called(app, joined, flag, another=another)
+
+
+def _joined(words: Sequence[str], unused: Sequence[str]) -> Sequence[str]:
+    """Return the words with one that is too many joined to the `--json` before it: what else can it be than a field."""
+    for place in range(1, len(words)):
+        if words[place - 1] in FORMS and unused == [words[place]]:
+            return [*words[: place - 1], f"{words[place - 1]}={words[place]}", *words[place + 1 :]]
+    return words
+
+
+def _wrong(error: CycloptsError) -> str:
     """Return what is wrong with the words of a command, in words that do not take knowing its parser."""
     if isinstance(error, UnusedCliTokensError):
-        unused = error.unused_tokens or [""]
-        form = words[words.index(unused[0]) - 1] if unused[0] in words[1:] else ""
-        if form in FORMS:  # one name alone is a field only if it is a known one
-            return f"{form}: there is no field {unused[0]!r}"
-        return f"too many words: {' '.join(unused)}"
+        return f"too many words: {' '.join(error.unused_tokens or ())}"
     return str(error)
 
 
@@ -142,10 +159,10 @@ def _advice(error: CycloptsError) -> str:
     return "a text with blanks needs quotes; " if several else ""
 
 
-def _help_command(app: App, words: Sequence[str]) -> str:
-    """Return the command that explains the command that was meant."""
+def _help_words(app: App, words: Sequence[str]) -> list[str]:
+    """Return the words that explain the command that was meant."""
     chain, _, _ = app.parse_commands(words)
-    return command(*(word for word in chain if not word.startswith("-")), "--help")
+    return [*(word for word in chain if not word.startswith("-")), "--help"]
 
 
 def _show_traceback(error: Exception) -> None:

@@ -204,12 +204,14 @@ def retry(
     from codegen_async.batch.columns import CODEGEN
     from codegen_async.cli.driving import Drive
     from codegen_async.cli.inputs import existing
+    from codegen_async.cli.output import Output
     from codegen_async.cli.repositories import repository as meant
     from codegen_async.cli.retrying import Retry
     from codegen_async.cli.targets import execute_on
 
     find_repo, place = meant(repository, server), existing(journal, CODEGEN.api)
     fill = Retry(place, keys, ("batch",), failed=failed)
+    fill.tell(Output(display))
 
     def again() -> str:
         return fill.again((*repository.words(), *limits.words(), *server.words(), *display.words()))

@@ -109,6 +109,7 @@ def retry(api: Api[C], journal: Path, keys: Sequence[str], *, failed: bool, limi
     """
     place = existing(journal, api.dialect.name)
     fill = Retry(place, keys, api.group, failed=failed)
+    fill.tell(Output(display))
 
     def again() -> str:
         return fill.again((*limits.words(), *api.words, *display.words()))

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from codegen_async.cleaning import clean
 from codegen_async.cli import config
 from codegen_async.cli.choosing import user_file
-from codegen_async.cli.errors import Exit, command, explain
+from codegen_async.cli.errors import CODEGEN, Exit, Hints, command, explain
 from codegen_async.cli.output import Output
 from codegen_async.codegen.account import count_of, named
 from codegen_async.codegen.client import CodegenClient
@@ -49,9 +49,9 @@ class Finding(NamedTuple):
     code: Exit = Exit.OK
 
 
-def failed(check: str, error: Exception) -> Finding:
+def failed(check: str, error: Exception, hints: Hints = CODEGEN) -> Finding:
     """Return the finding for a check that ended with an error."""
-    told = explain(error)
+    told = explain(error, hints=hints)
     useful = told.hint and command("doctor") not in told.hint  # which is what is being run
     text = f"{told}; {told.hint}" if useful else str(told)
     return Finding(check, Verdict.FAIL, text, told.code)

@@ -10,6 +10,7 @@ import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from codegen_async.cleaning import clean
 from codegen_async.errors import (
@@ -118,35 +119,82 @@ def _escaped(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
-# The first class that fits counts.
+class Hints(NamedTuple):
+    """Say what to do about errors that lead to other commands at one API than at another.
+
+    Attributes:
+        token: where a token is refused.
+        account: where what it asks for is not for its owner.
+        runs: where there is no such run.
+        silence: where nothing answers.
+        server: where something answers that is not the API.
+        settings: where a setting cannot be right.
+    """
+
+    token: str
+    account: str
+    runs: str
+    silence: str
+    server: str
+    settings: str
+
+
+CODEGEN = Hints(
+    token=f"check the token: {command('doctor')}",
+    account="check --org-id, and whose token this is",
+    runs=f"runs of this organization: {command('run', 'list')}",
+    silence=f"what does not answer: {command('doctor')}",
+    server=f"is this the right server? {command('config', 'view')}",
+    settings=f"where each value comes from: {command('config', 'view')}",
+)
+MIDDESK = CODEGEN._replace(
+    token=f"where the key comes from: {command('config', 'view')}",
+    account="whose key is this?",
+    runs=f"runs that there are: {command('middesk', 'list')}",
+    silence=CODEGEN.server,
+)
+
+# The first class that fits counts. What is in braces is of `Hints`.
 _KINDS: tuple[tuple[type[Exception], Exit, str], ...] = (
-    (AuthenticationError, Exit.AUTH, f"check the token: {command('doctor')}"),
-    (PermissionDeniedError, Exit.AUTH, "check --org-id, and whose token this is"),
+    (AuthenticationError, Exit.AUTH, "{token}"),
+    (PermissionDeniedError, Exit.AUTH, "{account}"),
     (QuotaExceededError, Exit.LIMIT, "runs that exist go on; create more when the plan allows it"),
     (RateLimitedError, Exit.LIMIT, "somebody else spends the same limit; try again in a minute"),
     (RunFailedError, Exit.ENDED_BADLY, ""),
-    (NotFoundError, Exit.ERROR, f"runs of this organization: {command('run', 'list')}"),
+    (NotFoundError, Exit.ERROR, "{runs}"),
     (InvalidArgumentError, Exit.USAGE, "nothing was sent"),
     (NotOfferedError, Exit.USAGE, "nothing was sent"),
-    (ConfigurationError, Exit.USAGE, f"where each value comes from: {command('config', 'view')}"),
-    (ConnectionFailedError, Exit.ERROR, f"what does not answer: {command('doctor')}"),
-    (RequestTimeoutError, Exit.ERROR, f"what does not answer: {command('doctor')}"),
-    (GatewayError, Exit.ERROR, f"try again later; if it lasts, is this the right server? {command('config', 'view')}"),
+    (ConfigurationError, Exit.USAGE, "{settings}"),
+    (ConnectionFailedError, Exit.ERROR, "{silence}"),
+    (RequestTimeoutError, Exit.ERROR, "{silence}"),
+    (GatewayError, Exit.ERROR, "try again later; if it lasts, {server}"),
     (ServerError, Exit.ERROR, "the server failed; try again later"),
-    (RedirectedError, Exit.ERROR, f"is this the right server? {command('config', 'view')}"),
-    (DecodeError, Exit.ERROR, f"is this the right server? {command('config', 'view')}"),
+    (RedirectedError, Exit.ERROR, "{server}"),
+    (DecodeError, Exit.ERROR, "{server}"),
     (APIError, Exit.ERROR, ""),
     (CodegenAsyncError, Exit.ERROR, ""),
     (OSError, Exit.ERROR, ""),
 )
 
 
-def explain(error: Exception, options: Iterable[str] = ()) -> CommandError:
+# Arguments of calls, as they are called on a command line. What a file says is named with the file before it.
+_TYPED = {
+    "path": "FILE",
+    "prompt": "PROMPT",
+    "run": "RUN_ID",
+    "run_id": "RUN_ID",
+    "idempotency_key": "--key",
+    "images": "--image",
+} | {name: f"--{name.replace('_', '-')}" for name in ("agent_type", "latency", "model", "out", "port", "timeout")}
+
+
+def explain(error: Exception, options: Iterable[str] = (), hints: Hints = CODEGEN) -> CommandError:
     """Return an error as what the user is told about it.
 
     Args:
         error: what happened.
         options: those that lead to the same server, for the commands of hints.
+        hints: what to do about it at the API that was asked.
     """
     if isinstance(error, CommandError):
         return error
@@ -155,12 +203,15 @@ def explain(error: Exception, options: Iterable[str] = ()) -> CommandError:
         return special
     for kind, code, hint in _KINDS:
         if isinstance(error, kind):
-            return CommandError(_words(error), hint, code)
+            return CommandError(_words(error), hint.format_map(hints._asdict()), code)
     what = f"this should not have happened: {type(error).__name__}: {clean(str(error))}"
     return CommandError(what, "please report it with what --debug shows")
 
 
 def _words(error: Exception) -> str:
+    if isinstance(error, InvalidArgumentError):
+        name, bracket, place = error.field.partition("[")
+        return str(InvalidArgumentError(_TYPED.get(name, name) + bracket + place, error.value, error.expected))
     if isinstance(error, OSError) and error.strerror and not isinstance(error, CodegenAsyncError):
         # Errors of the network have classes of their own, and files are named where they are opened.
         where = f"{error.filename}: cannot be used" if error.filename else "the output cannot be written"
@@ -171,11 +222,17 @@ def _words(error: Exception) -> str:
 def _explain_run(error: Exception, options: Iterable[str]) -> CommandError | None:
     if isinstance(error, WaitTimeoutError):
         again = command(_group(error), "wait", error.run_id, *options)
-        return CommandError(str(error), f"it goes on; wait again: {again}", Exit.TIMEOUT)
+        return wait_again(error, again)
     if isinstance(error, RunBlockedError):
         answer = command(_group(error), "resume", error.run_id, *options)
         return CommandError(str(error), f"answer it: {answer} ...", Exit.ATTENTION)
     return None
+
+
+def wait_again(error: WaitTimeoutError, again: str) -> CommandError:
+    """Return what is said where a wait took too long; of a run that nobody has seen, not that it goes on."""
+    goes_on = "" if error.run is None else "it goes on; "
+    return CommandError(str(error), f"{goes_on}wait again: {again}", Exit.TIMEOUT)
 
 
 def _group(error: RunError) -> str:

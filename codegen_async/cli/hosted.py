@@ -232,7 +232,7 @@ def reply(
     async def work(session: Session[Runs]) -> Exit:
         session.resume = command("run", "get", run_id, *connection.words())
         going_on = await session.client.reply(run_id, told)
-        return await _started(session, going_on, connection, wait=wait, timeout=timeout)
+        return await _started(session, going_on, connection, wait=wait, timeout=timeout, resumed=True)
 
     return execute_on_dialect(connection, display, work)
 
@@ -287,15 +287,16 @@ async def _started(
     *,
     wait: bool,
     timeout: float | None,  # noqa: ASYNC109 - the wait's own
+    resumed: bool = False,
 ) -> Exit:
-    """Show a run that was started just now, or its end if that is waited for."""
+    """Show a run that was started or told to go on just now, or its end if that is waited for."""
     from codegen_async.cli.following import until_it_rests, verdict
     from codegen_async.cli.output import WHOLE, one_line
-    from codegen_async.cli.render import plain, show_run
+    from codegen_async.cli.render import news_of, plain, show_run
 
     session.resume = command("run", "wait", started.id, *connection.words())
     # Before anything goes to the standard output, which may be full: whoever paid for the run has to know its id.
-    session.output.note(f"run {started.id} started: {started.web_url or ''}")
+    session.output.note(news_of(started, "goes on" if resumed else "started"))
     if not wait:
         if session.output.structured:
             session.output.document(plain(started))

@@ -10,6 +10,7 @@ from codegen_async.cleaning import clean
 from codegen_async.cli.checks import Finding, Verdict, failed, found
 from codegen_async.cli.choosing import choose
 from codegen_async.cli.config import Setting
+from codegen_async.cli.errors import Hints
 from codegen_async.cli.hosted_target import Place, Runs, token_of
 from codegen_async.cli.options import HostedConnection
 from codegen_async.cli.render import status_of
@@ -121,10 +122,10 @@ def check_create(dialect: Dialect[Any], fields: Mapping[str, Any]) -> Finding:
     return Finding("create once", Verdict.WARN, text)
 
 
-async def check_access(client: Runs, run_id: str) -> Finding:
+async def check_access(client: Runs, run_id: str, hints: Hints) -> Finding:
     """Look at a run with the token."""
     try:
         run = await client.get_run(run_id)
     except Exception as error:  # noqa: BLE001 - told as a finding
-        return failed("access", error)
+        return failed("access", error, hints)
     return Finding("access", Verdict.OK, f"the token may see run {clean(str(run.id))}: {status_of(run)}")

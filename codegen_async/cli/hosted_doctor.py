@@ -77,14 +77,14 @@ def _access(
     from codegen_async.cli.checks import Finding, Verdict
     from codegen_async.cli.fleet_checks import check_members
     from codegen_async.cli.hosted_checks import check_access
-    from codegen_async.cli.hosted_target import execute_on_dialect
+    from codegen_async.cli.hosted_target import execute_on_dialect, hints_of
 
     if run is None:
         return [Finding("access", Verdict.SKIP, "give --run RUN_ID to look at a run with the token")], {}
     found: list[tuple[Sequence[Finding], Mapping[str, LimiterState]]] = []
 
     async def work(session: Session[Runs]) -> Exit:
-        seen = [await check_access(session.client, run), *await check_members(session.client)]
+        seen = [await check_access(session.client, run, hints_of(connection)), *await check_members(session.client)]
         found.append((seen, session.client.limits))
         return Exit.OK
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from codegen_async.cleaning import clean
 from codegen_async.cli import config
 from codegen_async.cli.choosing import choose
-from codegen_async.cli.errors import CommandError, Exit, command, explain
+from codegen_async.cli.errors import CommandError, Exit, Hints, command, explain, wait_again
 from codegen_async.cli.loading import load_dialect
 from codegen_async.cli.memory import memory_file
 from codegen_async.cli.options import Display, HostedConnection, Reading
@@ -18,8 +18,6 @@ from codegen_async.cli.targets import Real, fleet_of, proxy_of
 from codegen_async.errors import (
     CodegenAsyncError,
     CreateOutcomeUnknownError,
-    NotFoundError,
-    PermissionDeniedError,
     RunBlockedError,
     WaitTimeoutError,
 )
@@ -41,8 +39,7 @@ def chosen_dialect(connection: HostedConnection | Reading) -> Dialect[Any]:
     """Return the dialect that the options, the environment or the user's file name.
 
     Raises:
-        UsageError: there is no such thing.
-        ConfigurationError: it lacks what every dialect has.
+        UsageError: there is no such thing, or it lacks what every dialect has.
     """
     return load_dialect(choose(connection.dialect))
 
@@ -91,47 +88,55 @@ def execute_on_dialect(
     before(dialect)
     settings = config.load(config.Flags(fleet=connection.fleet))
     observers: list[Observer] = []
-    client = HostedRuns(
-        dialect,
-        token_of(dialect),
-        base_url=place_of(connection, dialect).base_url,
-        proxy=proxy_of(settings),
-        fleet=fleet_of(settings),
-        memory=memory_file(settings),
-        observe=telling(observers),
-    )
     try:
+        client = HostedRuns(
+            dialect,
+            token_of(dialect),
+            base_url=place_of(connection, dialect).base_url,
+            proxy=proxy_of(settings),
+            fleet=fleet_of(settings),
+            memory=memory_file(settings),
+            observe=telling(observers),
+        )
         return execute(work, Real(client, observers), display)
     except CommandError:
         raise
     except Exception as error:
         if isinstance(error, OSError) and not isinstance(error, CodegenAsyncError):
             raise  # of the output
-        raise _explained(error, dialect, [*connection.words()]) from error
+        raise _explained(error, dialect, connection) from error
 
 
-def _explained(error: Exception, dialect: Dialect[Any], options: list[str]) -> CommandError:
-    doctor = command("doctor", *options)
-    what, hint, code = str(error), f"is this the right server? {doctor}", Exit.ERROR
+def hints_of(connection: HostedConnection) -> Hints:
+    """Return what to do about errors of the API: `doctor` looks at everything."""
+    doctor = command("doctor", *connection.words())
+    server = f"is this the right server? {doctor}"
+    return Hints(
+        token=f"check the token: {doctor}",
+        account=f"whose token is this? {doctor}",
+        runs=server,
+        silence=f"what does not answer: {doctor}",
+        server=server,
+        settings=f"is it the dialect, or a setting? {doctor}",
+    )
+
+
+def _explained(error: Exception, dialect: Dialect[Any], connection: HostedConnection) -> CommandError:
+    options = [*connection.words()]
     match error:
         case WaitTimeoutError():
-            hint, code = f"it goes on; wait again: {command('run', 'wait', error.run_id, *options)}", Exit.TIMEOUT
+            return wait_again(error, command("run", "wait", error.run_id, *options))
         case RunBlockedError():
-            hint, code = f"answer it: {command('run', 'reply', error.run_id, *options)} ...", Exit.ATTENTION
+            answer = command("run", "reply", error.run_id, *options)
+            return CommandError(str(error), f"answer it: {answer} ...", Exit.ATTENTION)
         case CreateOutcomeUnknownError():
             what = f"the create was sent and its answer lost; its key is {error.key}"
-            hint, code = _look_again(dialect, error.key, options), Exit.ATTENTION
-        case PermissionDeniedError():
-            hint, code = f"whose token is this? {doctor}", Exit.AUTH
-        case NotFoundError():
-            pass
+            return CommandError(what, _look_again(dialect, error.key, options), Exit.ATTENTION)
         case CodegenAsyncError():
-            told = explain(error)
-            hint, code = told.hint.replace(command("doctor"), doctor), told.code
+            return explain(error, options, hints_of(connection))
         case _:
-            what = f"{type(error).__name__}: {clean(str(error))}"
             hint = f"perhaps it is the dialect {clean(dialect.name)}; --debug shows where"
-    return CommandError(what, hint, code)
+            return CommandError(f"{type(error).__name__}: {clean(str(error))}", hint)
 
 
 def _look_again(dialect: Dialect[Any], key: str, options: list[str]) -> str:

@@ -10,6 +10,10 @@ from cyclopts import App, Parameter
 from codegen_async.cli.errors import Exit
 from codegen_async.cli.options import ANY, PLAIN, Display, JournalFile, Reading
 
+_STATES = """\
+Only these: planned, sending, running, paused, succeeded, failed, cancelled, rejected, unknown. Default: all. \
+May be repeated."""
+
 app: App = App(name="batch")
 """Commands, for the groups of all dialects."""
 
@@ -94,7 +98,7 @@ def list_(
     journal: JournalFile,
     /,
     *,
-    state: Annotated[tuple[str, ...], Parameter(help="Only these. Default: all.", negative=())] = (),
+    state: Annotated[tuple[str, ...], Parameter(help=_STATES, negative=())] = (),
     reading: Reading = ANY,  # noqa: ARG001 - whatever it says, the journal knows
     display: Display = PLAIN,
 ) -> Exit:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from codegen_async.cleaning import clean
 from codegen_async.cli.choosing import BUILT_IN, FLAG, Choice
 from codegen_async.cli.errors import UsageError
+from codegen_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from codegen_async.hosted.dialect import Dialect
@@ -19,8 +20,7 @@ def load_dialect(choice: Choice) -> Dialect[Any]:
     """Return the dialect that was chosen.
 
     Raises:
-        UsageError: there is no such thing, or it is no dialect.
-        ConfigurationError: it lacks what every dialect has.
+        UsageError: there is no such thing, it is no dialect, or it lacks what every dialect has.
     """
     from codegen_async.hosted.dialect import Dialect, check_dialect_class
 
@@ -28,7 +28,10 @@ def load_dialect(choice: Choice) -> Dialect[Any]:
     name = FLAG if by_flag else f"dialect (from {choice.source})"
     found = load(name, choice.dialect, Dialect, here=by_flag, otherwise=f" or {BUILT_IN}")
     dialect: Dialect[Any] = made(name, found) if isinstance(found, type) else found
-    check_dialect_class(dialect)
+    try:
+        check_dialect_class(dialect)
+    except ConfigurationError as error:  # what it says of itself, which no setting mends
+        raise UsageError(f"{name}: {error}") from error
     return dialect
 
 

@@ -141,7 +141,7 @@ class Progress:
         if planned:
             limit = self._batch.limit
             if limit is None:
-                return "nothing sent yet"
+                return "starting"
             next_free = self._client.limiter(limit).next_free
             self._created_by = last_create(planned, self._client.limits[limit], next_free, now)
         left = self._created_by - now

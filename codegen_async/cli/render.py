@@ -78,6 +78,11 @@ def plain(run: Model | RunLike) -> dict[str, Any]:
     return {"id": run.id, "status": run.status, "phase": run.phase, "created": created, "web_url": run.web_url}
 
 
+def news_of(run: RunLike, what: str) -> str:
+    """Return a note of what has just been done with a run."""
+    return f"run {run.id} {what}{f': {run.web_url}' if run.web_url else ''}"
+
+
 def show_run(output: Output, run: RunLike) -> None:
     """Print one run."""
     if output.structured:

@@ -10,6 +10,7 @@ from codegen_async.batch.labels import label
 from codegen_async.batch.readers import Where, read_outcomes
 from codegen_async.cleaning import clean
 from codegen_async.cli.errors import UsageError, command
+from codegen_async.cli.output import Output
 
 _UNDER_WAY = ("planned", "sending", "running", "paused")
 _FAILED = ("failed", "cancelled")
@@ -35,10 +36,23 @@ class Retry:
         self._group = group
         self._chosen = choose(journal, keys, failed=failed)
         self._named = keys or (self._chosen if failed else ())
+        self._all_failed = failed
+        self._keys = keys
 
     async def __call__(self, batch: Batch[Any, Any]) -> None:
         """Choose them in the batch."""
         await batch.retry(*self._chosen)
+
+    def tell(self, output: Output) -> None:
+        """Say so where nothing is sent again, which is easily taken for a batch that was tried again and failed."""
+        if self._chosen or self._keys:
+            return
+        if self._all_failed:
+            output.note("nothing is sent again, as no run has failed")
+            return
+        failed = sum(where in _FAILED for where in _standing(self._journal).values())
+        more = f"; {failed} failed, which --failed means" if failed else ""
+        output.note(f"nothing is sent again, as no prompt was rejected{more}")
 
     def again(self, options: Iterable[str]) -> str:
         """Return the command that goes on with those that are left; empty where none is."""

@@ -288,7 +288,7 @@ def resume(
     async def work(session: Session[CodegenClient]) -> Exit:
         session.resume = command("run", "get", run_id, *connection.words())
         run = await session.client.resume_run(run_id, text, images=images)
-        return await _started(session, run, connection, waiting)
+        return await _started(session, run, connection, waiting, resumed=True)
 
     return execute_on(connection, display, work)
 
@@ -312,14 +312,21 @@ class _Waiting:
         self.timeout = timeout
 
 
-async def _started(session: Session[CodegenClient], run: AgentRun, connection: Connection, waiting: _Waiting) -> Exit:
-    """Show a run that was started just now, or its end if that is waited for."""
+async def _started(
+    session: Session[CodegenClient],
+    run: AgentRun,
+    connection: Connection,
+    waiting: _Waiting,
+    *,
+    resumed: bool = False,
+) -> Exit:
+    """Show a run that was started or resumed just now, or its end if that is waited for."""
     from codegen_async.cli.following import follow_until_rest, until_it_rests, verdict
-    from codegen_async.cli.render import show_run
+    from codegen_async.cli.render import news_of, show_run
 
     session.resume = command("run", "wait", run.id, *connection.words())
     # Before anything goes to the standard output, which may be full: whoever paid for the run has to know its id.
-    session.output.note(f"run {run.id} started: {run.web_url or ''}")
+    session.output.note(news_of(run, "goes on" if resumed else "started"))
     if not waiting.wait:
         if session.output.structured:
             session.output.document(run.to_dict())

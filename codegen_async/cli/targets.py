@@ -7,12 +7,12 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from codegen_async.cli import config
-from codegen_async.cli.errors import Exit, explain
+from codegen_async.cli.errors import MIDDESK, Exit, explain
 from codegen_async.cli.memory import memory_file
-from codegen_async.cli.options import Connection, Display, MiddeskConnection, Options, Server
+from codegen_async.cli.options import Connection, Display, MiddeskConnection, Server
 from codegen_async.cli.session import RealTime, Target, Work, execute, telling
 from codegen_async.codegen.client import CodegenClient
-from codegen_async.errors import OutcomeUnknownError, RunError
+from codegen_async.errors import CodegenAsyncError, OutcomeUnknownError, RunError
 from codegen_async.events import Observer
 from codegen_async.secret import Secret
 from codegen_async.settings import Fleet
@@ -62,15 +62,18 @@ def execute_on(
         CommandError: a setting is missing or wrong, the command was interrupted, or a person has to do something.
         CodegenAsyncError: as the client raises it.
     """
-    return _execute(work, _codegen(connection, any_organization=any_organization, token=token), display, connection)
+    target = _codegen(connection, any_organization=any_organization, token=token)
+    try:
+        return execute(work, target, display)
+    except (RunError, OutcomeUnknownError) as error:  # what is done about them has to be done on the same server
+        raise explain(error, connection.words()) from error
 
 
 def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Work[MiddeskClient]) -> Exit:
     """Run a command on the Middesk server that its options ask for.
 
     Raises:
-        CommandError: a setting is missing or wrong, the command was interrupted, or a person has to do something.
-        CodegenAsyncError: as the client raises it.
+        CommandError: whatever went wrong, in words.
     """
     from codegen_async.middesk.client import MiddeskClient
 
@@ -88,14 +91,10 @@ def execute_on_middesk(connection: MiddeskConnection, display: Display, work: Wo
         phases=config.phases(settings, "middesk_phases"),
         observe=telling(observers),
     )
-    return _execute(work, Real(client, observers), display, connection)
-
-
-def _execute(work: Work[C], target: Target[C], display: Display, options: Options) -> Exit:
     try:
-        return execute(work, target, display)
-    except (RunError, OutcomeUnknownError) as error:  # what is done about them has to be done on the same server
-        raise explain(error, options.words()) from error
+        return execute(work, Real(client, observers), display)
+    except CodegenAsyncError as error:
+        raise explain(error, connection.words(), MIDDESK) from error
 
 
 def _codegen(connection: Server, *, any_organization: bool, token: Secret | None) -> Target[CodegenClient]:

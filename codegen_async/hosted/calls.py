@@ -90,7 +90,8 @@ class Calls(Generic[R]):
     def _wrong(self, request: Request) -> str | None:
         limits = self._transport.limits.endpoints
         if request.endpoint not in limits:
-            return f"expected a limit of {', '.join(map(clean, limits))}, got {shown(request.endpoint)}"
+            known = f"of {', '.join(map(clean, limits))}" if limits else "that `rates` names"
+            return f"expected a limit {known}, got {shown(request.endpoint)}"
         if request.method not in _METHODS:
             return f"expected a method of {', '.join(_METHODS)}, got {shown(request.method)}"
         if not request.path.startswith("/"):

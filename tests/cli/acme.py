@@ -112,6 +112,19 @@ class Odd(Acme):
 there = Demanding("eu")
 
 
+class Garbled(Acme):
+    """Read what no answer has."""
+
+    def get(self, run_id: str) -> Call[HostedRun | None]:
+        return Call(limit="others", path="/runs/{id}", values={"id": run_id}, read=lambda answer: answer.json()["nope"])
+
+
+class Wrong(Acme):
+    """State a limit that is none."""
+
+    rates: Mapping[str, Any] = {"create": 10}
+
+
 class AcmeServer(SimulatedServer):
     """Serve it; the field `state` of a create is the state of the run, `working` by default."""
 

@@ -123,6 +123,19 @@ def test_a_run_is_shown_by_its_id_or_its_key(acme: CommandLine) -> None:
     assert missing.err.endswith(f"hint: is this the right server? codegen-async doctor --dialect {ACME}\n")
 
 
+def test_what_is_said_of_an_error_leads_back_to_the_api(acme: CommandLine, api: Running[AcmeServer]) -> None:
+    del acme.env["CODEGEN_DIALECT"]
+    words = acme.run("--dialect", ACME, "run", "create", "Fix it")
+    assert words.err.endswith(f"hint: see codegen-async run create --help --dialect {ACME}\n")
+    assert "--field" in acme.run("run", "create", "--help", "--dialect", ACME).out
+    looked = acme.run("--dialect", ACME, "doctor", "--run", "r9")
+    assert (looked.code, "run list" in looked.out) == (1, False)
+    garbled = acme.run("--dialect", "tests.cli.acme:Garbled", "run", "get", add(api, "finished"))
+    assert garbled.err.endswith("right server? codegen-async doctor --dialect tests.cli.acme:Garbled\n")
+    wrong = acme.run("--dialect", "tests.cli.acme:Wrong", "run", "get", "r0")
+    assert (wrong.code, wrong.err) == (2, "error: --dialect: Wrong.rates: expected a Rate for 'create', got 10\n")
+
+
 @pytest.mark.parametrize(("state", "code"), [("finished", 0), ("crashed", 3), ("needs_input", 7)])
 def test_the_exit_code_tells_how_runs_ended(acme: CommandLine, api: Running[AcmeServer], state: str, code: int) -> None:
     names = [add(api, "finished"), add(api, state)]

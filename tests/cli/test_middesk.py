@@ -47,6 +47,21 @@ def test_list_and_get_show_runs(cli: CommandLine, asking: ScriptedRun) -> None:
     assert "\nstep     " in shown.out
 
 
+@pytest.mark.parametrize(
+    ("words", "env", "hint"),
+    [
+        (("get", "nope"), {}, "runs that there are: codegen-async middesk list"),
+        (("list",), {"MIDDESK_API_KEY": "wrong"}, "where the key comes from: codegen-async config view"),
+        (("list", "--base-url", "http://127.0.0.1:9"), {}, "is this the right server? codegen-async config view"),
+    ],
+    ids=str,
+)
+def test_what_is_said_of_an_error_leads_to_nothing_of_codegen(
+    cli: CommandLine, words: tuple[str, ...], env: dict[str, str], hint: str
+) -> None:
+    assert cli.run("middesk", *words, env=env).err.splitlines()[-1] == f"hint: {hint}"
+
+
 def test_an_answer_lets_a_run_go_on(cli: CommandLine, asking: ScriptedRun) -> None:
     waited = cli.run("middesk", "wait", asking.id, "--json")
     assert waited.code == 7

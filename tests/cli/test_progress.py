@@ -118,4 +118,4 @@ def test_what_is_planned_does_not_count_once_it_is_stopped(
 def test_no_estimate_is_made_while_nothing_tells_which_limit_creates_spend() -> None:
     told = Told({State.PLANNED: 3})
     told.limit = None
-    assert told.line() == "3 planned; nothing sent yet"
+    assert told.line() == "3 planned; starting"

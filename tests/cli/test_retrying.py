@@ -9,7 +9,9 @@ from codegen_async import AgentRun
 from codegen_async.batch.items import Outcome, State
 from codegen_async.cli import retrying
 from codegen_async.cli.errors import UsageError
-from codegen_async.cli.retrying import choose, left
+from codegen_async.cli.options import Display
+from codegen_async.cli.output import Output
+from codegen_async.cli.retrying import Retry, choose, left
 
 JOURNAL = Path("b.db")
 
@@ -43,6 +45,23 @@ def test_all_that_failed_is_sent_again_if_asked_for() -> None:
     assert choose(JOURNAL, (), failed=True) == ["ended"]
     with pytest.raises(UsageError, match="keys or --failed, not both"):
         choose(JOURNAL, ("rejected",), failed=True)
+
+
+def test_it_is_said_where_nothing_is_sent_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(keys: Sequence[str] = (), *, failed: bool = False) -> str:
+        Retry(JOURNAL, keys, ("batch",), failed=failed).tell(Output(Display()))
+        return capsys.readouterr().err
+
+    assert said() == said(failed=True) == ""
+    items = [Outcome(key="a", index=0, state=State.ENDED, run=AgentRun(id=1, organization_id=1, status="ERROR"))]
+    monkeypatch.setattr(retrying, "read_outcomes", lambda _: iter(items))
+    assert said() == "nothing is sent again, as no prompt was rejected; 1 failed, which --failed means\n"
+    items[:] = [Outcome(key="a", index=0, state=State.CREATED)]
+    assert said() == "nothing is sent again, as no prompt was rejected\n"
+    assert said(failed=True) == "nothing is sent again, as no run has failed\n"
+    assert said(["a"]) == ""
 
 
 @pytest.mark.parametrize(

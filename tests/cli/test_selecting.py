@@ -47,6 +47,15 @@ def test_a_field_that_nothing_shown_has_is_named(cli: CommandLine, fake: Served)
     assert cli.run("org", "list", "--jsonl", "name").jsonl == [{"name": "Example"}]
 
 
+def test_one_name_alone_is_a_field_of_what_the_command_shows(cli: CommandLine, fake: Served) -> None:
+    file = write_prompts(cli.home, 2)
+    assert cli.run("batch", "check", file, "--json", "prompts").json == {"prompts": 2}
+    fake.create()
+    done = cli.run("run", "list", "--json", "nope")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: --json: there is no field 'nope'\nhint: fields are id, ")
+
+
 def test_jq_prints_what_an_expression_makes_of_the_json(cli: CommandLine, fake: Served) -> None:
     run_id = fake.create()
     assert cli.run("run", "list", "--jq", ".[] | .status, .id").out == f"COMPLETE\n{run_id}\n"
