@@ -40,7 +40,7 @@ class Call(msgspec.Struct, Generic[T_co], frozen=True, kw_only=True):
             (`KeyError`, `TypeError`, what msgspec raises): that is a `DecodeError`. None from where a run is asked for
             says that there is none (yet).
         method: GET, POST, PUT, PATCH or DELETE.
-        query: names and values; a list writes its name again for each.
+        query: names and values; a list writes its name again for each, None is left out.
         json: the body.
         headers: headers besides those of the dialect.
         twice: what comes of sending it again. Default: of a GET the same, of all others another.
