@@ -280,7 +280,7 @@ def test_results_that_cannot_be_written_are_told(cli: CommandLine, done: Path) -
     for name, reason in (("full.csv", "No space left"), ("no/x.csv", "No such file"), ("/proc/x.csv", "No such file")):
         result = cli.run("batch", "export", done, name)
         assert result.code == 2
-        assert result.err.startswith(f"error: path: expected a file that can be written ({reason}")
+        assert result.err.startswith(f"error: FILE: expected a file that can be written ({reason}")
     assert cli.run("batch", "export", done, "out.xlsx").code == 2
     before = done.read_bytes()
     kept: dict[object, str] = {

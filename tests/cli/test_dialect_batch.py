@@ -240,7 +240,7 @@ def test_a_batch_that_nobody_runs_is_said_to_go_on_with_its_dialect(
             '{"task": "a", "key": "k"}\n{"task": "b", "key": "k"}',
             "a.jsonl, line 2, key: expected another key",
         ),
-        ("a.xlsx", "x,y\n1,2\n", "path: expected a file whose name ends with .jsonl"),
+        ("a.xlsx", "x,y\n1,2\n", "FILE: expected a file whose name ends with .jsonl"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_told_before_anything_is_sent_or_kept(
