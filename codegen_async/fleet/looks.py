@@ -37,17 +37,18 @@ _AGAIN = 30.0  # seconds until a refusal is told again
 _RENEWED = 2.0  # seconds between two times that all wishes are said again
 _OLD = 60.0  # seconds since it was asked for, from which on a snapshot is not believed: so long an answer may take
 _PIECE = 20  # snapshots in one message: 3 KB each
+_LARGEST = 2**16  # bytes of a snapshot; servers cut off who is sent more than they keep for him, over and over
 
 
 class Wire(Protocol[R]):
     """Write and read snapshots in the form of a dialect."""
 
     def write(self, run: R) -> bytes:
-        """Return a snapshot as bytes."""
+        """Return a snapshot as bytes; nothing for one that can only be looked at."""
         ...
 
-    def read(self, content: bytes, phase: Phase) -> R | None:
-        """Read a snapshot; None if it can only be looked at. `phase` is where it stands, as who wrote it believed.
+    def read(self, content: bytes, phase: Phase) -> R:
+        """Read a snapshot. `phase` is where it stands, as who wrote it believed.
 
         Raises:
             ValueError: it cannot be read.
@@ -214,7 +215,10 @@ class Looks(Generic[R]):
 
     def _written(self, run: R, asked: float, now: float) -> Told:
         marks = [*self._resumes.known(run.id, now)] if run.phase.is_still else ()
-        return Told(run.id, run.phase.value, max(0.0, now - asked), self._wire.write(run), marks)
+        content = self._wire.write(run)
+        if len(content) > _LARGEST:
+            content = b""  # others look for themselves
+        return Told(run.id, run.phase.value, max(0.0, now - asked), content, marks)
 
     def _said(self, resume: Resume[R], now: float) -> Reopened:
         before = None if resume.before is None else self._written(resume.before, now, now)
@@ -284,6 +288,8 @@ class Looks(Generic[R]):
                 self._elsewhere.hurry(run_id)
 
     def _read(self, told: Told) -> R | None:
+        if not told.content:
+            return None
         try:
             return self._wire.read(told.content, Phase(told.phase))
         except ValueError as error:

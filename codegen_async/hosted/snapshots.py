@@ -38,14 +38,12 @@ class Snapshots(Generic[R]):
         fields = {name: value for name, value in msgspec.structs.asdict(run).items() if value is not msgspec.UNSET}
         return msgspec.json.encode({**fields, **run.odd})
 
-    def read(self, content: bytes, phase: Phase) -> R | None:
-        """Read a snapshot; None if there is none. `phase` is where its run stands, as who wrote it believed.
+    def read(self, content: bytes, phase: Phase) -> R:
+        """Read a snapshot. `phase` is where its run stands, as who wrote it believed.
 
         Raises:
             ValueError: it cannot be read.
         """
-        if not content:
-            return None
         try:
             run: R = self._reader.decode(content)
         except UNREADABLE as exc:

@@ -207,3 +207,27 @@ async def test_all_hear_of_all_ends_though_many_messages_are_lost(lost: float, l
         await asyncio.gather(*waits)
         assert now() - ended <= late
         assert remote.requests <= 4 * 100
+
+
+@pytest.mark.parametrize("count", [1, 30])
+async def test_what_is_too_large_for_a_message_each_looks_at_for_itself(count: int) -> None:
+    remote, air = Remote(), Air()
+    said = air.send
+
+    def send(sender: str, channel: str, message: bytes) -> None:
+        if len(message) < 2_000_000:  # servers cut off who is sent more than they keep for him
+            said(sender, channel, message)
+
+    air.send = send  # type: ignore[method-assign]
+    async with fleet(remote, 3, air) as workers:
+        for run_id in range(1, count + 1):
+            remote.start(run_id)
+        waits = [begin(worker.waiting.wait_for_runs(range(1, count + 1))) for worker in workers]
+        await asyncio.sleep(10)
+        ended = now()
+        for run_id in range(1, count + 1):
+            remote.end(run_id)
+            remote.runs[run_id] = msgspec.structs.replace(remote.runs[run_id], web_url="x" * (3_000_000 // count))
+        for runs in await asyncio.gather(*waits):
+            assert {len(run.web_url or "") for run in runs} == {3_000_000 // count}
+        assert now() - ended <= 60
