@@ -89,7 +89,8 @@ class FleetLimits(Limits):
         return Member(name, key, store, slots, demand=seat.demand, confirmed=seat.confirmed)
 
     async def aclose(self) -> None:
-        """Write last entries, so that others need not wait for what this process had; a second at most."""
+        """Tell who waits, and write last entries, so that others need not wait for what was held; a second at most."""
+        await super().aclose()
         store, self._store = self._store, None
         if store is None:
             return

@@ -11,6 +11,7 @@ from collections import OrderedDict
 
 import msgspec
 
+from codegen_async.errors import ClientClosedError
 from codegen_async.limits.rates import Source
 from codegen_async.numeric import is_whole
 
@@ -54,6 +55,7 @@ class Concurrency:
         self._queue: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._timer: asyncio.Handle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_closed = False
 
     @property
     def state(self) -> ConcurrencyState:
@@ -76,6 +78,7 @@ class Concurrency:
 
     def follow(self) -> None:
         """Go on with the loop that runs now, where the one before is over: who waited is gone, the runs are not."""
+        self._is_closed = False
         loop = asyncio.get_running_loop()
         if self._loop in (None, loop):
             return
@@ -83,6 +86,14 @@ class Concurrency:
         self._queue.clear()
         self._timer = None
         self._rises_at = loop.time() + _PROBE
+
+    def close(self) -> None:
+        """Tell who waits, or comes to wait before `follow` is called, that the client was closed."""
+        self._is_closed = True
+        while self._queue:
+            turn = self._queue.popitem(last=False)[0]
+            if not turn.done():
+                turn.set_exception(_closed())
 
     def _now(self) -> float:
         loop = asyncio.get_running_loop()
@@ -101,13 +112,15 @@ class Concurrency:
         return True
 
     async def _wait_in_line(self) -> None:
+        if self._is_closed:
+            raise _closed()
         turn = asyncio.get_running_loop().create_future()
         self._queue[turn] = None
         try:
             self._serve()
             await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # served and, in the same tick, cancelled: pass it on
+            if turn.done() and not (turn.cancelled() or turn.exception()):  # served and, in the same tick, cancelled
                 self._running -= 1
             else:
                 self._queue.pop(turn, None)
@@ -175,6 +188,10 @@ class Permit:
         concurrency, self._concurrency = self._concurrency, None
         if concurrency is not None:
             concurrency._refused(limit)
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError("the client was closed while this call waited for a run to end")
 
 
 def _check(limit: int | None) -> None:

@@ -8,6 +8,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 
+from codegen_async.errors import ClientClosedError
 from codegen_async.limits.budget import Budget
 from codegen_async.limits.meter import Meter
 from codegen_async.limits.rates import PATIENCE, LimiterState, Priority
@@ -58,6 +59,7 @@ class Dispatcher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.Handle | None = None
         self._wakes_at = math.inf  # the timer's time; not every loop's timer can tell
+        self._is_closed = False
 
     def now(self) -> float:
         """Return the time of the loop that runs.
@@ -75,14 +77,14 @@ class Dispatcher:
         return loop.time()
 
     def lag(self) -> float | None:
-        """Return by how much the running loop's clock is ahead of the one used before; None if there is no other."""
+        """Return by how much the running loop's clock is ahead of the one used before; None if it may be used on."""
         running = asyncio.get_running_loop()
         if self._loop is None or self._loop is running:
-            return None
+            return 0.0 if self._is_closed else None
         return running.time() - self._loop.time()  # of a closed one, the present, or when it last ran: cools longer
 
     def followed(self) -> Dispatcher:
-        """Return one for the loop that runs now, which knows what the ceiling does; itself, if it is of this loop."""
+        """Return one for the loop that runs now, which knows what the ceiling does; itself, if it may be used on."""
         lag = self.lag()
         if lag is None:
             return self
@@ -105,6 +107,8 @@ class Dispatcher:
     async def wait(self, line: Line, priority: Priority, notes: Iterable[Callable[[Priority], None]]) -> None:
         """Stand in line for a slot, and tell of it first."""
         queue = line.queues[priority]
+        if self._is_closed:
+            raise _closed()
         turn = asyncio.get_running_loop().create_future()
         try:
             for note in notes:
@@ -114,12 +118,23 @@ class Dispatcher:
             self.serve()
             await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # served and, in the same tick, cancelled: pass it on
+            if turn.done() and not (turn.cancelled() or turn.exception()):  # served and, in the same tick, cancelled
                 self._put_back(line)
             elif queue.pop(turn, None) is not None:
                 self._waiting -= 1
             self.serve()
             raise
+
+    def close(self) -> None:
+        """Be used no more: who waits, or comes to wait, is told that the client was closed."""
+        self._is_closed = True
+        self._waiting = 0
+        for queue in itertools.chain.from_iterable(line.queues for line in self.lines):
+            while queue:
+                turn = queue.popitem(last=False)[0]
+                if not turn.done():
+                    turn.set_exception(_closed())
+        self._wake_at(math.inf)
 
     def serve(self) -> None:
         """Hand out what can be handed out now, and see to being called again when there is more."""
@@ -283,3 +298,7 @@ class Dispatcher:
         if priority is Priority.INTERACTIVE:
             return interactive + min(background, (self._passed + interactive) // PATIENCE)
         return background + min(interactive, max(0, PATIENCE * (background + 1) - self._passed))
+
+
+def _closed() -> ClientClosedError:
+    return ClientClosedError("the client was closed while this call waited for its turn")

@@ -50,7 +50,10 @@ class Limits:
         return Meter(rates)
 
     async def aclose(self) -> None:
-        """Be used no more until `follow` is called again; one process alone has nothing to close."""
+        """Be used no more until `follow` is called again: who waits raises ClientClosedError."""
+        for limiter in self._limiters.values():
+            limiter.close()
+        self.concurrency.close()
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -63,7 +66,7 @@ class Limits:
             limiter.send_by = seconds
 
     def follow(self) -> None:
-        """Go on with the loop that runs now, where the one before is over; what still cools goes along."""
+        """Go on with the loop that runs now, where the one before is over, or all was closed; what cools goes along."""
         shared = None if self._shared is None else self._shared.followed()
         limiters = {name: limiter.followed(shared) for name, limiter in self._limiters.items()}
         self._limiters = {name: _announced(name, limiter) for name, limiter in limiters.items()}

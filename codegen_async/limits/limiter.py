@@ -76,7 +76,7 @@ class WindowLimiter:
         return self
 
     def followed(self, dispatcher: Dispatcher | None = None) -> WindowLimiter:
-        """Return a limiter for the loop that runs now, which knows what this one does; itself, if it is of this loop.
+        """Return a limiter for the loop that runs now, which knows what this one does; itself, if it may be used on.
 
         What is in flight has an unknown outcome: it cools as such, and its slot comes back to a limiter nobody uses.
         """
@@ -87,6 +87,10 @@ class WindowLimiter:
         dispatcher = dispatcher or Dispatcher()
         new._stand(self._meter.moved(lag, dispatcher.now()), dispatcher)
         return new
+
+    def close(self) -> None:
+        """Be used no more: who waits, or comes to wait, is told that the client was closed."""
+        self._dispatcher.close()
 
     @property
     def rate(self) -> Rate:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks._fleet_air import Air, AirBus
-from codegen_async import CodegenClient, ConfigurationError, Fleet, HostedRuns, MiddeskClient, Rate
+from codegen_async import ClientClosedError, CodegenClient, ConfigurationError, Fleet, HostedRuns, MiddeskClient, Rate
 from codegen_async.fleet import opening
 from codegen_async.fleet.keys import key_of
 from codegen_async.secret import Secret
@@ -196,3 +196,36 @@ async def test_what_was_sent_before_there_was_a_fleet_is_counted_by_all(shelf: s
             await asyncio.sleep(0.1)
             await asyncio.gather(*(client.create_run("do") for client in (one, other) for _ in range(4)))
         assert server.violations == 0
+
+
+@on_hosts
+async def test_calls_that_wait_for_their_turn_learn_that_the_client_was_closed(shelf: str) -> None:
+    async with CodegenServer(token=CANARY) as server:
+        client = client_of(server, fleet=shelf)
+        await client.open()
+        await asyncio.gather(*(client.create_run("do") for _ in range(10)))
+        calls = [asyncio.create_task(client.create_run("do")) for _ in range(2)]
+        await asyncio.sleep(1.0)
+        await client.aclose()
+        assert [type(end) for end in await asyncio.gather(*calls, return_exceptions=True)] == [ClientClosedError] * 2
+
+
+@on_hosts
+async def test_what_is_given_back_after_a_client_was_opened_again_is_nothing_to_it(shelf: str) -> None:
+    async with CodegenServer(token=CANARY) as server:
+        client = client_of(server, fleet=shelf)
+        await client.open()
+        slots = [client.limiter("create").slot() for _ in range(3)]
+        for slot in slots:
+            await slot.__aenter__()
+        slots[0].sent()
+        await client.aclose()
+        async with client:
+            for slot in slots:
+                slot.close()
+            began = asyncio.get_running_loop().time()
+            served = [asyncio.create_task(client.create_run("do")) for _ in range(8)]
+            await asyncio.sleep(1.0)
+            assert sum(task.done() for task in served) == 7  # what was under way is away, for all that is known
+            await asyncio.gather(*served)
+            assert asyncio.get_running_loop().time() - began > 60.0

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from codegen_async import Batch, ClientClosedError, CodegenClient, ConfigurationError, MiddeskClient, Rate
+from codegen_async.hosted.runs import HostedRuns
 from codegen_async.testing import CodegenServer, MiddeskServer, VirtualLoop
+from tests.hosted.api import Api, Keyed
 from tests.support.canary import CANARY
 from tests.support.sender import FakeSender, reply
 
@@ -73,6 +75,39 @@ def test_without_an_asyncio_loop_it_says_what_it_needs() -> None:
     opening = CodegenClient(org_id=323, sender=FakeSender()).open()
     with pytest.raises(RuntimeError, match=r"asyncio event loop.*trio"):
         opening.send(None)  # another framework than asyncio drives it
+
+
+@virtual
+async def test_calls_that_wait_for_their_turn_learn_that_the_client_was_closed() -> None:
+    client = CodegenClient(org_id=323, sender=FakeSender(then=RUN))
+    await client.open()
+    await create(client, 10)
+    calls = [asyncio.create_task(client.create_run("do")) for _ in range(3)]
+    await asyncio.sleep(1.0)
+    calls[0].cancel()
+    began = asyncio.get_running_loop().time()
+    await client.aclose()
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(end) for end in ends] == [asyncio.CancelledError, ClientClosedError, ClientClosedError]
+    assert asyncio.get_running_loop().time() - began < 0.1
+    async with client:
+        await create(client, 1)
+        assert 58.0 < asyncio.get_running_loop().time() - began < 62.0  # it knows what it has sent
+
+
+@virtual
+async def test_who_waits_for_a_run_to_end_before_another_begins_learns_that_too() -> None:
+    class One(Keyed):
+        concurrency = 1
+
+    api = Api(keyed=True)
+    client = await HostedRuns(One(), CANARY, sender=api).open()
+    await client.create_run()
+    call = asyncio.create_task(client.create_run())
+    await asyncio.sleep(1.0)
+    await client.aclose()
+    with pytest.raises(ClientClosedError, match="waited for a run to end"):
+        await call
 
 
 # -- again, and on another loop
