@@ -149,7 +149,13 @@ MIGRATIONS = (
 
 _MOST_ATTEMPTS = 1_000_000
 _MOST_COMMITS = 2**53
-_LATEST = 1e12  # seconds since 1970
+_LATEST = 253_402_300_799  # seconds since 1970: later years have no name in the form of RFC 3339
+
+
+def _sized(column: str, most: int = 10_000) -> str:
+    """Return the rule for text that is not empty; SQLite's own length of it ends at the first null character."""
+    return f"typeof({column}) = 'text' AND length(CAST({column} AS BLOB)) BETWEEN 1 AND {most}"
+
 
 _STATES = ", ".join(f"'{state}'" for state in State)
 _PHASES = ", ".join(f"'{phase}'" for phase in Phase)
@@ -157,7 +163,7 @@ _PHASES = ", ".join(f"'{phase}'" for phase in Phase)
 # What each cell must be. `integer` and so on are the kinds of values; columns themselves hold any kind.
 _ITEMS = {
     "seq": f"seq BETWEEN 1 AND {LARGEST_ID}",
-    "name": "typeof(name) = 'text' AND length(name) BETWEEN 1 AND 10000",
+    "name": _sized("name"),
     "task": "typeof(task) = 'blob'",
     "state": f"typeof(state) = 'text' AND state IN ({_STATES}) AND (state <> 'created' OR run_id IS NOT NULL)",
     "turn": f"typeof(turn) = 'integer' AND turn BETWEEN 0 AND {LARGEST_ID}",
@@ -167,8 +173,8 @@ _ITEMS = {
     "finished": f"finished IS NULL OR (typeof(finished) = 'integer' AND finished BETWEEN 1 AND {LARGEST_ID})",
     "digest": "digest IS NULL OR (typeof(digest) = 'blob' AND length(digest) = 16)",
     "source": "typeof(source) IN ('null', 'text')",
-    "identity": "identity IS NULL OR (typeof(identity) = 'text' AND length(identity) BETWEEN 1 AND 10000)",
-    "parent": "parent IS NULL OR (typeof(parent) = 'text' AND length(parent) BETWEEN 1 AND 10000)",
+    "identity": f"identity IS NULL OR ({_sized('identity')})",
+    "parent": f"parent IS NULL OR ({_sized('parent')})",
     "sent_at": f"sent_at IS NULL OR (typeof(sent_at) = 'real' AND sent_at BETWEEN 0 AND {_LATEST})",
     "phase": f"phase IS NULL OR (typeof(phase) = 'text' AND phase IN ({_PHASES}))",
     "seen_at": f"seen_at IS NULL OR (typeof(seen_at) = 'real' AND seen_at BETWEEN 0 AND {_LATEST})",
@@ -179,7 +185,7 @@ _NUMBER = f"""run_id IS NULL OR (typeof(run_id) IN ('integer', 'text')
     AND CAST(run_id AS INTEGER) BETWEEN 1 AND {LARGEST_ID} AND run_id || '' = CAST(run_id AS INTEGER) || '')"""
 """Where the runs are those of Codegen; also before they were text."""
 _RUNS = {
-    "run_id": "run_id IS NULL OR (typeof(run_id) = 'text' AND length(run_id) BETWEEN 1 AND 10000)",
+    "run_id": f"run_id IS NULL OR ({_sized('run_id')})",
     "created_at": f"created_at IS NULL OR (typeof(created_at) = 'real' AND created_at BETWEEN 0 AND {_LATEST})",
     "ended_at": f"ended_at IS NULL OR (typeof(ended_at) = 'real' AND ended_at BETWEEN 0 AND {_LATEST})",
     "run": "typeof(run) IN ('null', 'blob')",
@@ -191,7 +197,7 @@ _CELLS: Mapping[str, Mapping[str, str]] = {
     "meta": {
         "name": "typeof(name) = 'text'",
         "value": f"""CASE
-            WHEN name = 'batch' THEN typeof(value) = 'text' AND length(value) BETWEEN 1 AND 64
+            WHEN name = 'batch' THEN {_sized("value", 64)}
             WHEN name IN ('finished', 'handed_out', 'floor', 'lives') OR name LIKE 'life %'
                 THEN typeof(value) = 'integer' AND value BETWEEN 0 AND {LARGEST_ID}
             WHEN name = 'commits' THEN typeof(value) = 'integer' AND value BETWEEN 0 AND {_MOST_COMMITS}
