@@ -31,6 +31,7 @@ class Adding(Looking[R, Id]):
     _saving: asyncio.Lock
     _added: dict[str, tuple[Task, int | None]]
     _copies: Counter[bytes]
+    _unnamed: int
 
     @overload
     def add(
@@ -69,10 +70,11 @@ class Adding(Looking[R, Id]):
         """
         self._opened()
         task = self._maker.task(fields if prompt is _NOT_GIVEN else {"prompt": prompt, **fields})
-        name = f"#{self._copies.total()}" if key is None else check_name(key)
+        name = f"#{self._unnamed}" if key is None else check_name(key)
         if self._added.get(name, (task, None))[0] != task:
             raise InvalidArgumentError("key", name, "another key, as an item of this one was added with other content")
         if key is None:
+            self._unnamed += 1
             self._copies[task.content()] += 1
         self._added[name] = (task, None if key is not None else self._copies[task.content()])
         if self._runner is not None:

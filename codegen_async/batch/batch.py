@@ -108,6 +108,7 @@ class Batch(anyio.AsyncContextManagerMixin, Adding[R, Id], Answering[R, Id]):
         self._added: dict[str, tuple[Task, int | None]] = {}
         self._answering: set[int] = set()  # numbers of items
         self._copies: Counter[bytes] = Counter()  # of each content, added without a key
+        self._unnamed = 0  # these, in all
 
     @property
     def place(self) -> Where:

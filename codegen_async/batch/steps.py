@@ -6,9 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
-from typing import Any
 
-from codegen_async.arguments import LARGEST_ID
 from codegen_async.batch.items import TAKEN, TAKEN_AND_SENT, Added, State, Task, decode_task
 from codegen_async.batch.snapshots import decode_run
 from codegen_async.errors import InvalidArgumentError
@@ -19,6 +17,9 @@ LAST_TURN = "(SELECT coalesce(max(turn), 0) + 1 FROM items WHERE state = 'planne
 """The turn after those of all planned items."""
 
 _TASK = 2  # of a row
+
+_Alike = tuple[int, str | None, str]
+"""Number, source and name of one of several items of the same content."""
 
 
 def digest_of(task: bytes) -> bytes:
@@ -63,6 +64,8 @@ class Adding:
         self._source = source
         self._whole = whole
         self._copies: Counter[bytes] = Counter()
+        self._alike: dict[tuple[bytes, bool], list[_Alike]] = {}
+        self._taken: Counter[tuple[str, str]] = Counter()
         self._seen: set[int] = set()
         self._new: list[str] = []
         self._corrected: list[str] = []
@@ -88,7 +91,7 @@ class Adding:
         if row is None:
             self._insert_or_name(name, task)
         elif decode_task(row[_TASK]).content() == task.content():
-            self._keep(row, task)
+            self._keep(row[0], task)
         elif row[1] == State.REJECTED or (row[1] == State.PLANNED and self._may_edit(row[3])):
             self._correct(row[0], name, task)
         else:
@@ -96,22 +99,31 @@ class Adding:
 
     def _insert_or_name(self, name: str, task: Task) -> None:
         """Add a task with a new key, unless it is that of an item to which the file gave no key before."""
-        for seq, _, _, source in self._of_content(_digest(task), keyed=False):
+        digest = _digest(task)
+        alike = self._of_content(digest, keyed=False)
+        for place in range(self._copies[digest], len(alike)):  # those before are lines without a key
+            seq, source, _ = alike[place]
             if seq not in self._seen and self._may_edit(source):
+                del alike[place]
                 self._connection.execute(
                     "UPDATE items SET name = ?, identity = coalesce(identity, name) WHERE seq = ?", (name, seq)
                 )
-                self._add_by_key(name, task)
+                self._keep(seq, task)
                 return
         self._insert(name, task)
 
-    def _of_content(self, digest: bytes, *, keyed: bool, nth: int | None = None) -> list[Any]:
-        """Return number, state, task and source of items; first those that were sent, as these are not withdrawn."""
-        return self._connection.execute(
-            f"SELECT seq, state, task, source FROM items WHERE digest = ? AND name {'NOT ' if keyed else ''}LIKE '#%'"  # noqa: S608 - constants
-            " ORDER BY state IN ('planned', 'rejected'), seq LIMIT ? OFFSET ?",
-            (digest, *((LARGEST_ID, 0) if nth is None else (1, nth - 1))),
-        ).fetchall()
+    def _of_content(self, digest: bytes, *, keyed: bool) -> list[_Alike]:
+        """Return the items of this content; first those that were sent, as these are not withdrawn.
+
+        They are read once, as there may be thousands.
+        """
+        if (digest, keyed) not in self._alike:
+            self._alike[digest, keyed] = self._connection.execute(
+                f"SELECT seq, source, name FROM items WHERE digest = ? AND name {'NOT ' if keyed else ''}LIKE '#%'"  # noqa: S608 - constants
+                " ORDER BY state IN ('planned', 'rejected'), seq",
+                (digest,),
+            ).fetchall()
+        return self._alike[digest, keyed]
 
     def _may_edit(self, source: str | None) -> bool:
         """Whether what a file says now counts for an item that came from there."""
@@ -122,34 +134,35 @@ class Adding:
         if copy is None:
             self._copies[digest] += 1
             copy = self._copies[digest]
-        rows = self._of_content(digest, keyed=False, nth=copy) or self._without_their_keys(digest)
-        if rows:
-            self._keep(rows[0], task)
-        else:
-            identity = self._free("coalesce(identity, name)", f"#{digest.hex()}")
-            self._insert(self._free("name", name), task, identity)
+        alike = self._of_content(digest, keyed=False)
+        known = alike[copy - 1][0] if copy <= len(alike) else self._without_its_key(digest)
+        if known is not None:
+            self._keep(known, task)
+            return
+        identity = self._free("coalesce(identity, name)", f"#{digest.hex()}")
+        free = self._free("name", name)
+        alike.append((self._insert(free, task, identity), self._source, free))
 
-    def _without_their_keys(self, digest: bytes) -> list[Any]:
-        """Return items whose keys the file does not give any more."""
-        return [
-            row
-            for row in self._of_content(digest, keyed=True)
-            if row[0] not in self._seen and self._may_edit(row[3]) and self._name_of(row[0]) not in self._keys
-        ]
-
-    def _name_of(self, seq: int) -> str:
-        return str(self._connection.execute("SELECT name FROM items WHERE seq = ?", (seq,)).fetchone()[0])
+    def _without_its_key(self, digest: bytes) -> int | None:
+        """Return an item whose key the file does not give any more."""
+        keyed = self._of_content(digest, keyed=True)
+        while keyed:
+            seq, source, name = keyed.pop(0)
+            if seq not in self._seen and self._may_edit(source) and name not in self._keys:
+                return seq
+        return None
 
     def _free(self, column: str, name: str) -> str:
-        """Return a name like this one that no item has in a column."""
+        """Return a name like this one that no item has in a column; the first is the name itself."""
         query = f"SELECT 1 FROM items WHERE {column} = ?"  # noqa: S608 - constants
-        free, number = name, 1
-        while self._connection.execute(query, (free,)).fetchone():
-            number += 1
-            free = f"{name}~{number}"
-        return free
+        while True:
+            self._taken[column, name] += 1
+            number = self._taken[column, name]
+            free = name if number == 1 else f"{name}~{number}"
+            if not self._connection.execute(query, (free,)).fetchone():
+                return free
 
-    def _insert(self, name: str, task: Task, identity: str | None = None) -> None:
+    def _insert(self, name: str, task: Task, identity: str | None = None) -> int:
         # Not as a database would count: what one adds in vain may leave a gap there, and places would be others.
         (seq,) = self._connection.execute("SELECT coalesce(max(seq), 0) + 1 FROM items").fetchone()
         self._connection.execute(
@@ -158,14 +171,14 @@ class Adding:
         )
         self._seen.add(seq)
         self._new.append(name)
+        return int(seq)
 
-    def _keep(self, row: Sequence[object], task: Task) -> None:
-        self._seen.add(int(str(row[0])))
-        content = task.encode()
-        if content != row[_TASK]:  # its file was moved, or says more of it
-            self._connection.execute("UPDATE items SET task = ? WHERE seq = ?", (content, row[0]))
+    def _keep(self, seq: int, task: Task) -> None:
+        self._seen.add(seq)
+        content = task.encode()  # other than before where its file was moved, or says more of it
+        self._connection.execute("UPDATE items SET task = ? WHERE seq = ? AND task <> ?", (content, seq, content))
         if self._source is not None:
-            self._connection.execute("UPDATE items SET source = ? WHERE seq = ?", (self._source, row[0]))
+            self._connection.execute("UPDATE items SET source = ? WHERE seq = ?", (self._source, seq))
 
     def _correct(self, seq: int, name: str, task: Task) -> None:
         self._seen.add(seq)
