@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import msgspec
@@ -46,11 +47,16 @@ class Answering(Looking[R, Id]):
             run = await self._maker.answer(item.run_id, said)
             if run is None:
                 raise InvalidArgumentError("key", name, _EXPECTED)
-            await self._opened().answered(item.seq, run.id)
+            await self._note(item, msgspec.structs.replace(item, run_id=run.id))
         finally:
             self._answering.discard(item.seq)
-        if self._runner is not None and self._runner.is_on:
-            self._runner.take_up(msgspec.structs.replace(item, run_id=run.id))
+
+    async def _note(self, item: Item, answered: Item) -> None:
+        runner = self._runner
+        with contextlib.nullcontext() if runner is None else runner.answering(item):
+            await self._opened().answered(item.seq, answered.run_id or "")
+            if runner is not None:
+                runner.go_on_with(answered)
 
     async def _item_of(self, name: str) -> Item | None:
         async for item in self._opened().items(State.CREATED):  # few, and a person has time

@@ -274,8 +274,10 @@ class Batch(anyio.AsyncContextManagerMixin, Adding[R, Id], Answering[R, Id]):
                     if not over:
                         await runner.news.wait()
                 await driver
-                # The last outcomes may have moved the caller to add something.
-                more = not self._stopped and (bool(self._added) or await journal.has_planned())
+                # The last outcomes may have moved the caller to answer a run, or to add something.
+                more = bool(runner.answered) or (
+                    not self._stopped and (bool(self._added) or await journal.has_planned())
+                )
         finally:
             if self._runner is runner:  # else this is a loop that was left, and the batch is run again
                 self._runner = None

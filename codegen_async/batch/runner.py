@@ -24,13 +24,13 @@ import msgspec
 from codegen_async.batch.bounds import Bounds, Spending
 from codegen_async.batch.items import Item, State, Task
 from codegen_async.batch.journal import Journal
-from codegen_async.batch.making import OUTAGE, Maker, Search, outlast
+from codegen_async.batch.making import Maker, Search, outlast
+from codegen_async.batch.outages import Outages
 from codegen_async.batch.refusals import RunQuestions, paused
 from codegen_async.batch.seeing import Seeing
 from codegen_async.errors import (
     PASSING,
     REFUSALS,
-    APIError,
     BatchPausedError,
     CapacityError,
     ConnectionFailedError,
@@ -99,6 +99,9 @@ class Runner(Generic[R]):
         self._undecided: dict[asyncio.Future[bool], int] = {}
         self._changed = asyncio.Event()  # one of these numbers has
         self._taken_up = False
+        self._work: dict[int, asyncio.Task[None]] = {}  # what goes on with items, by their numbers
+        self.answered: list[Item] = []
+        """Whose runs were answered when nothing was under way any more, and are to be waited for."""
         self.is_on: bool = False
         """Whether it can take up anything now."""
         self.searches: int = 0
@@ -106,8 +109,7 @@ class Runner(Generic[R]):
         self._stopping = False
         self._paused = False
         self._patience = anyio.CancelScope()
-        self._failures = 0  # creates in a row that did not reach the server
-        self._resume_at = -math.inf
+        self._outages = Outages()
         self._exhausted: QuotaExceededError | BatchPausedError | None = None
 
     async def run(self) -> None:
@@ -154,6 +156,8 @@ class Runner(Generic[R]):
                     self._group, self.is_on = group, True
                     if not self._taken_up:
                         await self._take_up()
+                    while self.answered:
+                        self.take_up(self.answered.pop())
                     await self._create()
                     self.is_on = False  # nothing is under way any more
         except ExceptionGroup as group_failure:
@@ -174,13 +178,36 @@ class Runner(Generic[R]):
         self._spending.runs = await self._journal.runs_made()
         self._taken_up = True
         async for item in self._journal.items(State.SENDING, State.CREATED):
-            self.take_up(item)
+            if item.seq not in self._work:  # which it is if it was answered meanwhile
+                self.take_up(item)
 
     def take_up(self, item: Item) -> asyncio.Task[None]:
         """Go on with an item that another process has begun."""
         if item.run_id is None:
-            return self._start(self._reconcile(item, "its sending was interrupted"))
-        return self._start(self._follow(item, item.run_id))
+            return self._start(item, self._reconcile(item, "its sending was interrupted"))
+        return self._start(item, self._follow(item, item.run_id))
+
+    @contextlib.contextmanager
+    def answering(self, item: Item) -> Generator[None]:
+        """Do not end, and note nothing more of an item, while it is written down that its run was answered."""
+        self._active += 1
+        self._let_go(item)
+        try:
+            yield
+        finally:
+            self._left(item)
+
+    def go_on_with(self, item: Item) -> None:
+        """Wait for the run of an item that was answered."""
+        self._let_go(item)
+        if self.is_on:
+            self.take_up(item)
+        else:
+            self.answered.append(item)
+
+    def _let_go(self, item: Item) -> None:
+        if work := self._work.get(item.seq):
+            work.cancel()  # from here on it writes nothing
 
     # -- creating
 
@@ -224,7 +251,7 @@ class Runner(Generic[R]):
             permit: Permit | None = None
             with anyio.CancelScope() as patience:
                 self._patience = patience
-                await asyncio.sleep(max(0.0, self._resume_at - _now()))
+                await self._outages.wait()
                 permit = await self._places.take()
                 undoing.callback(permit.release)
                 await slot.__aenter__()
@@ -236,7 +263,7 @@ class Runner(Generic[R]):
                 return
             self._spending.runs += 1
             given_back = undoing.pop_all()
-            sending = self._start(self._send(*claimed, slot, permit))
+            sending = self._start(claimed[0], self._send(*claimed, slot, permit))
             sending.add_done_callback(lambda _: given_back.close())
 
     async def _send(self, item: Item, task: Task, slot: Slot, permit: Permit) -> None:
@@ -261,7 +288,7 @@ class Runner(Generic[R]):
         except StaleSlotError:  # this process stood still, and may have been taken over: the journal knows
             await self._put_back(item, last=False)
         except _UNSENT as error:
-            self._note_outage(error)
+            self._outages.note(error)
             await self._put_back(item, last=False)
         except QuotaExceededError as error:
             await self._put_back(item, last=False)
@@ -270,7 +297,7 @@ class Runner(Generic[R]):
         except (InvalidArgumentError, StatusError) as error:
             await self._refused(item, error)
         else:
-            self._failures = 0
+            self._outages.end()
             await self._created(item, run, permit)
 
     async def _make_parent(self, item: Item, task: Task) -> None:
@@ -280,7 +307,7 @@ class Runner(Generic[R]):
             try:
                 parent = await self._maker.parent(task)
             except PASSING as error:  # one that was made in vain does no harm
-                self._note_outage(error)
+                self._outages.note(error)
         await self._put_back(item, last=False, parent=parent)
 
     async def _refused(self, item: Item, error: InvalidArgumentError | StatusError) -> None:
@@ -295,13 +322,6 @@ class Runner(Generic[R]):
     async def _put_back(self, item: Item, *, last: bool, parent: str | None = None) -> None:
         await self._journal.put_back(item.seq, last=last, parent=parent)
         self._spending.runs -= 1
-
-    def _note_outage(self, error: APIError) -> None:
-        if _now() < self._resume_at or isinstance(error, RateLimitedError):
-            return  # the same outage, or one that the limiter sees to
-        self._failures += 1
-        self._resume_at = _now() + OUTAGE.delay(self._failures)
-        _log.warning("batch: the server cannot be reached, creating goes on later: %s", error.reason)
 
     # -- what may have been created
 
@@ -415,16 +435,14 @@ class Runner(Generic[R]):
 
     # -- tasks
 
-    def _start(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def _start(self, item: Item, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         self._active += 1
-        task = self._group.create_task(work)
-        task.add_done_callback(self._left)
+        task = self._work[item.seq] = self._group.create_task(work)
+        task.add_done_callback(lambda ended: self._left(item, ended))
         return task
 
-    def _left(self, _: object) -> None:
+    def _left(self, item: Item, ended: asyncio.Task[None] | None = None) -> None:
+        if self._work.get(item.seq) is ended:
+            self._work.pop(item.seq, None)
         self._active -= 1
         self._changed.set()
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()

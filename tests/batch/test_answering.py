@@ -147,3 +147,56 @@ async def test_where_an_answer_is_more_than_a_text_it_is_refused(middesk_server:
         await journal.created(claimed[0].seq, "r-1")
         with pytest.raises(NotOfferedError, match="text alone"):
             await batch.answer("a", "x")
+
+
+# -- while the batch is being run
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+async def test_a_run_that_is_answered_inside_the_loop_is_waited_for(
+    codegen_server: CodegenServer, path: Path, *, stopped: bool
+) -> None:
+    codegen_server.world.script = PAUSES
+    said: list[tuple[str, State]] = []
+    async with opened(codegen_server, path) as batch:
+        batch.add("do a", key="a")
+        batch.add("do b", key="b")
+        async for outcome in batch.run():
+            said.append((outcome.key, outcome.state))
+            if len(said) == 2:  # nothing is under way any more
+                codegen_server.world.script = ENDS
+                if stopped:
+                    batch.stop()
+                await batch.answer("a", "the first way")
+                await batch.answer("b", "the second way")
+    assert sorted(said) == [("a", State.CREATED), ("a", State.ENDED), ("b", State.CREATED), ("b", State.ENDED)]
+    assert len(codegen_server.world.runs) == 2
+
+
+async def test_a_run_that_is_answered_while_the_batch_takes_up_what_goes_on_has_one_outcome(
+    codegen_server: CodegenServer, path: Path
+) -> None:
+    async with opened(codegen_server, path) as batch:
+        await paused(codegen_server, batch, "a", "b")
+    async with opened(codegen_server, path) as batch:
+        for _ in range(3):
+            codegen_server.faults.add(Fault.RESET_BEFORE, endpoint="list")
+        outcomes = asyncio.ensure_future(run_all(batch))
+        await asyncio.sleep(0.01)  # it asks for the newest run, and is not answered
+        await batch.answer("a", "the first way")
+        assert not outcomes.done()
+        said = [(outcome.key, outcome.state) for outcome in await outcomes]
+    assert sorted(said) == [("a", State.ENDED), ("b", State.CREATED)]
+
+
+async def test_a_run_that_is_answered_before_it_is_seen_to_wait_has_one_outcome(
+    codegen_server: CodegenServer, path: Path
+) -> None:
+    codegen_server.world.script = PAUSES
+    async with opened(codegen_server, path, latency=60.0) as batch:
+        batch.add("do a", key="a")
+        outcomes = asyncio.ensure_future(run_all(batch))
+        await asyncio.sleep(10)
+        codegen_server.world.script = ENDS
+        await batch.answer("a", "the first way")
+        assert [outcome.state for outcome in await outcomes] == [State.ENDED]
