@@ -221,9 +221,8 @@ class Journal:
         )
 
     async def look_again(self) -> None:
-        """Take the unknown items for sent just now, since they are about to be looked for once more."""
-        again = "UPDATE items SET state = 'sending', error = NULL, finished = NULL WHERE state = 'unknown'"
-        await self._committer.write(lambda connection: connection.execute(again))
+        """Take the unknown items for sent just now, and lost runs for found, since both are looked for once more."""
+        await self._committer.write(steps.look_again)
 
     async def rejected(self, seq: int, error: str) -> None:
         """Note that an item was refused for good."""

@@ -402,7 +402,7 @@ class Runner(Generic[R]):
                 final = await self._questions.ask(lambda: self._maker.wait(run))
             ended = await self._ended(item, final)
         except NotFoundError:
-            error = f"run {run_id} is not found; the next run of the batch looks for it again, retry(key) makes another"
+            error = f"run {run_id} is not found; the next run of the batch looks for it again; a retry makes another"
             await self._journal.stuck(item.seq, None, error)
         except RunBlockedError as blocked:
             await self._stuck(item, cast("R | None", blocked.run), str(blocked))

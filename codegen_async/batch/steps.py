@@ -233,6 +233,14 @@ def plan_again(connection: sqlite3.Connection, name: str) -> None:
         raise InvalidArgumentError("key", name, expected)
 
 
+def look_again(connection: sqlite3.Connection) -> None:
+    """Take the unknown items for sent just now, and those whose run was not found for ones whose run goes on."""
+    connection.execute("UPDATE items SET state = 'sending', error = NULL, finished = NULL WHERE state = 'unknown'")
+    connection.execute(
+        "UPDATE items SET error = NULL, finished = NULL WHERE state = 'created' AND run IS NULL AND error IS NOT NULL"
+    )
+
+
 def release(connection: sqlite3.Connection, name: str) -> bool:
     """Plan an item that is rejected or unknown; return whether it was."""
     done = connection.execute(

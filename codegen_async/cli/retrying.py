@@ -35,7 +35,8 @@ class Retry:
         self._journal = journal
         self._group = group
         self._chosen = choose(journal, keys, failed=failed)
-        self._named = keys or (self._chosen if failed else ())
+        self._named = keys or self._chosen
+        self._by_name = failed or bool(keys)
         self._all_failed = failed
         self._keys = keys
 
@@ -56,8 +57,8 @@ class Retry:
 
     def again(self, options: Iterable[str]) -> str:
         """Return the command that goes on with those that are left; empty where none is."""
-        named = left(self._journal, self._named)
-        if self._named and not named:
+        named = left(self._journal, self._named) if self._by_name else ()
+        if self._by_name and not named:
             return ""  # without a key, it would send all that were rejected
         end = ("--",) if any(key.startswith("-") for key in named) else ()
         return command(*self._group, "retry", *options, *end, self._journal, *named)
@@ -87,8 +88,6 @@ def left(journal: Where, keys: Sequence[str]) -> Sequence[str]:
     Raises:
         JournalError: the journal cannot be read.
     """
-    if not keys:
-        return []
     under_way = [key for key, where in _standing(journal).items() if where in _UNDER_WAY]
     return [key for key in under_way if key in keys] or under_way[:1]
 

@@ -72,17 +72,20 @@ def watch_items(journal: Where, display: Display, options: Iterable[str]) -> Exi
     group = group_of(MIDDESK_API) if account is not None and account.api == MIDDESK_API else ("batch",)
     again = command(*group, "run", journal, *options)
     seen: Mapping[str, str] = {}
+    counts: Mapping[str, int] = {}
     driven = True
     with opened(journal) as connection:
         version = None
         while True:
+            was_driven, driven = driven, not isinstance(journal, Path) or is_driven(journal)
             if version != (version := _version(connection, journal)):
                 outcomes = list(read_outcomes(journal))
                 seen = _show_changes(output, outcomes, seen)
                 counts = tally(outcomes)
-                if not any(counts[name] for name in _OPEN):
-                    return verdict(counts)
-            if driven != (driven := not isinstance(journal, Path) or is_driven(journal)) and not driven:
+            is_filled = bool(seen) or not driven or not isinstance(journal, Path)
+            if is_filled and not any(counts[name] for name in _OPEN):
+                return verdict(counts)
+            if was_driven and not driven:
                 output.note(f"no process of this machine runs it now; to go on: {again}")
             time.sleep(_EVERY)
 

@@ -11,10 +11,14 @@ import struct
 import termios
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from codegen_async.batch.schema import close_journal, open_journal
+from codegen_async.cli import standing
+from codegen_async.cli.options import Display
 from tests.cli.harness import CommandLine, Served, write_prompts
 from tests.cli.test_batch import go_on
 
@@ -256,6 +260,40 @@ def test_a_watch_of_a_batch_that_nobody_runs_says_so(cli: CommandLine, fake: Ser
         assert cli.run(*go_on_of(said)).code == 0
         result = watch.end()
     assert (result.code, result.err.split()[-2:]) == (0, ["3", "succeeded"])
+
+
+def test_a_watch_waits_for_a_batch_that_is_about_to_be_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = tmp_path / "batch.db"
+    close_journal(open_journal(journal))
+    waits: list[float] = []
+    monkeypatch.setattr(standing, "is_driven", lambda _: len(waits) < 3)
+    monkeypatch.setattr(standing, "time", SimpleNamespace(sleep=waits.append))
+    assert standing.watch_items(journal, Display(quiet=True), ()) == 0
+    assert len(waits) == 3
+
+
+def test_a_run_that_is_not_found_needs_a_person_who_may_make_another(
+    cli: CommandLine, fake: Served, prompts: Path
+) -> None:
+    fake.script("ACTIVE")
+    with cli.started("batch", "run", prompts) as run:
+        run.until("3 running")
+        run.process.kill()
+    lost, *_ = fake.server.world.runs
+    fake.end_all()
+    fake.do(lambda server: server.world.delete(lost))
+    fake.script("COMPLETE")
+    for _ in range(2):
+        result = cli.run("batch", "run", prompts)
+        assert (result.code, result.err.splitlines()[-1]) == (7, "batch: 2 succeeded, 1 unknown")
+    assert cli.run("batch", "watch", prompts, "--quiet").code == 7
+    listed = cli.run("batch", "list", prompts, "--state", "unknown", "--jsonl").jsonl
+    assert [(one["run_id"], one["state"]) for one in listed] == [(lost, "created")]
+    assert cli.run("batch", "retry", prompts).code == 7  # nothing is named
+    assert len(fake.server.world.runs) == 2
+    again = cli.run("batch", "retry", prompts, listed[0]["key"])
+    assert (again.code, again.err.splitlines()[-1]) == (0, "batch: 3 succeeded")
+    assert len(fake.server.world.runs) == 3
 
 
 def go_on_of(line: str) -> list[str]:

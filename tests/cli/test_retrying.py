@@ -81,7 +81,7 @@ def test_what_cannot_be_sent_again_is_told(key: str, error: str, hint: str) -> N
 @pytest.mark.parametrize(
     ("keys", "named"),
     [
-        ((), []),
+        ((), ["planned"]),
         (("created", "ended"), ["created"]),
         (("ended",), ["planned"]),
         (("unknown", "planned"), ["planned"]),
@@ -89,6 +89,28 @@ def test_what_cannot_be_sent_again_is_told(key: str, error: str, hint: str) -> N
 )
 def test_nothing_but_what_is_under_way_is_named_to_go_on(keys: Sequence[str], named: Sequence[str]) -> None:
     assert left(JOURNAL, keys) == named
+
+
+@pytest.mark.parametrize(
+    ("keys", "failed", "words"),
+    [
+        ((), False, "batch retry --quiet b.db"),
+        ((), True, "batch retry --quiet b.db planned"),
+        (("rejected",), False, "batch retry --quiet b.db planned"),
+        (("created", "ended"), False, "batch retry --quiet b.db created"),
+    ],
+)
+def test_to_go_on_sends_nothing_that_was_not_meant(keys: Sequence[str], words: str, *, failed: bool) -> None:
+    retry = Retry(JOURNAL, keys, ("batch",), failed=failed)
+    assert retry.again(["--quiet"]) == f"codegen-async {words}"
+
+
+def test_where_all_that_failed_is_meant_and_nothing_has_the_rejected_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    items = [Outcome(key=state.value, index=0, state=state) for state in (State.REJECTED, State.PLANNED)]
+    monkeypatch.setattr(retrying, "read_outcomes", lambda _: iter(items))
+    assert Retry(JOURNAL, (), ("batch",), failed=True).again([]) == "codegen-async batch retry b.db planned"
 
 
 def test_nothing_is_named_where_nothing_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:

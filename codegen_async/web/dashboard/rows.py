@@ -233,7 +233,7 @@ def _row(values: Sequence[Any]) -> Row:
     return Row(
         seq=seq,
         key=clean(name),
-        label=label_of(State(state), seen),
+        label=label_of(State(state), seen, error),
         run="" if run_id is None else clean(str(run_id)),
         created=created,
         ended=ended,
