@@ -1,14 +1,16 @@
 """Append outcomes to a file, each once over any number of starts. Blocking.
 
 The file itself remembers what it has: its lines are read when it is opened. A line is written by a single call, so that
-whatever kills the process leaves whole lines; one that a power cut or a full disk has torn is taken away.
+whatever kills the process leaves whole lines; one that a power cut or a full disk has torn is taken away. Batches that
+share a file may run at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from codegen_async.batch.results import row
 from codegen_async.cleaning import reason_of
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.models import RunId
-from codegen_async.posix import flags
+from codegen_async.posix import HAS_LOCKS, fcntl, flags
 from codegen_async.private import PRIVATE
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | flags("O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
@@ -35,7 +37,7 @@ class _Known(msgspec.Struct):
     attempts: int
     run_id: RunId | None
     prompt: str
-    fields: Mapping[str, Any] | None = None
+    fields: dict[str, Any] | None = None
 
     def encode(self) -> bytes:
         """Return it as JSON, equal ones as equal bytes."""
@@ -61,7 +63,8 @@ class OutcomeFile:
         try:
             if not stat.S_ISREG(os.fstat(self._file).st_mode):
                 raise InvalidArgumentError("out", str(path), "a regular file, whose lines can be read again")
-            self._known = self._read()
+            with _alone(self._file):
+                self._known = self._read()
         except OSError as error:
             self.close()
             raise InvalidArgumentError("out", str(path), f"a file that can be read ({reason_of(error)})") from None
@@ -71,18 +74,20 @@ class OutcomeFile:
 
     def _read(self) -> set[bytes]:
         known: set[bytes] = set()
+        line, whole = b"\n", 0
         with open(self._file, "rb", closefd=False) as file:
-            whole = 0
             for number, line in enumerate(iter(lambda: file.readline(_LONGEST), b""), 1):
-                if not line.endswith(b"\n") and (line.startswith(_START) or _START.startswith(line)):
-                    os.ftruncate(self._file, whole)
-                    break
-                whole += len(line)
                 try:
                     known.add(_decode(line).encode())
                 except (msgspec.MsgspecError, ValueError) as error:
+                    if _is_torn(line, error):
+                        os.ftruncate(self._file, whole)
+                        return known
                     expected = f"a file that holds nothing but outcomes ({error})"
                     raise InvalidArgumentError(f"out, {self.path.name}, line {number}", line[:40], expected) from None
+                whole += len(line)
+        if not line.endswith(b"\n"):  # somebody has edited it
+            os.write(self._file, b"\n")
         return known
 
     def add(self, outcome: Outcome) -> None:
@@ -91,13 +96,12 @@ class OutcomeFile:
         Raises:
             OSError: it cannot be written; nothing of it is in the file.
         """
-        one = _Known(
-            outcome.key, outcome.state, outcome.attempts, outcome.run_id, outcome.prompt, outcome.fields
-        ).encode()
-        if one in self._known:
-            return
-        self._write(msgspec.json.encode(row(outcome)) + b"\n")
-        self._known.add(one)
+        line = msgspec.json.encode(row(outcome)) + b"\n"
+        one = _decode(line).encode()
+        if one not in self._known:
+            with _alone(self._file):
+                self._write(line)
+            self._known.add(one)
 
     def _write(self, line: bytes) -> None:
         before = os.fstat(self._file).st_size
@@ -111,6 +115,26 @@ class OutcomeFile:
     def close(self) -> None:
         """Close it."""
         os.close(self._file)
+
+
+def _is_torn(line: bytes, error: Exception) -> bool:
+    """Whether a line that cannot be read is the beginning of one of ours, and no JSON of somebody else's."""
+    begins = line.startswith(_START) or _START.startswith(line)
+    return begins and not line.endswith(b"\n") and not isinstance(error, msgspec.ValidationError)
+
+
+@contextlib.contextmanager
+def _alone(file: int) -> Generator[None]:
+    """Let no other batch read or write a file while the block lasts, where the system can do that."""
+    if HAS_LOCKS:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if HAS_LOCKS:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def is_done(outcome: Outcome) -> bool:

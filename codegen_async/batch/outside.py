@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from codegen_async.batch import results
@@ -41,19 +42,39 @@ def write_outcomes(journal: Where, path: Path, *, kind: str | None) -> int:
         InvalidArgumentError: the file is one of the batch's own, of no format that is known, or cannot be written.
         JournalError: there is no such journal, or it cannot be read.
     """
-    own = journal if isinstance(journal, Path) else journal.path
-    needed = {Path(f"{own}{side}"): "belongs to the journal" for side in ("", "-lock", *SIDES) if own is not None}
-    needed |= dict.fromkeys(read_sources(journal), "holds the prompts")
+    check_apart("path", path, (), journal)
+    return results.export(read_outcomes(journal), path, kind=kind)
+
+
+def check_apart(field: str, path: Path, prompts: Iterable[Path], journal: Where | None) -> None:
+    """Make sure that a file that is to be written is none that a batch needs. Blocking.
+
+    Args:
+        field: what to call the file.
+        path: the file.
+        prompts: files that hold prompts, besides those of which the journal knows.
+        journal: where the batch is; its journal need not be there yet.
+
+    Raises:
+        InvalidArgumentError: it is; says what it is.
+        JournalError: there is a journal that cannot be read.
+    """
+    needed = dict.fromkeys(prompts, "holds the prompts")
+    own = journal if journal is None or isinstance(journal, Path) else journal.path
+    needed |= {Path(f"{own}{side}"): "belongs to the journal" for side in ("", "-lock", *SIDES) if own is not None}
+    if journal is not None and (own is None or own.is_file()):
+        needed |= dict.fromkeys(read_sources(journal), "holds the prompts")
     for file, why in needed.items():
         if _is_same(path, file):
-            raise InvalidArgumentError("path", str(path), f"another name, as this file {why} and would be replaced")
-    return results.export(read_outcomes(journal), path, kind=kind)
+            raise InvalidArgumentError(field, str(path), f"another name, as this file {why}")
 
 
 def _is_same(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)
-    except (OSError, ValueError):  # one of them is not there, or cannot be
+    except FileNotFoundError:  # one of them is not there yet
+        return one.resolve() == other.resolve()
+    except (OSError, ValueError):  # or cannot be
         return False
 
 

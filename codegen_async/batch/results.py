@@ -56,6 +56,7 @@ class _Row(msgspec.Struct, frozen=True, kw_only=True):
 
 
 COLUMNS = _Row.__struct_fields__
+_TAKEN = (*COLUMNS, "fields")
 
 
 def export(outcomes: Iterable[Outcome], path: Path, *, kind: str | None = None) -> int:
@@ -86,8 +87,8 @@ def export(outcomes: Iterable[Outcome], path: Path, *, kind: str | None = None) 
 def row(outcome: Outcome[Any, Any]) -> dict[str, Any]:
     """Return an outcome as the fields of an export; what else its line said comes last.
 
-    Times are of RFC 3339, `duration` is in seconds. Where a name of the line is one of `COLUMNS`, it becomes
-    `input_<name>`.
+    Times are of RFC 3339, `duration` is in seconds. Where a name of the line is one of `COLUMNS`, or `fields`, it
+    becomes `input_<name>`.
     """
     run = outcome.run
     urls, summary, result = came_of(run)
@@ -109,7 +110,12 @@ def row(outcome: Outcome[Any, Any]) -> dict[str, Any]:
         prompt=outcome.prompt,
         metadata=outcome.metadata,
     )
-    extra = {f"input_{name}" if name in COLUMNS else name: value for name, value in (outcome.extra or {}).items()}
+    extra: dict[str, Any] = {}
+    for given_name, value in (outcome.extra or {}).items():
+        name = given_name
+        while name in _TAKEN or name in extra:  # an export may be what was exported before
+            name = f"input_{name}"
+        extra[name] = value
     if isinstance(run, HostedRun) and run.cost is not None:
         extra = {"cost": run.cost.amount, "cost_unit": run.cost.unit} | extra
     given = {} if outcome.fields is None else {"phase": None if run is None else run.phase, "fields": outcome.fields}

@@ -134,7 +134,7 @@ def run(
             # With a simulation its journal goes as well.
             return "" if connection.simulate else filling.again(path, options)
 
-        with appending(out) as outcomes:
+        with appending(out, file, place) as outcomes:
             work = Drive(
                 path, filling, again, limits, make=_making(path, find_repo, adopt=adopt), out=outcomes, page=page
             )

@@ -88,7 +88,7 @@ def run(
         words = () if out is None else ("--out", str(out))
         return filling.again(place, (*words, *limits.words(), *page.words(), *api.words, *display.words()))
 
-    with appending(out) as outcomes:
+    with appending(out, file, place) as outcomes:
         return api.execute(Drive(place, filling, again, limits, make=api.making(place), out=outcomes, page=page))
 
 

@@ -12,6 +12,7 @@ from codegen_async.batch.batch import Batch
 from codegen_async.batch.columns import Columns
 from codegen_async.batch.inputs import Prompts, has_place, parse_prompts, read_prompts
 from codegen_async.batch.items import Added
+from codegen_async.batch.outside import check_apart
 from codegen_async.batch.readers import Where, read_sent
 from codegen_async.cleaning import clean
 from codegen_async.cli.errors import UsageError, command
@@ -119,17 +120,24 @@ def _check(prompts: Prompts, journal: Where | None, more_shown_by: str) -> None:
 
 
 @contextmanager
-def appending(out: Path | None) -> Generator[OutcomeFile | None]:
+def appending(out: Path | None, file: Path, journal: Where | None) -> Generator[OutcomeFile | None]:
     """Hold the file open to which outcomes are appended, if there is to be one.
+
+    Args:
+        out: that file.
+        file: the prompts.
+        journal: where the batch is remembered, from `journal_of`; None for nowhere.
 
     Raises:
         InvalidArgumentError: it cannot be written, or holds something else.
+        JournalError: the journal cannot be read.
     """
     if out is None:
         yield None
         return
     if str(out) == STDIN:
         raise UsageError("--out: outcomes go to the standard output anyway", "give a file, or --jsonl without --out")
+    check_apart("--out", out, (file,), journal)
     with closing(OutcomeFile(out)) as outcomes:
         yield outcomes
 

@@ -278,7 +278,37 @@ def test_a_line_that_was_torn_is_written_anew(tmp_path: Path, kept: int) -> None
     assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("content", ["hello", "hello\n", '{"prompt": "a"}\n', '{"prompt": "a"}', '{"index":0}\n', "\n"])
+def test_a_last_line_that_lost_its_end_in_an_editor_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    append(path, *OUTCOMES[:2])
+    whole = path.read_bytes()
+    path.write_bytes(whole.removesuffix(b"\n"))
+    append(path)  # of another batch, which could not write that line anew
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("fields", ["text", {"a": 1}, None])
+def test_what_a_line_calls_like_a_column_takes_no_place_of_ours(tmp_path: Path, fields: object) -> None:
+    path = tmp_path / "out"
+    extra = {"fields": fields, "key": "k", "input_key": "i", "state": 7, "prompt": None, "phase": 1}
+    outcome = msgspec.structs.replace(OUTCOMES[0], extra=extra)
+    append(path, outcome, outcome)
+    append(path, outcome)
+    (row,) = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    assert (row["key"], row["input_key"], row["input_input_key"], row["input_fields"]) == ("-a", "k", "i", fields)
+
+
+def test_two_batches_append_to_one_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    with contextlib.closing(OutcomeFile(path)) as one, contextlib.closing(OutcomeFile(path)) as other:
+        one.add(OUTCOMES[0])
+        other.add(OUTCOMES[1])
+    assert lines(path) == [("-a", "ended"), ("b", "rejected")]
+
+
+@pytest.mark.parametrize(
+    "content", ["hello", "hello\n", '{"prompt": "a"}\n', '{"prompt": "a"}', '{"index":0}', '{"index":0}\n', "\n"]
+)
 def test_a_file_that_holds_something_else_is_refused_and_kept(tmp_path: Path, content: str) -> None:
     path = write(tmp_path / "out", content)
     with pytest.raises(InvalidArgumentError, match="out, out, line 1: expected a file that holds nothing but outcomes"):

@@ -421,6 +421,23 @@ def test_a_file_that_cannot_take_outcomes_stops_a_batch_before_anything_is_sent(
     assert list(cli.home.iterdir()) == [prompts]
 
 
+@pytest.mark.parametrize(
+    "name", ["prompts.jsonl", "prompts.jsonl.db", "./prompts.jsonl.db-lock", "prompts.jsonl.db-journal"]
+)
+def test_outcomes_are_not_appended_to_what_the_batch_needs(
+    cli: CommandLine, fake: Served, prompts: Path, name: str
+) -> None:
+    fake.script("COMPLETE")
+    before = prompts.read_bytes()
+    for _ in range(2):  # before there is a journal, and after
+        result = cli.run("batch", "run", prompts.name, "--out", name)
+        assert result.code == 2
+        assert result.err.startswith("error: --out: expected another name, as this file ")
+        assert cli.run("batch", "run", prompts.name, "--out", "out").code == 0
+    assert prompts.read_bytes() == before
+    assert len(lines(cli.home / "out")) == len(fake.server.world.runs) == 3
+
+
 def test_a_file_whose_name_begins_as_an_option_is_a_file(cli: CommandLine, fake: Served) -> None:
     fake.script("COMPLETE")
     (cli.home / "-dash.jsonl").write_text('{"prompt": "a"}\n')
