@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from codegen_async.batch.items import Outcome, State
+from codegen_async.batch.items import Outcome, State, with_plain_ends
 from codegen_async.batch.results import row
 from codegen_async.cleaning import reason_of
 from codegen_async.errors import InvalidArgumentError
@@ -40,8 +40,9 @@ class _Known(msgspec.Struct):
     fields: dict[str, Any] | None = None
 
     def encode(self) -> bytes:
-        """Return it as JSON, equal ones as equal bytes."""
-        return msgspec.json.encode(self, order="sorted")
+        """Return it as JSON, equal ones as equal bytes, however the lines of what was asked for end by now."""
+        told = {"prompt": with_plain_ends(self.prompt), "fields": with_plain_ends(self.fields)}
+        return msgspec.json.encode(msgspec.structs.replace(self, **told), order="sorted")
 
 
 _decode = msgspec.json.Decoder(_Known).decode

@@ -6,7 +6,7 @@ import enum
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, cast
 
 import msgspec
 
@@ -110,8 +110,18 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.json.encode(self, order="sorted")
 
     def content(self) -> bytes:
-        """Return what decides whether two tasks are the same, as JSON: what is sent."""
-        return msgspec.structs.replace(self, folder=None, extra=None, metadata=self.metadata or None).encode()
+        """Return what decides whether two tasks are the same, as JSON: what is sent, however its lines end."""
+        told = {"prompt": with_plain_ends(self.prompt), "fields": with_plain_ends(self.fields)}
+        return msgspec.structs.replace(self, folder=None, extra=None, metadata=self.metadata or None, **told).encode()
+
+
+def with_plain_ends(value: Any) -> Any:
+    """Return text, or JSON with texts in it, whose lines end as on this system: editors and git exchange that."""
+    if isinstance(value, dict):
+        return {name: with_plain_ends(item) for name, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [with_plain_ends(item) for item in cast("list[Any]", value)]
+    return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
 
 decode_task: Callable[[bytes | str], Task] = msgspec.json.Decoder(Task).decode

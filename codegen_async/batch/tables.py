@@ -144,6 +144,8 @@ MIGRATIONS = (
         "UPDATE items SET phase = phase_of(run), seen_at = ended_at WHERE run IS NOT NULL",
         "CREATE INDEX items_by_changed ON items (changed)",
     ),
+    # Two prompts are the same however their lines end.
+    (r"UPDATE items SET digest = digest_of(task) WHERE instr(task, CAST('\r\n' AS BLOB))",),
 )
 """The statements that lead from each version of the schema to the next. Only ever append."""
 

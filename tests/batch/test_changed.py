@@ -173,7 +173,7 @@ def _of_first_release(path: Path) -> None:
         connection.executescript(f"PRAGMA application_id = 1128743242; PRAGMA user_version = 1; {OLD.read_text()}")
 
 
-@pytest.mark.parametrize("version", range(1, len(MIGRATIONS)))
+@pytest.mark.parametrize("version", range(1, 6))
 @pytest.mark.asyncio
 async def test_a_journal_of_every_earlier_schema_knows_phases_once_it_is_driven(tmp_path: Path, version: int) -> None:
     path = tmp_path / "batch.db"

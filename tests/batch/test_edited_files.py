@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import json
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from codegen_async import InvalidArgumentError
+from codegen_async.batch.appending import OutcomeFile
 from codegen_async.batch.items import State
+from codegen_async.batch.readers import read_outcomes
 from codegen_async.testing import CodegenServer
 from tests.batch.helpers import SHORT, opened, run_all
 
@@ -203,3 +206,45 @@ async def test_a_program_tells_prompts_by_their_content_too(codegen_server: Code
                 batch.add(prompt)
             await run_all(batch)
     assert sorted(prompts(codegen_server)) == ["a", "b", "b", "c"]
+
+
+async def test_a_file_whose_line_ends_were_exchanged_runs_nothing_again(
+    codegen_server: CodegenServer, path: Path, tmp_path: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    table, objects = tmp_path / "p.csv", tmp_path / "p.jsonl"
+    plain = b'prompt,key\n"a\nb",\n"c\nd",k\n'
+    out = tmp_path / "out"
+    for content in (plain, plain.replace(b"\n", b"\r\n"), plain):
+        await asyncio.to_thread(table.write_bytes, content)
+        await drive(codegen_server, path, table, whole=True)
+        await asyncio.to_thread(_append_all, path, out)
+    assert len((await asyncio.to_thread(out.read_text)).splitlines()) == 2
+    for end in ("\n", "\r\n"):  # as programs write them
+        await write(objects, {"prompt": f"a{end}b"}, {"prompt": f"c{end}d", "key": "k"})
+        await drive(codegen_server, path, objects, whole=True)
+    assert prompts(codegen_server) == ["a\nb", "c\nd"]
+
+
+async def test_a_journal_of_before_knows_its_prompts_however_their_lines_end_now(
+    codegen_server: CodegenServer, path: Path, file: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    await write(file, {"prompt": "a\r\nb"})
+    await drive(codegen_server, path, file)
+    await asyncio.to_thread(_as_of_schema_6, path)
+    await write(file, {"prompt": "a\nb"})
+    await drive(codegen_server, path, file, whole=True)
+    assert len(prompts(codegen_server)) == 1
+
+
+def _append_all(path: Path, out: Path) -> None:
+    with contextlib.closing(OutcomeFile(out)) as file:
+        for outcome in read_outcomes(path):
+            file.add(outcome)
+
+
+def _as_of_schema_6(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("UPDATE items SET digest = zeroblob(16)")  # line ends were a part of it
+        connection.execute("PRAGMA user_version = 6")
