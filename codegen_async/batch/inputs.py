@@ -134,7 +134,8 @@ class Prompts:
         given = self._given(fields)
         key = given.get("key")
         task = self.columns.task(given, self._folder)
-        return Line(number, None if key is None else check_name(key), task)
+        # In a table the blanks around it do not count, so they do nowhere: a file may be converted.
+        return Line(number, None if key is None else check_name(key).strip(), task)
 
     def _given(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Return fields under the names by which they are known."""

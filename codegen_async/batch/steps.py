@@ -191,8 +191,15 @@ class Adding:
         )
 
     def end(self) -> Added:
-        """Leave out what was never sent and is not in the file any more; return what was done."""
+        """Leave out what was never sent and is not in the file any more; return what was done.
+
+        Raises:
+            InvalidArgumentError: the file has nothing at all; most likely who was to write it has failed.
+        """
         withdrawn = [] if self._source is None else self._withdraw()
+        if withdrawn and not self._seen:
+            expected = f"at least one, as {len(withdrawn)} that were not sent would be left out"
+            raise InvalidArgumentError(f"{self._source}, prompts", "none", expected)
         return Added(
             new=tuple(self._new),
             corrected=tuple(self._corrected),

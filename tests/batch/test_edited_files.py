@@ -140,6 +140,37 @@ async def test_of_equal_prompts_those_that_were_sent_are_the_ones_that_stay(
     assert prompts(codegen_server) == ["a"]
 
 
+@pytest.mark.parametrize("whole", [False, True])
+async def test_a_file_of_nothing_takes_nothing_away(
+    codegen_server: CodegenServer, path: Path, file: Path, *, whole: bool
+) -> None:
+    codegen_server.world.script = SHORT
+    await write(file, {"prompt": "a"}, {"prompt": "b", "key": "k"})
+    await add(codegen_server, path, file)
+    await write(file)  # its writer has failed
+    with pytest.raises(
+        InvalidArgumentError, match=r"p\.jsonl, prompts: expected at least one, as 2 that were not sent"
+    ):
+        await drive(codegen_server, path, file, whole=whole)
+    await write(file, {"prompt": "a"})
+    await drive(codegen_server, path, file, whole=whole)
+    await write(file)
+    await drive(codegen_server, path, file, whole=whole)  # nothing is left that could be taken away
+    assert prompts(codegen_server) == ["a"]
+
+
+async def test_a_file_of_objects_may_become_a_table(
+    codegen_server: CodegenServer, path: Path, file: Path, tmp_path: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    await write(file, {"prompt": "a", "key": " k "}, {"prompt": "b"})
+    await drive(codegen_server, path, file)
+    table = tmp_path / "p.csv"
+    await asyncio.to_thread(table.write_text, "prompt,key\na, k \nb,\n")
+    await drive(codegen_server, path, table, whole=True)
+    assert sorted(prompts(codegen_server)) == ["a", "b"]
+
+
 async def test_a_line_that_was_withdrawn_before_it_was_sent_is_not_sent(
     codegen_server: CodegenServer, path: Path, file: Path
 ) -> None:
