@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from codegen_async.batch.columns import CODEGEN, Columns
-from codegen_async.batch.items import TAKEN_AND_SENT, Task, check_name
+from codegen_async.batch.items import Task, check_name
 from codegen_async.batch.rows import has_heading, read_json, read_lines, read_table
 from codegen_async.batch.texts import NoTextError, read_text, read_whole
 from codegen_async.cleaning import reason_of
@@ -76,16 +77,6 @@ class Prompts:
             if line.task.images and line.task.content() not in sent:
                 self._look(line.number, line.task.arguments()["images"])
 
-    def look_at_keys(self, sent: Mapping[str, bytes]) -> None:
-        """Note the keys under which something else was sent.
-
-        Args:
-            sent: the contents of tasks that were sent, by their keys.
-        """
-        for line in self.lines:
-            if line.key is not None and sent.get(line.key, line.task.content()) != line.task.content():
-                self.report(line.number, "key", line.key, TAKEN_AND_SENT)
-
     def _look(self, line: int, images: Collection[str]) -> None:
         for index, image in enumerate(images):
             try:
@@ -110,6 +101,14 @@ class Prompts:
         if line is None:
             return error
         return InvalidArgumentError(f"{self.name}, line {line.number}, key", error.value, error.expected)
+
+    @contextlib.contextmanager
+    def noting(self) -> Generator[None]:
+        """Take what the journal objects to in the block for a problem."""
+        try:
+            yield
+        except InvalidArgumentError as error:
+            self.problems.append(self.at_key(error))
 
     def report(self, line: int, field: str, value: object, expected: str) -> None:
         """Note what is wrong with a line."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from codegen_async.batch import results
+from codegen_async.batch.inputs import Prompts
 from codegen_async.batch.items import State
 from codegen_async.batch.readers import Where, read_counts, read_outcomes, read_sources
-from codegen_async.batch.schema import SIDES
+from codegen_async.batch.schema import SIDES, copy_of, explained
+from codegen_async.batch.steps import Adding
 from codegen_async.errors import InvalidArgumentError
 
 
@@ -76,6 +79,25 @@ def _is_same(one: Path, other: Path) -> bool:
         return one.resolve() == other.resolve()
     except (OSError, ValueError):  # or cannot be
         return False
+
+
+def foresee(journal: Path, prompts: Prompts) -> int:
+    """Return how many runs would still be created if these prompts were all that is to be done. Blocking.
+
+    What the journal would object to becomes a problem of the prompts.
+
+    Raises:
+        JournalError: there is no such journal, or it cannot be read.
+    """
+    named = prompts.named()
+    with explained(journal), contextlib.closing(copy_of(journal)) as copy:
+        adding = Adding(copy, prompts.name, whole=True, keys={name for name, _ in named})
+        for name, task in named:
+            with prompts.noting():
+                adding.add(name, task)
+        with prompts.noting():
+            adding.end()
+        return int(copy.execute("SELECT count(*) FROM items WHERE state = 'planned'").fetchone()[0])
 
 
 async def journal_status(journal: str | os.PathLike[str]) -> dict[State, int]:

@@ -95,17 +95,6 @@ def read_sent(path: Where) -> Counter[bytes]:
         return sent_of(connection)
 
 
-def read_keys(path: Where) -> dict[str, bytes]:
-    """Return the contents of the tasks of a journal that have a run, or may have one, by their names. Blocking.
-
-    Raises:
-        JournalError: there is no such journal, or it cannot be read.
-    """
-    with reading(path) as connection:
-        rows = connection.execute(f"SELECT name, task FROM items WHERE {_SENT}")  # noqa: S608 - a constant
-        return {name: decode_task(task).content() for name, task in rows}
-
-
 def read_outcomes(path: Where) -> Generator[Outcome]:
     """Yield where every item of a journal stands, in order. Blocking; works while it is being run.
 

@@ -200,6 +200,23 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         return connection
 
 
+def copy_of(path: Path) -> sqlite3.Connection:
+    """Return a copy of a journal in memory, brought up to date, to try something with.
+
+    Raises:
+        JournalError: there is none, or it is damaged or something else.
+    """
+    with explained(path), contextlib.closing(open_to_read(path)) as journal:
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        try:
+            journal.backup(copy)
+            _migrate(copy)
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+
 @contextlib.contextmanager
 def explained(path: Path) -> Generator[None]:
     """Turn errors of SQLite and of the system into ones that name the file and say what to do."""

@@ -11,7 +11,8 @@ import msgspec
 
 from codegen_async.batch.inputs import Prompts
 from codegen_async.batch.items import Task
-from codegen_async.batch.readers import read_keys, read_sent
+from codegen_async.batch.outside import foresee
+from codegen_async.batch.readers import read_sent
 from codegen_async.cli.errors import CommandError, Exit
 from codegen_async.cli.inputs import check_api
 from codegen_async.cli.live import duration
@@ -62,12 +63,14 @@ def check(prompts: Prompts, journal: Path | None, display: Display) -> Exit:
         JournalError: the journal cannot be read.
     """
     output = Output(display)
-    sent = Counter[bytes]()
+    creates = len(prompts.lines)
     if journal is not None and journal.is_file():
         check_api(journal, prompts.columns.api)
-        sent = read_sent(journal)
-        prompts.look_at_keys(read_keys(journal))
-    report = _report(prompts, sent)
+        prompts.look_at_images(read_sent(journal))
+        creates = foresee(journal, prompts)
+    else:
+        prompts.look_at_images()
+    report = _report(prompts, creates)
     if output.structured:
         output.document(report)
     else:
@@ -77,11 +80,8 @@ def check(prompts: Prompts, journal: Path | None, display: Display) -> Exit:
     return Exit.USAGE if report.problems else Exit.OK
 
 
-def _report(prompts: Prompts, sent: Counter[bytes]) -> Report:
-    prompts.look_at_images(sent)
-    contents = Counter(line.task.content() for line in prompts.lines)
+def _report(prompts: Prompts, creates: int) -> Report:
     keyless = Counter(line.task.content() for line in prompts.lines if line.key is None)
-    creates = (contents - sent).total()
     return Report(
         prompts=len(prompts.lines),
         keys=len(prompts.lines) - keyless.total(),

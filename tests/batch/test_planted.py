@@ -23,7 +23,6 @@ OLD = Path(__file__).parent / "data" / "journal-of-0.1.0.sql"
 READERS: list[Callable[[Path], object]] = [
     readers.read_counts,
     readers.read_sent,
-    readers.read_keys,
     lambda path: list(readers.read_outcomes(path)),
     readers.read_account,
     readers.read_sources,

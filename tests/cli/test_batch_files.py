@@ -192,6 +192,26 @@ def test_a_check_finds_the_key_of_another_prompt_that_was_sent(cli: CommandLine,
     assert "p.jsonl, line 1, key: expected another key" in checked.err
 
 
+def test_a_check_and_a_run_create_the_same(cli: CommandLine, fake: Served) -> None:
+    fake.script("COMPLETE")
+    file = cli.home / "p.jsonl"
+    contents = [
+        [{"prompt": "a", "key": "k"}, {"prompt": "b"}],
+        [{"prompt": "a", "key": "new"}, {"prompt": "b"}],  # another key is another prompt
+        [{"prompt": "a", "key": "k"}, {"prompt": "b", "key": "later"}, {"prompt": "b"}],
+        [{"prompt": "refused", "agent_type": "no such agent"}],
+        [{"prompt": "refused", "agent_type": "no such agent"}],  # is not sent again by itself
+        [],
+    ]
+    for rows in contents:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        foreseen = cli.run("batch", "check", file, "--json").json["creates"]
+        before = fake.do(lambda server: sum(request.endpoint == "create" for request in server.requests))
+        cli.run("batch", "run", file)
+        after = fake.do(lambda server: sum(request.endpoint == "create" for request in server.requests))
+        assert foreseen == after - before, rows
+
+
 # -- what is known
 
 
