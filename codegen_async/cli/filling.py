@@ -52,12 +52,13 @@ class Filling:
     ) -> None:
         self._file = file
         self._group = group
+        self._kind = () if kind is None else ("--format", kind)
         self._note: Callable[[str], None] = _nothing
         self._prompts = None if journal == file or names_database(file) else read_file(file, kind, columns)
         if isinstance(journal, Path) and journal.is_file():
             check_api(journal, columns.api)
         if self._prompts is not None:
-            _check(self._prompts, journal, command(*group, "check", file, *options))
+            _check(self._prompts, journal, command(*group, "check", file, *self._kind, *options))
 
     async def __call__(self, batch: Batch[Any, Any]) -> None:
         """Add the prompts."""
@@ -74,7 +75,8 @@ class Filling:
 
     def again(self, journal: Where, options: Iterable[str]) -> str:
         """Return the command that goes on with the batch, by its journal alone where the file cannot be read again."""
-        words = (self._file, "--journal", journal) if self._prompts and self._file.is_file() else (journal,)
+        readable = self._prompts is not None and self._file.is_file()
+        words = (self._file, "--journal", journal, *self._kind) if readable else (journal,)
         return command(*self._group, "run", *words, *options)
 
 

@@ -170,6 +170,8 @@ def test_a_check_tells_all_that_is_wrong(bare: CommandLine) -> None:
     run = bare.run("batch", "run", "p.jsonl", "--simulate")
     assert run.code == 2
     assert run.err.splitlines()[1] == "hint: nothing was sent; 2 more like this: codegen-async batch check p.jsonl"
+    run = bare.run("batch", "run", "p.jsonl", "--simulate", "--format", "json")
+    assert run.err.splitlines()[1].endswith("codegen-async batch check p.jsonl --format json")
 
 
 def test_a_check_knows_what_was_done(cli: CommandLine, done: Path) -> None:
@@ -426,6 +428,20 @@ def test_an_interrupted_batch_goes_on_with_the_same_file(cli: CommandLine, fake:
         command.interrupt(signal.SIGTERM)
         result = command.end()
     assert go_on(result)[-4:] == [f"{prompts}.db", "--out", "out file", "--quiet"]
+
+
+def test_an_interrupted_batch_goes_on_with_the_same_format(cli: CommandLine, fake: Served) -> None:
+    fake.script("ACTIVE")
+    table = cli.home / "table.txt"  # a prompt a line, if it is not said that it is none
+    table.write_text("prompt,owner\na,me\nb,you\n")
+    with cli.started("batch", "run", table, "--format", "csv", "--quiet") as command:
+        while len(fake.server.world.runs) < 2:
+            fake.until_asked("create").wait(0.1)
+        command.interrupt(signal.SIGTERM)
+        result = command.end()
+    fake.end_all()
+    assert cli.run(*go_on(result)).code == 0
+    assert sorted(run.prompt for run in fake.server.world.runs.values()) == ["a", "b"]
 
 
 def test_a_file_that_cannot_take_outcomes_stops_a_batch_before_anything_is_sent(
