@@ -371,7 +371,7 @@ async def test_a_journal_of_an_earlier_version_is_brought_up_to_date(codegen_ser
             "#0": State.PLANNED,
         }
         await plan(journal, "new")
-    assert await asyncio.to_thread(query, old, "PRAGMA user_version") == [(6,)]
+    assert await asyncio.to_thread(query, old, "PRAGMA user_version") == [(7,)]
     kinds = await asyncio.to_thread(query, old, "SELECT DISTINCT typeof(run_id) FROM items WHERE run_id IS NOT NULL")
     assert kinds == [("text",)]
     sources = await asyncio.to_thread(query, old, "SELECT source FROM items WHERE source IS NOT NULL")

@@ -87,7 +87,7 @@ def test_all_files_are_for_their_owner_only(path: Path, tmp_path: Path) -> None:
 def test_the_file_says_what_it_is(path: Path) -> None:
     asyncio.run(_make(path, "a"))
     assert query(path, "PRAGMA application_id") == [(APPLICATION_ID,)]
-    assert query(path, "PRAGMA user_version") == [(6,)]
+    assert query(path, "PRAGMA user_version") == [(7,)]
 
 
 def test_what_is_committed_survives_a_power_cut(path: Path) -> None:
