@@ -120,7 +120,7 @@ def with_plain_ends(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: with_plain_ends(item) for name, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):
-        return [with_plain_ends(item) for item in cast("list[Any]", value)]
+        return [with_plain_ends(item) for item in cast("list[object]", value)]
     return value.replace("\r\n", "\n") if isinstance(value, str) else value
 
 
