@@ -220,15 +220,17 @@ class Runner(Generic[R]):
                 await self._launch()
             elif self._active > len(self._undecided) or self._changed.is_set():  # then what was read is old
                 await self._changed.wait()
-            elif (
-                self._undecided and not (planned and self._paused) and not await self._journal.others_have(planned=True)
-            ):
+            elif self._undecided and not (planned and self._paused) and not await self._may_show():
                 self._tell_undecided(math.inf)  # nothing is left that could show it
                 await self._changed.wait()
             elif not self._stopping and (planned or self._serving or await self._journal.others_have()):
                 await self._changed.wait()
             else:
                 return
+
+    async def _may_show(self) -> bool:
+        """Whether anything may come to be sent that others have now: it could show what was not found."""
+        return not self._stopping and await self._journal.others_have(planned=True)
 
     def _has_room(self) -> bool:
         most = math.inf if self.max_active is None else self.max_active

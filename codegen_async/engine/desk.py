@@ -138,7 +138,7 @@ class Desk(Ledger):
 
     async def claim(self, floor: int) -> tuple[Item, Task] | None:
         """Take the planned item whose turn it is and begin a workflow for it; None if others have all there are."""
-        while (item := await self.next_planned(self._taken())) is not None:
+        while not await self._is_full() and (item := await self.next_planned(self._taken())) is not None:
             flight = Flight(Held(item.seq, item.key, ""), floor=floor, claimed=True)
             self.flights[item.seq] = flight
             try:
@@ -153,6 +153,10 @@ class Desk(Ledger):
             self._give_up(flight)
             self._avoided[item.seq] = _now() + _AVOID
         return None
+
+    async def _is_full(self) -> bool:
+        """Whether all runs are made that may be: else workflows would begin for all there is, again and again."""
+        return self.most_runs is not None and await self.runs_made() >= self.most_runs
 
     def _give_up(self, flight: Flight) -> None:
         """Claim a flight no more. If its workflow is only late, it goes on, and its item is looked for."""

@@ -192,6 +192,26 @@ def test_what_is_left_while_it_is_sent_is_sent_by_the_next_run_of_the_same_block
     on_a_fast_loop(main())
 
 
+def test_who_stops_while_a_lost_create_is_looked_for_ends_and_leaves_the_others_planned(file: str) -> None:
+    async def main() -> None:
+        async with CodegenServer(rates={"create": (100, 10.0)}) as server:
+            server.faults.add(Fault.RESET_BEFORE, endpoint="create", times=1)
+            async with opened(server, file) as batch:
+                for number in range(3):
+                    batch.add(f"do {number}")
+                outcomes = batch.run(max_active=1)
+                lost = asyncio.ensure_future(anext(outcomes))
+                while not server.faults.injected:  # noqa: ASYNC110 - it is counted elsewhere
+                    await asyncio.sleep(0.1)
+                batch.stop()
+                async with asyncio.timeout(600.0):
+                    assert (await lost).state is State.UNKNOWN
+                    assert [outcome async for outcome in outcomes] == []
+                assert (await batch.status())[State.PLANNED] == 2
+
+    on_a_fast_loop(main())
+
+
 def test_a_lost_create_is_found_or_sent_again_once_it_is_proven(url: str) -> None:
     async def main() -> None:
         async with CodegenServer(rates={"create": (100, 10.0)}) as server:

@@ -92,6 +92,25 @@ async def test_an_item_whose_workflow_is_late_is_looked_for(path: Path, monkeypa
         assert (await desk.counts())[State.PLANNED] == 1
 
 
+async def test_no_workflow_begins_for_what_others_have_left_no_run_for(path: Path) -> None:
+    async with desk_at(path) as desk, desk_at(path) as other:
+        begun: list[int] = []
+
+        async def begin(held: Held) -> bool:
+            begun.append(held.seq)
+            return False
+
+        desk.begin = begin
+        desk.serve(Crew(desk), 2)
+        await desk.add([(name, Task(prompt=name)) for name in "abc"])
+        for seq in (1, 2):
+            item = await other.item(seq)
+            assert item is not None
+            assert await other.enter(Held(seq, item.key, item.key), 0, 2) is not None
+        assert await desk.claim(0) is None
+        assert begun == []
+
+
 async def test_who_sent_a_former_attempt_says_nothing_of_this_one(path: Path) -> None:
     async with desk_at(path) as desk, asyncio.TaskGroup() as group:
 
