@@ -8,11 +8,11 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
-from codegen_async.cleaning import clean_lines
+from codegen_async.cleaning import clean, clean_lines
 from codegen_async.cli.choosing import check_offered, choose, lift, put_back
 from codegen_async.cli.errors import MEANINGS, PROGRAM, Exit, UsageError, command, explain
 from codegen_async.cli.output import prepare_streams
-from codegen_async.cli.selecting import FORMS, expand, with_port
+from codegen_async.cli.selecting import FORMS, did_you_mean, expand, with_port
 from codegen_async.cli.streams import complain, write
 from codegen_async.version import __version__
 
@@ -121,8 +121,8 @@ def _run(given: Sequence[str]) -> int:
     try:
         result: Any = _called(app, words, flag, another=another)
     except CycloptsError as error:
-        help_page = put_back(_help_words(app, words), flag)
-        raise UsageError(_wrong(error), f"{_advice(error)}see {command(*help_page)}") from None
+        wrong, advice = _wrong(error, app, words)
+        raise UsageError(wrong, f"{advice}see {command(*put_back(_help_words(app, words), flag))}") from None
     return result if isinstance(result, int) else Exit.OK
 
 
@@ -146,17 +146,25 @@ def _joined(words: Sequence[str], unused: Sequence[str]) -> Sequence[str]:
     return words
 
 
-def _wrong(error: CycloptsError) -> str:
-    """Return what is wrong with the words of a command, in words that do not take knowing its parser."""
-    if isinstance(error, UnusedCliTokensError):
-        return f"too many words: {' '.join(error.unused_tokens or ())}"
-    return str(error)
+def _wrong(error: CycloptsError, app: App, words: Sequence[str]) -> tuple[str, str]:
+    """Return what is wrong with the words of a command, and as the beginning of a hint what is likely to be meant."""
+    if not isinstance(error, UnusedCliTokensError):
+        return str(error), ""
+    known = _options(app, words)
+    for word in words[: words.index("--") if "--" in words else None]:
+        name = word.partition("=")[0]
+        if name.startswith("--") and name not in known:  # it was taken for a text or a file, which may begin so
+            meant = did_you_mean(name, known)
+            return f"Unknown option: {clean(name, 60)}", f"{meant} " if meant else ""
+    unused = error.unused_tokens or ()
+    return f"too many words: {' '.join(unused)}", "a text with blanks needs quotes; " if len(unused) > 1 else ""
 
 
-def _advice(error: CycloptsError) -> str:
-    """Return what is likely to be meant, as the beginning of a hint."""
-    several = isinstance(error, UnusedCliTokensError) and len(error.unused_tokens or ()) > 1
-    return "a text with blanks needs quotes; " if several else ""
+def _options(app: App, words: Sequence[str]) -> Sequence[str]:
+    """Return the options of the command that is meant."""
+    _, apps, _ = app.parse_commands(words)
+    arguments = apps[-1].assemble_argument_collection(default_parameter=app.default_parameter)
+    return [name for argument in arguments for name in argument.names if name.startswith("--")]
 
 
 def _help_words(app: App, words: Sequence[str]) -> list[str]:

@@ -50,7 +50,7 @@ async def serving(session: Session[Any], source: Batch[Any, Any] | Where, place:
     from codegen_async.web.dashboard.local import LOOPBACK, serving
 
     if not 0 <= place.port <= _LAST_PORT:  # whether it came by --port or by --dashboard=PORT
-        raise UsageError(f"port: expected 0..{_LAST_PORT}, got {place.port}")
+        raise UsageError(f"--port: expected 0..{_LAST_PORT}, got {place.port}")
     host = LOOPBACK if place.listen is None else place.listen
     target = session.target
 
