@@ -117,7 +117,7 @@ class Adding(Looking[R, Id]):
         prompts.check()
         try:
             named = await asyncio.to_thread(prompts.named)
-            added = await self._opened().add(named, source=prompts.name, whole=whole)
+            added = await self._opened().add(named, source=prompts.name, folder=prompts.folder, whole=whole)
         except InvalidArgumentError as error:
             raise prompts.at_key(error) from None
         if self._runner is not None:

@@ -41,6 +41,7 @@ class Prompts:
 
     Attributes:
         name: the file's, for messages.
+        folder: where the file is, and images with relative paths are.
         columns: what its lines may say.
         lines: those that can be right, in order; of several with one key and the same content, the first.
         extra: the names of fields that are kept for the results and not sent, in order.
@@ -55,7 +56,7 @@ class Prompts:
         self.extra: dict[str, None] = {}
         self.images: dict[str, int] = {}
         self.problems: list[InvalidArgumentError] = []
-        self._folder = str(folder)
+        self.folder = str(folder)
         self._keys: dict[str, Line] = {}
 
     def check(self) -> None:
@@ -132,7 +133,7 @@ class Prompts:
     def _line(self, number: int, fields: Mapping[str, Any]) -> Line:
         given = self._given(fields)
         key = given.get("key")
-        task = self.columns.task(given, self._folder)
+        task = self.columns.task(given, self.folder)
         # In a table the blanks around it do not count, so they do nowhere: a file may be converted.
         return Line(number, None if key is None else check_name(key).strip(), task)
 

@@ -78,14 +78,15 @@ class Journal:
         tasks: Collection[tuple[str, Task] | tuple[str, Task, int | None]],
         *,
         source: str | None = None,
+        folder: str | None = None,
         whole: bool = False,
     ) -> Added:
         """Plan named tasks, all or none; see `steps.Adding`. One that is there already stays as it is.
 
         Args:
-            tasks: names and tasks, and which of several of the same content; iterated on the journal's thread, once
-                more where the write has to be done again.
+            tasks: names and tasks, and which copy of one; iterated on the journal's thread, again where it has to be.
             source: the name of the file that they come from, whose items that it does not have any more are left out.
+            folder: where that file is.
             whole: whether all are left out that were not sent and are not in the file.
 
         Raises:
@@ -93,7 +94,7 @@ class Journal:
         """
 
         def work(connection: sqlite3.Connection) -> Added:
-            adding = steps.Adding(connection, source, whole=whole, keys={name for name, *_ in tasks})
+            adding = steps.Adding(connection, source, whole=whole, keys={name for name, *_ in tasks}, folder=folder)
             for name, task, *copy in tasks:
                 adding.add(name, task, *copy)
             return adding.end()

@@ -6,6 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
+from pathlib import Path
 
 from codegen_async.batch.items import TAKEN, TAKEN_AND_SENT, Added, State, Task, decode_task
 from codegen_async.batch.snapshots import decode_run
@@ -52,16 +53,24 @@ class Adding:
 
     Args:
         source: the name of the file that they come from; None for a program.
+        folder: where that file is. One of the same name that is elsewhere is another.
         whole: whether the file is all that is to be done, so that it does not matter where items came from.
         keys: all that the file gives.
     """
 
     def __init__(
-        self, connection: sqlite3.Connection, source: str | None, *, whole: bool, keys: Collection[str] = ()
+        self,
+        connection: sqlite3.Connection,
+        source: str | None,
+        *,
+        whole: bool,
+        keys: Collection[str] = (),
+        folder: str | None = None,
     ) -> None:
         self._keys = keys
         self._connection = connection
         self._source = source
+        self._folder = folder
         self._whole = whole
         self._copies: Counter[bytes] = Counter()
         self._alike: dict[tuple[bytes, bool], list[_Alike]] = {}
@@ -210,13 +219,24 @@ class Adding:
 
     def _withdraw(self) -> list[str]:
         rows = self._connection.execute(
-            "SELECT seq, name FROM items WHERE state IN ('planned', 'rejected') AND attempt = 1"
+            "SELECT seq, name, task FROM items WHERE state IN ('planned', 'rejected') AND attempt = 1"
             " AND (? = 1 OR source = ?) ORDER BY seq",
             (int(self._whole), self._source),
         ).fetchall()
-        gone = [(seq, name) for seq, name in rows if seq not in self._seen]
+        gone = [(seq, name) for seq, name, task in rows if seq not in self._seen and not self._is_of_another(task)]
         self._connection.executemany("DELETE FROM items WHERE seq = ?", [(seq,) for seq, _ in gone])
         return [name for _, name in gone]
+
+    def _is_of_another(self, task: bytes) -> bool:
+        """Whether a task of a file of this name is of another one, which still is where it was."""
+        folder = None if self._whole else decode_task(task).folder
+        if None in (folder, self._folder):
+            return False
+        there, here = (Path(str(each), str(self._source)) for each in (folder, self._folder))
+        try:
+            return not there.samefile(here)
+        except OSError:  # it was moved here; or this one is gone, as it was read before
+            return there.exists()
 
 
 # -- once more

@@ -140,6 +140,29 @@ async def test_of_equal_prompts_those_that_were_sent_are_the_ones_that_stay(
     assert prompts(codegen_server) == ["a"]
 
 
+async def test_files_of_one_name_in_two_folders_are_two(
+    codegen_server: CodegenServer, path: Path, tmp_path: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    files = [tmp_path / name / "p.jsonl" for name in ("one", "other")]
+    for file in files:
+        await asyncio.to_thread(file.parent.mkdir)
+        await write(file, {"prompt": f"of {file.parent.name}"}, {"prompt": f"more of {file.parent.name}"})
+    async with opened(codegen_server, path) as batch:
+        for file in (*files, *files):
+            assert not (await batch.add_file(file)).withdrawn
+    await write(files[0], {"prompt": "of one"})
+    async with opened(codegen_server, path) as batch:
+        assert (await batch.add_file(files[0])).withdrawn == ("#p.jsonl:2",)
+        # Where a folder was moved, its file is the same one.
+        await asyncio.to_thread(files[1].parent.rename, tmp_path / "moved")
+        moved = tmp_path / "moved" / "p.jsonl"
+        await write(moved, {"prompt": "of other"})
+        assert (await batch.add_file(moved)).withdrawn == ("#p.jsonl:2~2",)
+        await run_all(batch)
+    assert sorted(prompts(codegen_server)) == ["of one", "of other"]
+
+
 @pytest.mark.parametrize("whole", [False, True])
 async def test_a_file_of_nothing_takes_nothing_away(
     codegen_server: CodegenServer, path: Path, file: Path, *, whole: bool
