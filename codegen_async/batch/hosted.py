@@ -139,6 +139,10 @@ class HostedMaker(Maker[R]):
         return fields
 
     async def begin(self, journal: Journal) -> None:
+        """Learn how creates are sent, if there is anything to send."""
+        await self.learn(journal)
+
+    async def learn(self, journal: Journal) -> None:
         """Learn from a task how creates are sent."""
         if self._limit is None and (task := await journal.task()) is not None:
             self._look_at(task)

@@ -110,6 +110,9 @@ class Maker(ABC, Generic[R]):
             APIError: it could not be asked for.
         """
 
+    async def learn(self, journal: Journal) -> None:
+        """Learn from what is planned how creates are sent, where that depends on it. Default: it does not."""
+
     @abstractmethod
     async def prove(self) -> None:
         """Ask for something that needs no run.

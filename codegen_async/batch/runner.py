@@ -248,6 +248,7 @@ class Runner(Generic[R]):
     async def _launch(self) -> None:
         """Send the next item, once there is room for one more run and a slot for its create."""
         with contextlib.ExitStack() as undoing:
+            await self._maker.learn(self._journal)  # there may have been nothing when it began
             slot = self._maker.slot()
             undoing.callback(slot.close)
             permit: Permit | None = None

@@ -75,6 +75,18 @@ async def test_each_item_becomes_a_run_and_comes_to_its_end(path: Path, dialect:
         assert (outcome.run.phase, outcome.fields) == (Phase.SUCCEEDED, {"task": f"do {outcome.key}"})
 
 
+@pytest.mark.parametrize("dialect", [*SAFE, Plain])
+async def test_a_queue_that_begins_with_nothing_takes_a_file(path: Path, tmp_path: Path, dialect: type[Plain]) -> None:
+    file = tmp_path / "p.jsonl"
+    await asyncio.to_thread(file.write_text, '{"task": "a", "key": "k"}\n')
+    async with opened(api_of(dialect), path, dialect()) as batch, contextlib.aclosing(batch.serve()) as outcomes:
+        first = asyncio.ensure_future(anext(outcomes))
+        await asyncio.sleep(5)
+        await batch.add_file(file)
+        assert (await first).succeeded
+        batch.stop()
+
+
 @pytest.mark.parametrize("dialect", SAFE)
 @pytest.mark.parametrize("lag", [0.0, 10.0])
 async def test_lost_answers_make_nothing_missing_and_nothing_twice(
