@@ -6,7 +6,7 @@ and gives it back one period after the answer by his own clock. Of an owner who 
 `life` seconds, by the store's clock.
 
 Assume:
-(A1) a write replaces exactly what was read, or the store's epoch is another one;
+(A1) a write replaces exactly what was read, or the store's epoch is another one, or who calls misses its last write;
 (A2) clocks run within 1000 ppm of one another (`margin`);
 (A3) a request is counted before its answer is seen, and at most `total + lateness` after its bytes were written;
 (A4) nobody stands still for more than `pause` between the last look at the clock and the write of the bytes;
@@ -114,6 +114,8 @@ class Own(msgspec.Struct, kw_only=True):
         kept: slots that it keeps.
         refusals: news.
         leaving: whether this is its last call.
+        calls: the number of the last call that was confirmed.
+        called: seconds since that began; `inf`: none was.
     """
 
     name: str
@@ -125,6 +127,8 @@ class Own(msgspec.Struct, kw_only=True):
     kept: int = 0
     refusals: Sequence[Refusal] = ()
     leaving: bool = False
+    calls: int = 0
+    called: float = math.inf
 
 
 class Present(msgspec.Struct, frozen=True, kw_only=True):
@@ -207,9 +211,10 @@ class _Exchange:
         self.terms = terms
         self.now = present.upper
         self._present = present
+        self._still_to_come = max(0.0, -present.uptime)  # seconds for which the server before may still grant
         previous = board.members.pop(own.name, None)
         self.low = self._lower()
-        self._begin(found=found)
+        self._begin(found=found, known=self._stands(previous))
         self._clamp()
         self._bury()
         self.entry = self._entry(previous)
@@ -257,13 +262,20 @@ class _Exchange:
     def _life(self) -> float:
         return self.terms.life(max((self.own.rate.period, *(e.period for e in self.board.members.values()))))
 
-    def _begin(self, *, found: bool) -> None:
+    def _stands(self, previous: Entry | None) -> bool:
+        """Return whether there is what this member wrote last; if not, the board is another one, or an older one."""
+        if previous is None:  # nobody forgets a member sooner, whatever its own times are
+            return self.own.called >= self.terms.cycle(self.own.rate.period) + self.terms.step
+        return previous.calls >= self.own.calls
+
+    def _begin(self, *, found: bool, known: bool) -> None:
         """Be cold if writes may have been lost."""
-        board, present, whole = self.board, self._present, self._life() + self.terms.step + self._still_to_come()
+        board, present, whole = self.board, self._present, self._life() + self.terms.step + self._still_to_come
         if self.terms.keep or any(entry.kept for entry in board.members.values()):
             whole += self.terms.keep_for
         cold = 0.0
-        if present.lost or (found and board.epoch != present.epoch):
+        lost = present.lost or (found and board.epoch != present.epoch)
+        if lost or (found and not known and board.cold_until <= self.low):  # else nothing was granted for long enough
             cold = whole
         elif not found and present.uptime <= self._life():
             cold = whole - max(present.uptime, 0.0)
@@ -271,16 +283,12 @@ class _Exchange:
             board.cold_until = max(board.cold_until, self.now + cold)
         board.epoch = present.epoch
 
-    def _still_to_come(self) -> float:
-        """Return for how many seconds another server may still grant, that this one has taken over from."""
-        return max(0.0, -self._present.uptime)
-
     def _clamp(self) -> None:
         """Believe no time that is too far ahead: a clock that was set back must not stop the fleet."""
         board, now = self.board, self.now
         latest = now + self._life() + self.terms.step
         keep_for = self.terms.keep_for
-        board.cold_until = min(board.cold_until, latest + self._still_to_come() + keep_for)
+        board.cold_until = min(board.cold_until, latest + self._still_to_come + keep_for)
         board.free_since = min(board.free_since, now)
         if board.held_from > now + self.terms.step:
             board.held_until += now - board.held_from
@@ -325,6 +333,7 @@ class _Exchange:
             rounds=[0, 0] if previous is None else previous.rounds,
             wanted=list(self.own.wanted),
             kept=self.own.kept,
+            calls=1 + max(self.own.calls, 0 if previous is None else previous.calls),
         )
 
     def _write_slots(self) -> None:

@@ -297,7 +297,8 @@ class Member:
             self._store.forgot(outcome.cold_for)
         # Where the store's clock has jumped, others may take these for older than they are: they go back.
         granted = 0 if self._is_told_late else outcome.granted
-        slots.confirm(since, granted, outcome.kept, slots.terms.cycle(outcome.rate.period))
+        calls = outcome.board.members[self.name].calls
+        slots.confirm(since, granted, outcome.kept, slots.terms.cycle(outcome.rate.period), calls)
         if self._is_told_late:
             self._at = now
         self._at = min(self._at, since.at + outcome.delay)

@@ -52,6 +52,7 @@ class Entry(msgspec.Struct, array_like=True):
         wanted: how many slots it waits for, by priority.
         kept: slots that it keeps for good, so as to go on while the store is away.
         kept_until: when requests on those can no longer matter.
+        calls: how often it has called: a lower number than it knows of stands on an older board.
     """
 
     seen: Time
@@ -67,6 +68,7 @@ class Entry(msgspec.Struct, array_like=True):
     wanted: _Pair = msgspec.field(default_factory=lambda: [0, 0])
     kept: Count = 0
     kept_until: Time = 0.0
+    calls: Annotated[int, Meta(ge=0)] = 0
 
     @property
     def used(self) -> int:

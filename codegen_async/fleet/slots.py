@@ -67,6 +67,7 @@ class Slots:
         self._kept_free = 0
         self._kept_cooling: list[float] = []
         self._confirmed: Moment | None = None  # the beginning of the last call that was
+        self._calls = 0  # its number
 
     # -- what callers take and give back
 
@@ -165,6 +166,8 @@ class Slots:
             wanted=(0, 0) if leaving else _lacking(*demand, room),
             kept=0 if leaving else self.kept,
             leaving=leaving,
+            calls=self._calls,
+            called=math.inf if self._confirmed is None else now - self._confirmed.at,
         )
 
     def _keep_none(self) -> None:
@@ -176,9 +179,9 @@ class Slots:
             heappush(self.cooling, end)
         self._kept_cooling.clear()
 
-    def confirm(self, since: Moment, granted: int, kept: int, cycle: float) -> None:
+    def confirm(self, since: Moment, granted: int, kept: int, cycle: float, calls: int) -> None:
         """Take what a call has brought that began then."""
-        self._confirmed = since
+        self._confirmed, self._calls = since, calls
         self.cycle = max(cycle, self.terms.cycle(self.rate.period))
         self._kept_free += kept - self.kept
         self.kept = kept

@@ -35,7 +35,8 @@ class Plan:
         workers: hosts.
         callers: tasks on each that send without a pause.
         seconds: true ones.
-        kills, freezes, cuts, restarts, empties, jumps: how often.
+        kills, freezes, cuts, restarts, empties, returns, jumps: how often; a store that returns to what was saved last
+            says nothing of it.
         frozen: seconds that a freeze lasts at most.
         ahead: seconds that the store's clock jumps ahead at most; half of the jumps go an hour back.
         forgets: whether the store may lose writes.
@@ -57,6 +58,7 @@ class Plan:
     cuts: float = 0.15
     restarts: float = 0.0
     empties: float = 0.0
+    returns: float = 0.0
     jumps: float = 0.0
     frozen: float = 4.0
     ahead: float = 4.0
@@ -148,6 +150,7 @@ class Campaign:
             (plan.cuts, self._cut),
             (plan.restarts, self._restart),
             (plan.empties, self._empty),
+            (plan.returns, self._return),
             (plan.jumps, self._jump),
             (0.2, self.shelf.save),
         ]
@@ -254,6 +257,10 @@ class Campaign:
 
     def _empty(self) -> None:
         self.shelf.values.clear()
+        self.result.restarts += 1
+
+    def _return(self) -> None:
+        self.shelf.values = dict(self.shelf.saved)
         self.result.restarts += 1
 
     def _jump(self) -> None:

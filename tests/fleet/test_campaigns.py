@@ -30,6 +30,7 @@ PLANS = {
     "slots are kept, and taken back from who stands still": replace(PLAIN, terms=KEEPING, frozen=40.0, freezes=0.1),
     "processes stand still for long": replace(PLAIN, frozen=25.0, stalls=0.5),
     "a board vanishes": replace(PLAIN, empties=0.02, kills=0.0),
+    "a board is put back from a backup": replace(PLAIN, returns=0.02, kills=0.0),
     "one request in a period": replace(PLAIN, rate=Rate(1, 2.0)),
     "10 in 60 s": replace(PLAIN, rate=Rate(10, 60.0), terms=Terms(), kills=0.01, freezes=0.01, seconds=6000.0),
     "60 in 30 s": replace(PLAIN, rate=Rate(60, 30.0), terms=Terms(), kills=0.01, freezes=0.01, seconds=1500.0),
@@ -40,6 +41,7 @@ CALM = replace(
 )
 STANDING_STILL = replace(CALM, freezes=0.1, frozen=40.0, stalls=1.0)
 FORGETTING = replace(CALM, restarts=0.1, kills=0.02)
+RETURNING = replace(CALM, returns=0.1)
 DYING = replace(CALM, kills=0.05, stalls=1.0, terms=msgspec.structs.replace(SHORT, total=20.0, lateness=10.0))
 SLOW = replace(CALM, slow=0.1)
 
@@ -85,11 +87,17 @@ def test_without_a_look_at_the_age_of_a_grant_it_is_seen(monkeypatch: pytest.Mon
 
 
 def test_without_cold_time_after_lost_writes_it_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    def begin(exchange: board._Exchange, *, found: bool) -> None:  # noqa: ARG001 - as it is called
+    def begin(exchange: board._Exchange, **_: bool) -> None:
         exchange.board.epoch = exchange._present.epoch
 
     monkeypatch.setattr(board._Exchange, "_begin", begin)
     assert campaign(FORGETTING, range(1)).over > 0
+
+
+def test_without_a_look_for_what_one_wrote_last_it_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert campaign(RETURNING, range(2)).over == 0
+    monkeypatch.setattr(board._Exchange, "_stands", lambda *_: True)
+    assert campaign(RETURNING, range(2)).over > 0
 
 
 def test_without_the_time_of_requests_in_the_life_of_a_slot_it_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

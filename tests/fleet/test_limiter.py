@@ -11,6 +11,7 @@ from unittest import mock
 import msgspec
 import pytest
 
+from codegen_async.errors import ClientClosedError
 from codegen_async.fleet.board import Terms
 from codegen_async.fleet.limits import FleetLimits
 from codegen_async.fleet.records import Board, Entry, read, write
@@ -339,6 +340,54 @@ async def test_a_store_that_forgot_makes_all_wait_for_a_life_of_a_slot_and_that_
         assert 104.0 < await task - began < 111.0
     (told,) = [message for message in caplog.messages if message.startswith("fleet")]
     assert told.startswith("fleet: the store was started or replaced a short while ago")
+
+
+@on_hosts
+async def test_a_board_that_another_has_made_in_place_of_one_that_was_removed_is_noticed() -> None:
+    shelf = shelf_of()
+    one, other, new = limits_on(shelf), limits_on(shelf), limits_on(shelf)
+    async with opened(one, other, new):
+        await asyncio.gather(*(call(limits) for limits in (one, other) for _ in range(2)))
+        shelf.values.clear()
+        await call(new)  # who cannot know
+        began = now()
+        calls = [asyncio.create_task(call(limits)) for limits in (new, one, other)]
+        await asyncio.sleep(60.0)
+        await one.aclose()  # whoever else comes to know it makes it no longer
+        one.follow()
+        await asyncio.gather(*calls[::2])
+        assert 104.0 < now() - began < 116.0
+        assert isinstance((await asyncio.gather(calls[1], return_exceptions=True))[0], ClientClosedError)
+
+
+@on_hosts
+async def test_a_board_that_was_put_back_from_a_backup_is_noticed() -> None:
+    shelf = shelf_of()
+    one, other = limits_on(shelf), limits_on(shelf)
+    async with opened(one, other):
+        await asyncio.gather(call(one), call(other))
+        backup = dict(shelf.values)
+        await asyncio.sleep(30.0)
+        await asyncio.gather(*(call(one) for _ in range(4)))
+        shelf.values = backup
+        began = now()
+        await asyncio.gather(call(one), call(other))
+        assert 104.0 < now() - began < 116.0
+
+
+@on_hosts
+async def test_who_comes_after_a_long_time_finds_nothing_odd() -> None:
+    shelf = shelf_of()
+    one, other = limits_on(shelf), limits_on(shelf)
+    async with opened(one, other):
+        for seconds in (5.0, 20.0, 100.0, 200.0, 3600.0):
+            await call(one)
+            for _ in range(10):
+                await asyncio.sleep(seconds / 10)
+                await call(other)
+        began = now()
+        await call(one)
+        assert now() - began < 0.1
 
 
 @on_hosts
