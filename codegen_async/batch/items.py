@@ -241,9 +241,12 @@ def check_name(name: object) -> str:
     """Return a caller's key if it can be one.
 
     Raises:
-        InvalidArgumentError: it is blank, too long, or looks like what stands for keys that are not given.
+        InvalidArgumentError: it is blank, too long, has a null character, which not every database can hold, or looks
+            like what stands for keys that are not given.
     """
     text = check_text("key", name)
+    if "\0" in text:
+        raise InvalidArgumentError("key", name, "a text without null characters")
     if len(text) > _LONGEST_NAME or text.startswith("#"):
         raise InvalidArgumentError("key", name, f"at most {_LONGEST_NAME} characters, the first of them no '#'")
     return text

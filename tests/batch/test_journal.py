@@ -279,7 +279,7 @@ def test_keys_are_the_same_each_time_and_no_others() -> None:
     assert all(key.isascii() and len(key) <= 64 for key in keys)
 
 
-@pytest.mark.parametrize("name", ["", " ", "#1", "x" * 201, 5, None])
+@pytest.mark.parametrize("name", ["", " ", "#1", "x" * 201, "a\0", 5, None])
 def test_a_key_that_cannot_be_one_is_refused(name: object) -> None:
     with pytest.raises(InvalidArgumentError, match="key"):
         check_name(name)
