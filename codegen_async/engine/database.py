@@ -243,12 +243,24 @@ class _File(Database):
 
     def prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN IMMEDIATE")
+        self._check_ours(connection)
         for statement in _TABLES:
             kinds = {"serial": "INTEGER", "bytes": "BLOB", "real": "REAL"}
             connection.execute(statement.format(**kinds))
         _widen(connection, "SELECT name FROM pragma_table_info('items')", "REAL")
         _fill(connection)
         connection.execute("COMMIT")
+
+    def _check_ours(self, connection: sqlite3.Connection) -> None:
+        """Refuse to make tables among those of others: a journal that has them is taken for a planted one."""
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        shared = "SELECT 1 FROM pragma_table_info('items') WHERE name = 'holder'"
+        if tables and connection.execute(shared).fetchone() is None:
+            raise JournalError(
+                self.name,
+                "holds something else, or is the journal of a batch that one process drives, which stays one; give"
+                " another path for a batch on an engine",
+            )
 
 
 class _FileConnection:

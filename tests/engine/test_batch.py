@@ -381,6 +381,24 @@ def test_prompts_are_added_whole_though_the_database_goes_away_meanwhile(
     on_a_fast_loop(work())
 
 
+def test_a_journal_that_is_taken_for_a_database_is_refused_and_goes_on_as_before(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+
+    async def main() -> None:
+        async with CodegenServer() as server:
+            server.world.script = SHORT
+            async with opened(server, path) as batch:
+                batch.add("one")
+                await run_all(batch)
+            with pytest.raises(JournalError, match="which stays one; give another path"):
+                async with opened(server, f"sqlite:{path}"):
+                    pass
+            async with opened(server, path) as batch:
+                assert (await batch.status())[State.ENDED] == 1
+
+    on_a_fast_loop(main())
+
+
 def test_a_database_is_of_one_organization(url: str) -> None:
     async def main() -> None:
         async with CodegenServer() as server, CodegenServer() as elsewhere:

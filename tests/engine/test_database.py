@@ -1,6 +1,7 @@
 """The database that several processes share a batch in."""
 
 import contextlib
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import psycopg
 import pytest
 
 from codegen_async.engine.database import AwayError, Database, open_database
+from codegen_async.errors import JournalError
 from tests.support.servers import Server, new_database, postgres
 
 _WRITE = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0.0).execute('BEGIN IMMEDIATE')"
@@ -34,6 +36,18 @@ def test_who_reads_a_file_leaves_the_locks_on_it_that_his_process_has(tmp_path: 
         other = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - ours
         assert "database is locked" in other.stderr
         writing.execute("ROLLBACK")
+
+
+def test_a_file_of_others_stays_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "other.db"
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE other (name TEXT)")
+    file.chmod(0o600)
+    before = file.read_bytes()
+    database = open_database(f"sqlite:{file}")
+    with contextlib.closing(database.connect()) as connection, pytest.raises(JournalError, match="something else"):
+        database.prepare(connection)
+    assert file.read_bytes() == before
 
 
 def test_a_database_of_before_gets_the_columns_that_came_later(tmp_path: Path) -> None:
