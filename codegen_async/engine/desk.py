@@ -25,6 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 from codegen_async.batch.items import Item, State, Task
 from codegen_async.engine.ledger import Held, Ledger, OvertakenError
+from codegen_async.errors import JournalError
 from codegen_async.models import RunId, RunLike
 
 T = TypeVar("T")
@@ -63,6 +64,7 @@ class Flight:
         floor: the id of a run that exists, where the runner has claimed it.
         claimed: whether the runner of this process has it in its hand, with a slot, and has not sent it.
         given: whether the runner has claimed it and goes to send it.
+        failed: whether the runner is about to end with what went wrong.
         work: what the runner does for it, as far as it was seen.
     """
 
@@ -72,11 +74,20 @@ class Flight:
         self.floor = floor
         self.claimed = claimed
         self.given: bool = False
+        self.failed: bool = False
         self.work: asyncio.Task[Any] | None = None
         self.begun: asyncio.Future[bool] = loop.create_future()
         self.verdict: asyncio.Future[Verdict] = loop.create_future()
         self.noted: asyncio.Future[None] = loop.create_future()
         self.end: asyncio.Future[Verdict] = loop.create_future()
+
+    def fail(self, error: JournalError) -> None:
+        """Let the runner end with what went wrong for the workflow, if it waits for it."""
+        waited_for = [self.begun] * self.claimed + [self.noted] * (self.work is not None and self.verdict.done())
+        for future in waited_for:
+            if not future.done():
+                future.set_exception(error)
+                self.failed = True
 
 
 class Desk(Ledger):
@@ -248,6 +259,9 @@ class Desk(Ledger):
         self.holders[held.seq] = held.holder
         try:
             yield flight
+        except JournalError as error:
+            flight.fail(error)
+            raise
         finally:
             self._drop(flight)
 
@@ -259,7 +273,7 @@ class Desk(Ledger):
         if not flight.begun.done():
             flight.begun.set_result(False)
         verdict = _said(flight.verdict) if flight.noted.done() else None
-        is_over = _said(flight.end) is not None or (verdict is not None and "run" not in verdict)
+        is_over = flight.failed or _said(flight.end) is not None or (verdict is not None and "run" not in verdict)
         if flight.work is not None and not is_over:
             flight.work.cancel()
         elif flight.given and flight.work is None:

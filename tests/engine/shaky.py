@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 
 from codegen_async.engine.database import AwayError, open_database
+from codegen_async.errors import JournalError
 from codegen_async.fleet.address import Address
 
 
@@ -18,10 +19,11 @@ class Shaky(type(open_database("sqlite:/anywhere"))):  # type: ignore[misc] # of
         super().__init__(path)
         self.moment = ""
         self.away = 0
+        self.error: type[JournalError] = AwayError
 
-    def go_away(self, moment: str, times: int) -> None:
+    def go_away(self, moment: str, times: int, error: type[JournalError] = AwayError) -> None:
         """Answer no statement that begins like this, so many times."""
-        self.moment, self.away = moment, times
+        self.moment, self.away, self.error = moment, times, error
 
     def connect(self) -> sqlite3.Connection:
         connection: Any = super().connect()
@@ -30,7 +32,7 @@ class Shaky(type(open_database("sqlite:/anywhere"))):  # type: ignore[misc] # of
         def shaking(statement: str, values: Any = ()) -> Any:
             if self.away > 0 and statement.startswith(self.moment):
                 self.away -= 1
-                raise AwayError(self.name, "did not answer")
+                raise self.error(self.name, "did not answer")
             return execute(statement, values)
 
         connection.execute = shaking

@@ -399,6 +399,30 @@ def test_a_journal_that_is_taken_for_a_database_is_refused_and_goes_on_as_before
     on_a_fast_loop(main())
 
 
+@pytest.mark.parametrize(
+    "moment",
+    ["UPDATE items SET state = CASE", "UPDATE items SET state = 'created'", "UPDATE items SET state = 'ended'"],
+)
+def test_a_database_that_cannot_be_written_to_ends_a_run_and_the_next_one_goes_on(tmp_path: Path, moment: str) -> None:
+    async def main() -> None:
+        database = Shaky(tmp_path / "batch.db")
+        async with CodegenServer(rates={"create": (100, 10.0)}) as server:
+            server.world.script = SHORT
+            async with opened(server, database) as batch:
+                for number in range(3):
+                    batch.add(f"do {number}")
+                await batch.save()
+                database.go_away(moment, 10000, JournalError)
+                with pytest.raises(JournalError, match="did not answer"):
+                    async with asyncio.timeout(600.0):
+                        await run_all(batch, max_active=1)
+                database.go_away("", 0)
+                assert len(await run_all(batch)) == 3
+            assert runs(server) == [f"do {number}" for number in range(3)]
+
+    on_a_fast_loop(main())
+
+
 def test_a_database_is_of_one_organization(url: str) -> None:
     async def main() -> None:
         async with CodegenServer() as server, CodegenServer() as elsewhere:
