@@ -227,6 +227,10 @@ def _take(asked: asyncio.Task[Any]) -> None:
         asked.exception()
 
 
+def _let_be(_: psycopg.Notify) -> None:
+    pass
+
+
 async def _ended(ending: _Ending) -> None:
     """See the end of what was cut off: if the loop ended before, the driver would be cancelled after all."""
     if ending:
@@ -250,6 +254,8 @@ def _connector(
             address.url, autocommit=True, prepare_threshold=None, fallback_application_name="codegen-async"
         )
         session = _Session(driver, ending)
+        if begin is None:  # what a pooler hands on of messages would be kept for `notifies`, for as long as this lives
+            driver.add_notify_handler(_let_be)
         try:
             if begin is not None:
                 await begin(session)

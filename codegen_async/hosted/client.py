@@ -221,7 +221,8 @@ class RunClient(SeveralWaits[R, Id]):
     def _looks(self, bus: Bus, calls: Calls[R], waiting: Waiting[R]) -> Looks[R]:
         from codegen_async.fleet.looks import Looks  # noqa: PLC0415 - as above
 
-        return Looks(waiting.elsewhere, bus, self._key_of("looks"), self._snapshots(calls), name=self._limits.member)
+        channel = self._key_of(f"looks:{type(self.dialect).__name__}")  # others read other things in what an API says
+        return Looks(waiting.elsewhere, bus, channel, self._snapshots(calls), name=self._limits.member)
 
     def _attached(self, memory: Memory) -> Callable[[], None]:
         end = self._sendings.attach(memory, self._clock)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from codegen_async.fleet import postgres
+from codegen_async.fleet.address import Address
 from codegen_async.fleet.store import Bus, StoreAwayError
 from tests.fleet.conftest import url_of
 from tests.support.servers import Server
@@ -68,6 +69,22 @@ async def test_messages_come_in_order_however_long_they_are(place: str, joined: 
         for message in said:
             await speaker.publish(channel, message)
         assert [await anext(listening) for _ in said] == said
+
+
+@pytest.mark.asyncio
+async def test_what_a_pooler_hands_on_of_messages_is_not_kept_by_who_only_speaks(
+    postgres_server: Server, channel: str
+) -> None:
+    bus = postgres.PostgresBus(Address(url_of(postgres_server, "postgresql")))
+    await bus._link.use(
+        lambda session: session.ask(f"LISTEN {postgres._name(channel)}")
+    )  # as another did on its connection
+    for _ in range(5):
+        await bus.publish(channel, b"news")
+    connection = bus._link._connection
+    assert connection is not None
+    assert not connection._driver._notifies_backlog
+    await bus.close()
 
 
 @pytest.mark.asyncio

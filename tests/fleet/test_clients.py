@@ -172,6 +172,19 @@ async def test_clients_of_any_dialect_share_what_they_see() -> None:
         assert len(api.reads) <= 8
 
 
+async def test_those_of_another_dialect_hear_nothing() -> None:
+    class Other(Plain):
+        """Reads other things in what the API says."""
+
+    api, air = Api(), Air()
+    async with (
+        several(hosted(api), 1, air) as ours,
+        several(lambda: HostedRuns(Other(), CANARY, sender=api), 1, air) as theirs,
+    ):
+        states = [client.looks for client in (*ours, *theirs)]
+        assert [state and len(state.members) for state in states] == [1, 1]
+
+
 async def test_an_end_that_was_heard_makes_room_for_another_run() -> None:
     api = Api(keyed=True)
 
