@@ -148,7 +148,11 @@ def _of_ids(dialect: Dialect[Any], kind: _Kind) -> Iterator[str]:
         except InvalidArgumentError:  # of `Dialect.parts`
             continue
         except Exception as error:  # noqa: BLE001 - it would end a program
-            yield f"{kind.name}: the id {run_id!r} makes it raise {type(error).__name__}: {error}; see `parts`"
+            raised = f"raise {type(error).__name__}: {error}"
+            if kind.optional:
+                yield f"{kind.name}: the id {run_id!r} makes it {raised}; see `parts`"
+            else:  # no id goes into it
+                yield f"{kind.name}: the fields make it {raised}; are `fields` those of a run?"
             return
 
 

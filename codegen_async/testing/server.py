@@ -71,7 +71,7 @@ class SimulatedServer(ABC):
 
     Args:
         rates: the limit of each endpoint by name, or several that hold at once; "ceiling" is across all endpoints. An
-            endpoint that has none is not limited.
+            endpoint that has none is not limited. A name that no route bears is a `ValueError`: nothing would count.
         window: how requests are counted. Default: over a sliding window, the strictest of the exact ways.
         count_rejected: a rejected request uses the limit up like any other.
         retry_after: whether, and how, to tell in a header of each 429 how many seconds to wait; True: rounded up.
@@ -188,7 +188,11 @@ class SimulatedServer(ABC):
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._unrouted])
-        for method, path, endpoint, handler in self.routes():
+        routes = self.routes()
+        if unspent := self.rates.keys() - {route.endpoint for route in routes} - {"ceiling"}:
+            names = sorted({route.endpoint for route in routes})
+            raise ValueError(f"rates: expected endpoints of routes, which are {names}, got {sorted(unspent)}")
+        for method, path, endpoint, handler in routes:
             app.router.add_route(method, path, self._serving(endpoint, handler))
         return app
 

@@ -187,6 +187,14 @@ def test_an_id_that_is_taken_apart_by_hand_is_told() -> None:
     assert "get: the id 'plain' makes it raise ValueError" in problems_of(changed(get=get))
 
 
+def test_fields_that_make_no_run_are_told() -> None:
+    def create(_: object, key: str, fields: Mapping[str, Any]) -> Call[HostedRun]:
+        return Call(limit="all", method="POST", path="/runs", json={"task": fields["task"], "key": key}, read=one)
+
+    problems = problems_of(changed(create=create))
+    assert "create: the fields make it raise KeyError: 'task'; are `fields` those of a run?" in problems
+
+
 def test_names_of_no_call_are_told() -> None:
     assert "expected names of calls, got ['gets']" in problems_of(Good(), {"gets": [RUN]})
 

@@ -63,6 +63,11 @@ async def statuses(server: CodegenServer, endpoint: str, count: int) -> list[int
 # Limits.
 
 
+async def test_a_limit_that_no_route_spends_is_refused_as_nothing_would_count() -> None:
+    with pytest.raises(ValueError, match=r"rates: expected endpoints of routes, which are .*'create'.*got \['creat'\]"):
+        CodegenServer(rates={"creat": Rate(10, 60.0), "ceiling": Rate(100, 60.0)})
+
+
 @pytest.mark.parametrize(
     ("endpoint", "limit", "period"),
     [("create", 10, 60), ("get", 60, 30), ("list", 60, 30), ("logs", 60, 60), ("resume", 10, 60)],
