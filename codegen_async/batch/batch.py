@@ -248,8 +248,7 @@ class Batch(anyio.AsyncContextManagerMixin, Adding[R, Id], Answering[R, Id]):
         self, bounds: Bounds, max_active: int | None, *, serving: bool, note: bool = True
     ) -> AsyncGenerator[Outcome[R, Id]]:
         journal = self._opened()
-        if self._runner is not None:
-            raise RuntimeError("this batch is being run already; to leave a run early, close it: contextlib.aclosing")
+        self._check_idle()
         self._max_active = max_active or self._max_active
         runner = self._new_runner(bounds, serving=serving)
         if self._paused:
@@ -334,6 +333,10 @@ class Batch(anyio.AsyncContextManagerMixin, Adding[R, Id], Answering[R, Id]):
                 driver.exception()  # told already, or of no use any more
 
     # -- helpers
+
+    def _check_idle(self) -> None:
+        if self._runner is not None:
+            raise RuntimeError("this batch is being run already; to leave a run early, close it: contextlib.aclosing")
 
     def _opened(self) -> Journal:
         if self._journal is None:

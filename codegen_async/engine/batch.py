@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, cast, overload
 
@@ -113,12 +113,17 @@ class DBOSBatch(Batch[R, Id]):
             await desk.check_account(self._maker.account, adopt=self._adopt)
             self._journal = desk
             self._saving = asyncio.Lock()  # of this loop
+            self._leaving = asyncio.Lock()
+            self._engine = AsyncExitStack()
             try:
                 yield self
                 await self._save_added()
             finally:
                 self._journal = self._runner = None
-                await self._end_driver()
+                try:
+                    await self._end_driver()
+                finally:  # a loop that was left may not be over yet, and ends nothing of its own then
+                    await self._leave(self._engine)
 
     def _new_runner(self, bounds: Bounds, *, serving: bool) -> Runner[Any]:
         runner = super()._new_runner(bounds, serving=serving)
@@ -130,12 +135,23 @@ class DBOSBatch(Batch[R, Id]):
         self, bounds: Bounds, max_active: int | None, *, serving: bool, note: bool = True
     ) -> AsyncGenerator[Outcome[R, Id]]:
         desk = cast("Desk", self._opened())
-        async with (
-            executing(self.database, desk, lease=self._lease, floor=lambda: self._maker.floor, look=self._look),
-            aclosing(super()._drive(bounds, max_active, serving=serving, note=note)) as outcomes,
-        ):
-            async for outcome in outcomes:
-                yield outcome
+        self._check_idle()
+        engine = AsyncExitStack()
+        try:
+            await engine.enter_async_context(
+                executing(self.database, desk, lease=self._lease, floor=lambda: self._maker.floor, look=self._look)
+            )
+            self._engine = engine
+            async with aclosing(super()._drive(bounds, max_active, serving=serving, note=note)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
+        finally:
+            await self._leave(engine)
+
+    async def _leave(self, engine: AsyncExitStack) -> None:
+        """Let go of an engine; return when that is done, whoever does it."""
+        async with self._leaving:
+            await engine.aclose()
 
     def _look(self) -> None:
         if self._runner is not None:

@@ -170,6 +170,25 @@ def test_what_another_run_of_it_had_is_gone_on_with(url: str) -> None:
     on_a_fast_loop(main())
 
 
+def test_a_loop_that_is_left_unclosed_ends_with_its_block(file: str) -> None:
+    async def main() -> None:
+        async with CodegenServer(rates={"create": (100, 10.0)}) as server:
+            server.world.script = SHORT
+            async with opened(server, file) as batch:
+                batch.add("one")
+                batch.add("two")
+                outcomes = batch.run()
+                assert (await anext(outcomes)).succeeded
+                with pytest.raises(RuntimeError, match="being run already"):
+                    await run_all(batch)
+            async with opened(server, file) as batch:
+                assert all(one.succeeded for one in await run_all(batch))
+            await outcomes.aclose()
+            assert runs(server) == ["one", "two"]
+
+    on_a_fast_loop(main())
+
+
 def test_what_is_left_while_it_is_sent_is_sent_by_the_next_run_of_the_same_block(file: str) -> None:
     async def main() -> None:
         async with CodegenServer(rates={"create": (100, 10.0)}) as server:
