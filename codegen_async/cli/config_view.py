@@ -32,15 +32,17 @@ Example:
 def view(*, server: RealServer = REAL, display: Display = PLAIN) -> Exit:
     """Show each setting with its source."""
     from codegen_async.cli import config
+    from codegen_async.cli.memory import memory_file
     from codegen_async.cli.output import Output
 
     output = Output(display)
     settings = config.load(config.flags_of(server))
+    rows = [(name, setting.shown, setting.source) for name, setting in settings.items()]
+    if settings["memory"].value is None and (file := memory_file(settings)) is not None:
+        rows = [row if row[0] != "memory" else ("memory", str(file), "default") for row in rows]
     if output.structured:
-        output.records(
-            [{"name": name, "value": setting.shown, "source": setting.source} for name, setting in settings.items()]
-        )
+        output.records([dict(zip(("name", "value", "source"), row, strict=True)) for row in rows])
     else:
-        output.table(("SETTING", "VALUE", "SOURCE"), [(name, one.shown, one.source) for name, one in settings.items()])
+        output.table(("SETTING", "VALUE", "SOURCE"), rows)
     output.note(f"user file: {config.where_user_file_is()}")
     return Exit.OK

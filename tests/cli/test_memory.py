@@ -33,6 +33,8 @@ def test_what_a_command_has_sent_is_known_to_the_next(cli: CommandLine, fake: Se
         assert cli.run("run", "create", "do", "--quiet").code == 0
     assert remembered(fake, memory) == 2
     assert memory.stat().st_mode & 0o777 == 0o600
+    shown = next(row for row in cli.run("config", "view", "--json").json if row["name"] == "memory")
+    assert (cli.home / shown["value"], shown["source"] == "default") == (memory, where != "by the setting")
 
 
 @pytest.mark.parametrize("state", ["/dev/null", "/proc/nothing", "relative"])
