@@ -121,7 +121,8 @@ class OutcomeFile:
 def _is_torn(line: bytes, error: Exception) -> bool:
     """Whether a line that cannot be read is the beginning of one of ours, and no JSON of somebody else's."""
     begins = line.startswith(_START) or _START.startswith(line)
-    return begins and not line.endswith(b"\n") and not isinstance(error, msgspec.ValidationError)
+    is_last = not line.endswith(b"\n") and len(line) < _LONGEST
+    return begins and is_last and not isinstance(error, msgspec.ValidationError)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import msgspec
 import pytest
 
 from codegen_async import AgentRun, InvalidArgumentError, PullRequest
+from codegen_async.batch import appending
 from codegen_async.batch.appending import OutcomeFile
 from codegen_async.batch.batch import export_journal
 from codegen_async.batch.items import Outcome, State, Task
@@ -296,6 +297,18 @@ def test_what_a_line_calls_like_a_column_takes_no_place_of_ours(tmp_path: Path, 
     append(path, outcome)
     (row,) = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     assert (row["key"], row["input_key"], row["input_input_key"], row["input_fields"]) == ("-a", "k", "i", fields)
+
+
+def test_a_line_that_is_longer_than_any_takes_none_behind_it_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out"
+    append(path, *OUTCOMES[:2])
+    before = path.read_bytes()
+    monkeypatch.setattr(appending, "_LONGEST", 100)
+    with pytest.raises(InvalidArgumentError, match="line 1"):
+        OutcomeFile(path)
+    assert path.read_bytes() == before
 
 
 def test_two_batches_append_to_one_file_at_once(tmp_path: Path) -> None:
