@@ -19,6 +19,8 @@ LAST_TURN = "(SELECT coalesce(max(turn), 0) + 1 FROM items WHERE state = 'planne
 
 _TASK = 2  # of a row
 
+_MAY_BE_SENT = "another key, or the content it had, as the journal is a copy and this may have been sent since"
+
 _Alike = tuple[int, str | None, str]
 """Number, source and name of one of several items of the same content."""
 
@@ -101,10 +103,16 @@ class Adding:
             self._insert_or_name(name, task)
         elif decode_task(row[_TASK]).content() == task.content():
             self._keep(row[0], task)
+        elif row[1] in (State.PLANNED, State.REJECTED) and self._may_be_sent():
+            raise InvalidArgumentError("key", name, _MAY_BE_SENT)
         elif row[1] == State.REJECTED or (row[1] == State.PLANNED and self._may_edit(row[3])):
             self._correct(row[0], name, task)
         else:
             raise InvalidArgumentError("key", name, TAKEN if row[1] == State.PLANNED else TAKEN_AND_SENT)
+
+    def _may_be_sent(self) -> bool:
+        """Whether what is planned here may have been sent from another file of the batch."""
+        return self._connection.execute("SELECT 1 FROM meta WHERE name = 'moved'").fetchone() is not None
 
     def _insert_or_name(self, name: str, task: Task) -> None:
         """Add a task with a new key, unless it is that of an item to which the file gave no key before."""

@@ -13,7 +13,7 @@ import pytest
 from codegen_async.batch.items import State
 from codegen_async.batch.places import Account
 from codegen_async.batch.readers import read_account, read_outcomes
-from codegen_async.errors import JournalError
+from codegen_async.errors import InvalidArgumentError, JournalError
 from codegen_async.private import open_private
 from codegen_async.testing import CodegenServer
 from tests.batch.helpers import ENDLESS, SHORT, Forgetful, journal_at, opened, plan, query, run_all, states
@@ -240,6 +240,26 @@ async def test_a_copy_finds_further_attempts_too(codegen_server: CodegenServer, 
     async with opened(codegen_server, copy) as batch:
         await run_all(batch, max_attempts=2)
     assert len(codegen_server.world.runs) == before
+
+
+async def test_in_a_copy_no_prompt_is_corrected_that_was_sent_since(codegen_server: CodegenServer, path: Path) -> None:
+    codegen_server.world.script = SHORT
+    file = path.with_name("p.jsonl")
+    await asyncio.to_thread(file.write_text, '{"prompt": "as it was", "key": "k"}\n')
+    async with opened(codegen_server, path) as batch:
+        await batch.add_file(file)
+    copy = await copied(path)
+    async with opened(codegen_server, path) as batch:
+        await run_all(batch)
+    await asyncio.to_thread(file.write_text, '{"prompt": "not as it was", "key": "k"}\n')
+    async with opened(codegen_server, copy) as batch:
+        with pytest.raises(InvalidArgumentError, match="line 1, key: expected another key, or the content it had"):
+            await batch.add_file(file)
+        (outcome,) = await run_all(batch)
+        assert (outcome.prompt, outcome.succeeded) == ("as it was", True)
+        with pytest.raises(InvalidArgumentError, match="other content, which was sent"):
+            await batch.add_file(file)
+    assert len(codegen_server.world.runs) == 1
 
 
 async def test_a_prompt_that_is_added_to_a_copy_later_is_not_sent_twice(
