@@ -20,6 +20,7 @@ from codegen_async.cleaning import clean
 from codegen_async.errors import ConfigurationError, JournalError
 from codegen_async.fleet.address import Address, masked
 from codegen_async.private import NotOursError, make_private
+from codegen_async.secret import Masked
 
 _EXPECTED = "sqlite:/path or postgresql://user:password@host:port/database"
 _SCHEMES = ("sqlite:", "postgresql:/", "postgres:/")
@@ -303,7 +304,11 @@ class _Server(Database):
         self._psycopg = psycopg
 
     def url(self) -> str:
-        return self._address.url
+        url, place = self._address.url, self._address.place
+        if "," not in place:
+            return url
+        hosts = "&".join(f"host={one}" for one in place.split(","))  # SQLAlchemy finds several among the options alone
+        return Masked(f"{url.replace(f'{place}/', '/', 1)}{'&' if '?' in url else '?'}{hosts}")
 
     def check_there(self) -> None:
         with contextlib.closing(self.connect()) as connection:

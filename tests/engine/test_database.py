@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import create_engine, make_url, text
 
 from codegen_async.engine.database import AwayError, Database, open_database
 from codegen_async.errors import JournalError
@@ -98,3 +99,14 @@ def test_what_a_server_says_when_it_ends_a_transaction_is_told_by_all_that_follo
             connection.execute("ROLLBACK TO work")
         connection.execute("ROLLBACK")
         assert connection.execute("SELECT count(*) FROM items").fetchone() == (0,)
+
+
+def test_the_engine_finds_a_database_on_one_of_several_hosts(server: Server) -> None:
+    here = f"127.0.0.1:{server.port}"
+    database = open_database(new_database(server).replace(here, f"127.0.0.1:1,{here}"))
+    with contextlib.closing(database.connect()) as connection:
+        database.prepare(connection)
+    engine = create_engine(make_url(database.url()).set(drivername="postgresql+psycopg"))
+    with engine.connect() as found:
+        assert found.execute(text("SELECT count(*) FROM codegen_async.items")).scalar() == 0
+    engine.dispose()
