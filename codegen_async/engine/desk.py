@@ -286,7 +286,7 @@ class Desk(Ledger):
             flight: from `boarding`.
             floor: the id of a run that exists, for an item that was not claimed here.
         """
-        entry = await self.enter(flight.held, flight.floor or floor, self.most_runs)
+        entry = await self.enter(flight.held, flight.floor or floor, self.most_runs, is_claimed=flight.claimed)
         return None if entry is None else {"floor": entry.floor, "run": entry.run}
 
     async def create(self, flight: Flight) -> Verdict:

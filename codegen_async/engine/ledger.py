@@ -96,13 +96,15 @@ class Ledger(Journal):
         if connection.execute(f"{statement} AND holder = ?", (*values, self.holders.get(seq))).rowcount != 1:
             raise OvertakenError
 
-    async def enter(self, held: Held, floor: int, most_runs: int | None) -> RunEntry | None:
+    async def enter(self, held: Held, floor: int, most_runs: int | None, *, is_claimed: bool = True) -> RunEntry | None:
         """Take an item for a workflow, to be sent or gone on with; None if it is not to be, or not by this one.
 
         Args:
             held: which, and by what workflow.
             floor: the id of a run that exists, or 0.
             most_runs: how many runs the batch may make; an item beyond stays planned.
+            is_claimed: whether it can be sent now; else one that is planned stays so, as nothing was sent of it that
+                could be looked for.
         """
 
         def work(connection: sqlite3.Connection) -> RunEntry | None:
@@ -112,7 +114,8 @@ class Ledger(Journal):
                 return None
             state, holder, finished = row[-3:]
             if state == State.PLANNED:
-                refused = most_runs is not None and connection.execute(f"SELECT {_MADE}").fetchone()[0] >= most_runs
+                made = 0 if most_runs is None else connection.execute(f"SELECT {_MADE}").fetchone()[0]
+                refused = not is_claimed or (most_runs is not None and made >= most_runs)
             else:
                 is_open = state in (State.SENDING, State.CREATED) and finished is None
                 refused = not is_open or round_of(holder or "") > round_of(held.holder)

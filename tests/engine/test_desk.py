@@ -92,6 +92,17 @@ async def test_an_item_whose_workflow_is_late_is_looked_for(path: Path, monkeypa
         assert (await desk.counts())[State.PLANNED] == 1
 
 
+async def test_what_was_not_sent_by_who_died_stays_planned_as_there_is_nothing_to_look_for(path: Path) -> None:
+    async with desk_at(path) as desk:
+        desk.serve(Crew(desk), None)
+        await desk.add([("a", Task(prompt="a"))])
+        item = await desk.item(1)
+        assert item is not None
+        with desk.boarding(Held(1, item.key, item.key)) as flight:
+            assert await desk.intend(flight, 0) is None
+        assert (await desk.counts())[State.PLANNED] == 1
+
+
 async def test_no_workflow_begins_for_what_others_have_left_no_run_for(path: Path) -> None:
     async with desk_at(path) as desk, desk_at(path) as other:
         begun: list[int] = []
