@@ -46,6 +46,13 @@ class FleetLimiter(WindowLimiter):
         ceiling = self._dispatcher.ceiling
         return self._meter.claim() + (ceiling.claim() if isinstance(ceiling, FleetMeter) else ())
 
+    async def look(self) -> None:
+        """Come back when it is known, as far as it can be, who has what; see `Member.look`."""
+        ceiling = self._dispatcher.ceiling
+        for meter in (self._meter, ceiling):
+            for member in meter.members if isinstance(meter, FleetMeter) else ():
+                await member.look()
+
     def check_process(self) -> None:
         """Raise RuntimeError if this is not the process that takes part."""
         for member in self._meter.members:

@@ -81,6 +81,12 @@ class FleetLimits(Limits):
         if self._shared is not None and isinstance(self._shared.ceiling, FleetMeter):
             self._members += _join_ceiling(self._shared, self._shared.ceiling, partial(make, "ceiling"))
 
+    async def look(self, endpoint: str) -> None:
+        """See what others have, if it was never seen, so that it can be told how far away a slot is."""
+        limiter = self[endpoint]
+        if isinstance(limiter, FleetLimiter):
+            await limiter.look()
+
     def _make_member(self, store: WatchedStore, name: str, endpoint: str, seat: Seat) -> Member:
         def key() -> str:
             return self._key_of(endpoint) + (f":{seat.number + 1}" if seat.number else "")

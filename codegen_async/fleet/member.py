@@ -83,6 +83,8 @@ class Member:
         self._process = os.getpid()
         self._clock = StoreClock(slots.terms.life(slots.rate.period))
         self._view: View | None = None
+        self._last: View | None = None  # that was seen; while a call is under way, what it found is not sure any more
+        self._looked = asyncio.Event()
         self._has_seen = False  # a board
         self._is_told_late = False
         self._refusals: list[tuple[float, float | None]] = []  # until when to be silent, when the slot was taken
@@ -139,6 +141,12 @@ class Member:
 
     # -- to look at
 
+    async def look(self) -> None:
+        """Come back when the board was seen at least once, or cannot be seen for now."""
+        if self._last is None and not self.is_forked:
+            self._ask(self._now())
+            await self._looked.wait()
+
     def expected_wait(self, now: float, ahead: int) -> float:
         """Return the seconds until one more caller would get a slot, as far as is known.
 
@@ -178,7 +186,7 @@ class Member:
 
     def _board(self) -> Board | None:
         try:
-            return None if self._view is None else self._view.board()
+            return None if self._last is None else self._last.board()
         except NewerBoardError:
             return None
 
@@ -235,6 +243,7 @@ class Member:
             self._not_before = self._now() + _APART
         finally:
             self._task = None
+            self._looked.set()
         self._arm()
 
     def _retry_in(self, seconds: float) -> None:
@@ -273,6 +282,8 @@ class Member:
         reply = await self._store.swap(self._key, version, value, epoch)
         self._is_told_late = not self._clock.heard(sent, self._now(), reply.now)
         self._view = View(reply.version, value if reply.swapped else reply.value, reply.epoch, reply.uptime)
+        self._last = self._view
+        self._looked.set()
         return reply.swapped
 
     def _outcome(self, view: View, now: float, *, leaving: bool) -> Outcome:
@@ -313,6 +324,7 @@ class Member:
     async def leave(self) -> None:
         """Write a last entry, so that others need not wait for what this member had; a store that is away is let be."""
         self._is_over = True
+        self._looked.set()
         self._disarm()
         if self.is_forked:
             return

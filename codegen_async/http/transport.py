@@ -183,6 +183,7 @@ class Transport:
         while True:
             attempt += 1
             if patience is not None:
+                await self.limits.look(request.endpoint)
                 self._check_patience(request.endpoint, priority, patience)
             slots = _Slots(
                 self.limits, request.endpoint, priority, held=slot, renew=renew, on_sent=on_sent, attempts=told

@@ -85,6 +85,9 @@ class Limits:
         """Let nobody pass to an endpoint for that long; see `WindowLimiter.hold`."""
         self._limiters[endpoint].hold(seconds)
 
+    async def look(self, endpoint: str) -> None:
+        """See what there is to see before the first `expected_wait`; one process alone knows it."""
+
     def expected_wait(self, endpoint: str, priority: Priority) -> float:
         """Return the seconds until one more caller would get a slot; see `WindowLimiter.expected_wait`."""
         return self._limiters[endpoint].total_wait(priority)

@@ -9,9 +9,21 @@ from typing import Any
 import pytest
 
 from benchmarks._fleet_air import Air, AirBus
-from codegen_async import ClientClosedError, CodegenClient, ConfigurationError, Fleet, HostedRuns, MiddeskClient, Rate
+from codegen_async import (
+    ClientClosedError,
+    CodegenClient,
+    ConfigurationError,
+    Fleet,
+    HostedRuns,
+    LimiterBusyError,
+    MiddeskClient,
+    Rate,
+)
 from codegen_async.fleet import opening
+from codegen_async.fleet.board import Terms
 from codegen_async.fleet.keys import key_of
+from codegen_async.fleet.limits import FleetLimits
+from codegen_async.limits import Priority
 from codegen_async.secret import Secret
 from codegen_async.testing import CodegenServer, MiddeskServer
 from tests.fleet.hosts import on_hosts
@@ -229,3 +241,64 @@ async def test_what_is_given_back_after_a_client_was_opened_again_is_nothing_to_
             assert sum(task.done() for task in served) == 7  # what was under way is away, for all that is known
             await asyncio.gather(*served)
             assert asyncio.get_running_loop().time() - began > 60.0
+
+
+@on_hosts
+async def test_who_has_no_patience_is_told_at_once_also_by_a_client_that_has_just_begun(shelf: str) -> None:
+    async with CodegenServer(token=CANARY) as server, client_of(server, fleet=shelf) as one:
+        await asyncio.gather(*(one.create_run("do") for _ in range(10)))
+        async with client_of(server, fleet=shelf) as other:
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(LimiterBusyError) as told:
+                await other.create_run("do", patience=5.0)
+            assert 55.0 < told.value.wait < 61.0
+            assert asyncio.get_running_loop().time() - began < 0.1
+
+
+@on_hosts
+async def test_who_has_patience_is_served_and_who_closes_meanwhile_is_told() -> None:
+    line = Line(Shelf(random.Random(1), began=-1e6), random.Random(2), leg=(0.2, 0.3))
+    limits = FleetLimits({"get": Rate(4, 10.0)}, open_store=lambda: line, key_of=str, terms=Terms())
+    limits.follow()
+    looks = [asyncio.create_task(limits.look("get")) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    looks[0].cancel()
+    await asyncio.sleep(1.0)
+    assert looks[1].done()
+    await limits.aclose()
+    limits.follow()
+    look = asyncio.create_task(limits.look("get"))
+    await asyncio.sleep(0.1)
+    await limits.aclose()
+    await look
+
+
+@on_hosts
+async def test_what_is_known_is_known_while_the_store_is_asked() -> None:
+    shelf = Shelf(random.Random(1), began=-1e6)
+    one, other = (
+        FleetLimits(
+            {"get": Rate(4, 100.0)},
+            open_store=lambda: Line(shelf, random.Random(2), leg=(0.2, 0.3)),
+            key_of=str,
+            terms=Terms(),
+        )
+        for _ in range(2)
+    )
+    one.follow()
+    other.follow()
+
+    async def call(limits: FleetLimits) -> None:
+        async with limits.slot("get", Priority.INTERACTIVE) as slot:
+            slot.sent()
+            slot.answered()
+
+    await asyncio.gather(*(call(one) for _ in range(4)))
+    waiting = asyncio.create_task(call(other))
+    await asyncio.sleep(5.0)
+    for _ in range(200):  # some of these times the store is asked
+        await asyncio.sleep(0.05)
+        assert other.expected_wait("get", Priority.INTERACTIVE) > 50.0
+        assert other["get"].available == 0
+    waiting.cancel()
+    await asyncio.gather(one.aclose(), other.aclose())
