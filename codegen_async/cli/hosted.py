@@ -292,21 +292,23 @@ async def _started(
     """Show a run that was started or told to go on just now, or its end if that is waited for."""
     from codegen_async.cli.following import until_it_rests, verdict
     from codegen_async.cli.output import WHOLE, one_line
-    from codegen_async.cli.render import news_of, plain, show_run
+    from codegen_async.cli.render import news_of, show_run
 
     session.resume = command("run", "wait", started.id, *connection.words())
     # Before anything goes to the standard output, which may be full: whoever paid for the run has to know its id.
     session.output.note(news_of(started, "goes on" if resumed else "started"))
-    if not wait:
-        if session.output.structured:
-            session.output.document(plain(started))
-        else:
-            session.output.line(one_line(started.id, WHOLE))
+    if not wait and not session.output.structured:
+        session.output.line(one_line(started.id, WHOLE))
         return Exit.OK
-    final = await until_it_rests(session, started, Waits(timeout=timeout))
-    show_run(session.output, final)
-    _note_pause(session, final, connection)
-    return verdict([final])
+    shown = await until_it_rests(session, started, Waits(timeout=timeout)) if wait else started
+    try:
+        show_run(session.output, shown)
+    except UsageError as error:  # a field that runs of this dialect lack, which only a run tells: something was sent
+        raise CommandError(str(error), error.hint) from None
+    if not wait:
+        return Exit.OK
+    _note_pause(session, shown, connection)
+    return verdict([shown])
 
 
 def _note_pause(session: Session[Runs], paused: Any, connection: HostedConnection) -> None:

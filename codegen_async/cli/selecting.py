@@ -47,7 +47,8 @@ def expand(words: Sequence[str], *, another: bool = False) -> list[str]:
         if not equals and _NAMES.fullmatch(following) and ("," in following or _is_field(following)):
             names = following
             next(rest)
-        expanded += [form, f"--fields={_checked(names, form, () if another else words)}"] if equals or names else [form]
+        known = _of_command(words, another=another)
+        expanded += [form, f"--fields={_checked(names, form, known)}"] if equals or names else [form]
     return [*expanded, *words[end:]]
 
 
@@ -69,9 +70,8 @@ def with_port(words: Sequence[str]) -> list[str]:
     return [*expanded, *words[end:]]
 
 
-def _checked(names: str, form: str, words: Sequence[str]) -> str:
+def _checked(names: str, form: str, known: Sequence[str]) -> str:
     """Return names, if they can be fields of what the command prints; where nothing is sent, printing tells in time."""
-    known = _of_command(words)
     for name in names.split(",") if known else ():
         if name not in known:
             raise _no_field(name, known, form)
@@ -89,8 +89,8 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     return f"did you mean {clean(near[0])}?" if near else ""
 
 
-def _of_command(words: Sequence[str]) -> Sequence[str]:
-    """Return the fields of what a command prints that sends something first; none of any other."""
+def _of_command(words: Sequence[str], *, another: bool) -> Sequence[str]:
+    """Return the fields of what a command prints that sends something first; none of any other, as if unknown."""
     from codegen_async.batch.items import Outcome
     from codegen_async.codegen.models import AgentRun
     from codegen_async.middesk.models import MiddeskRun
@@ -101,8 +101,13 @@ def _of_command(words: Sequence[str]) -> Sequence[str]:
         ("middesk", "resume"): MiddeskRun,
         ("batch", "run"): Outcome,
         ("batch", "retry"): Outcome,
+        ("middesk", "batch", "run"): Outcome,
+        ("middesk", "batch", "retry"): Outcome,
     }
-    kind = kinds.get(tuple([word for word in words if not word.startswith("-")][:2]))
+    named = tuple(word for word in words if not word.startswith("-"))
+    kind = kinds.get(named[:2], kinds.get(named[:3]))
+    if another and kind is AgentRun:
+        return ()
     return () if kind is None else (*kind.__struct_fields__, *(() if kind is Outcome else ("phase",)))
 
 

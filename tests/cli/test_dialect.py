@@ -123,6 +123,14 @@ def test_a_run_is_shown_by_its_id_or_its_key(acme: CommandLine) -> None:
     assert missing.err.endswith(f"hint: is this the right server? codegen-async doctor --dialect {ACME}\n")
 
 
+def test_a_field_that_runs_lack_is_no_wrong_command_line_once_a_run_is_there(
+    acme: CommandLine, api: Running[AcmeServer]
+) -> None:
+    result = acme.run("run", "create", "--field", "task=x", "--json", "id,phse")
+    assert (result.code, result.out, len(api.server.runs)) == (1, "", 1)
+    assert "run r0 started\nerror: --json: there is no field 'phse'\nhint: did you mean phase? " in result.err
+
+
 def test_what_is_said_of_an_error_leads_back_to_the_api(acme: CommandLine, api: Running[AcmeServer]) -> None:
     del acme.env["CODEGEN_DIALECT"]
     words = acme.run("--dialect", ACME, "run", "create", "Fix it")

@@ -339,3 +339,15 @@ def test_more_that_is_wrong_is_shown_by_a_command_that_can_be_pasted(acme: Comma
     assert hint == f"hint: nothing was sent; 1 more like this: codegen-async batch check a.jsonl --dialect {ACME}"
     check = acme.run(*shlex.split(hint.partition("codegen-async ")[2]))
     assert (check.code, check.err.count("expected a JSON object")) == (2, 2)
+
+
+def test_a_field_that_no_outcome_has_is_refused_before_anything_is_sent(
+    acme: CommandLine, api: Running[AcmeServer]
+) -> None:
+    (acme.home / "a.txt").write_text("x\n")
+    result = acme.run("batch", "run", "a.txt", "--json", "kye,run", env={"CODEGEN_DIALECT": "tests.cli.acme:Acme"})
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: --json: there is no field 'kye'\nhint: did you mean key? fields are key, ")
+    assert not api.server.runs
+    middesk = acme.run("middesk", "batch", "run", "a.txt", "--json", "kye,run", env={"MIDDESK_API_KEY": "key"})
+    assert (middesk.code, "no field 'kye'" in middesk.err) == (2, True)
