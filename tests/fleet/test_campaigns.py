@@ -41,7 +41,7 @@ CALM = replace(
 )
 STANDING_STILL = replace(CALM, freezes=0.1, frozen=40.0, stalls=1.0)
 FORGETTING = replace(CALM, restarts=0.1, kills=0.02)
-RETURNING = replace(CALM, returns=0.1)
+RETURNING = replace(CALM, returns=0.2, seconds=120.0)
 DYING = replace(CALM, kills=0.05, stalls=1.0, terms=msgspec.structs.replace(SHORT, total=20.0, lateness=10.0))
 SLOW = replace(CALM, slow=0.1)
 
