@@ -86,7 +86,7 @@ def test_a_hint_leads_to_the_server_that_was_asked(error: Exception, command: st
 def test_no_error_of_the_package_is_taken_for_a_defect() -> None:
     for kind in _all_below(CodegenAsyncError):
         error = kind.__new__(kind, "text")
-        error.__dict__.update(run_id=5, key="k")
+        error.__dict__.update(run_id=5, key="k", field="prompt", value="", expected="a text", run=None)
         assert "should not have happened" not in str(explain(error)), kind
 
 
