@@ -25,6 +25,7 @@ from struct import Struct
 from codegen_async.limits import Limits
 from codegen_async.posix import pread, pwrite
 from codegen_async.private import NotOursError, open_private
+from codegen_async.settings import one_spelling
 
 Over = Callable[[], None]
 
@@ -166,7 +167,7 @@ class Sendings:
         self._limits = limits
         self.number: int = 1 + int.from_bytes(os.urandom(7), "big")
         """Of the first request to each endpoint."""
-        names = {endpoint: f"{server} {endpoint}" for endpoint in limits.endpoints}
+        names = {endpoint: f"{one_spelling(server)} {endpoint}" for endpoint in limits.endpoints}
         self._of = {endpoint: _EndpointSendings(name, self.number) for endpoint, name in names.items()}
 
     def attach(self, memory: Memory, clock: Callable[[], float]) -> Callable[[], None]:

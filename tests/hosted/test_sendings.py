@@ -75,6 +75,13 @@ async def test_what_was_sent_to_another_server_is_not_counted(memory: Memory) ->
 
 
 @virtual
+@pytest.mark.parametrize("url", ["https://ONE.example", "https://one.example:443", "https://one.example."])
+async def test_all_ways_to_write_an_address_are_one_server(memory: Memory, url: str) -> None:
+    Life(memory, Clock()).send()()
+    assert Life(memory, Clock(), url).known() == 1
+
+
+@virtual
 async def test_a_request_that_was_under_way_at_the_end_may_be_counted_any_time_since(memory: Memory) -> None:
     clock = Clock()
     Life(memory, clock).send()
