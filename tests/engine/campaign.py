@@ -5,7 +5,9 @@ import contextlib
 import os
 import random
 import signal
+import sys
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -74,8 +76,12 @@ class _KeylessBatch(DBOSBatch[AgentRun, int]):
 
 def execute(address: tuple[str, int], url: str, prompts: Sequence[str], resent: str | None, keyless: bool) -> None:
     """Be an executor until the batch has come to its end."""
-    with asyncio.Runner(loop_factory=lambda: FastLoop(SPEED)) as runner:
-        runner.run(_execute(address, url, prompts, resent, keyless=keyless))
+    try:
+        with asyncio.Runner(loop_factory=lambda: FastLoop(SPEED)) as runner:
+            runner.run(_execute(address, url, prompts, resent, keyless=keyless))
+    except Exception:
+        traceback.print_exc(file=sys.stdout)  # which is what is shown of a test
+        raise
 
 
 async def _execute(

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 PLACE = ROOT / "build/temporal/bin"
 ITEMS = 40
-LATER = 40  # at most, that keep coming: what they show decides what was lost last
+LATER = 120  # at most, that keep coming: what they show decides what was lost last
 
 
 def serving() -> CodegenServer:
