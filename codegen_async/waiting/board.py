@@ -144,7 +144,7 @@ class Board(Generic[R]):
     def tell(self, run: R, now: float, asked: float | None = None) -> None:
         """Tell the listeners of a run what it looks like now; `asked`: when that was asked for, if not just now."""
         old = self.may_be_old(run, now)
-        if not old and (run.phase.is_terminal or run.id in self.memory):
+        if not old and (run.phase.is_still or run.id in self.memory):
             self.memory.keep(run, now if asked is None else asked)
         if not old:
             self.others.told(run)

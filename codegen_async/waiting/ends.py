@@ -31,7 +31,7 @@ class Memo(NamedTuple, Generic[R]):
 
 
 class Memory(Generic[R]):
-    """Remember snapshots: of ended runs all, of others those that somebody wants to share.
+    """Remember snapshots: of runs that stand still all, of others those that somebody wants to share.
 
     Args:
         capacity: bytes of memory it may hold; what was not used for longest goes first.

@@ -55,6 +55,19 @@ async def test_a_run_that_waits_is_told_to_go_on_and_the_next_run_sees_its_end(
     assert codegen_server.violations == 0
 
 
+async def test_the_end_of_a_run_that_was_answered_is_known_as_early_as_any(
+    codegen_server: CodegenServer, path: Path
+) -> None:
+    async with opened(codegen_server, path) as batch:
+        await paused(codegen_server, batch, "a")
+        await asyncio.sleep(3600)  # as long as a person may take
+        begun = asyncio.get_running_loop().time()
+        await batch.answer("a", "the second way")
+        (outcome,) = await run_all(batch)
+        assert outcome.succeeded
+        assert asyncio.get_running_loop().time() - begun < 5 + 2  # seconds of its life, and of looks
+
+
 async def test_a_queue_goes_on_at_once(codegen_server: CodegenServer, path: Path) -> None:
     codegen_server.world.script = PAUSES
     async with opened(codegen_server, path) as batch:
