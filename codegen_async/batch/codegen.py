@@ -22,6 +22,7 @@ from codegen_async.hosted.places import Places
 from codegen_async.limits import Concurrency, Slot
 from codegen_async.models import Phase, RunId, RunLike
 
+_FIELDS = {"prompt", "images", "metadata", "repo_id", "model", "agent_type"}
 _TELLING = 32  # characters of a key that tell whose it is
 
 
@@ -73,8 +74,10 @@ class CodegenMaker(Maker[AgentRun]):
 
     def task(self, fields: dict[str, Any]) -> Task:
         """Return a task of the arguments of `CodegenClient.create_run`."""
-        if unknown := sorted(fields.keys() & {"folder", "extra"}):  # they say where a prompt came from
+        if unknown := sorted(fields.keys() - _FIELDS):
             raise TypeError(f"add() got an unexpected keyword argument {unknown[0]!r}")
+        if "prompt" not in fields:
+            raise TypeError("add() missing 1 required argument: 'prompt'")
         return Task.checked(**fields)
 
     async def begin(self, journal: Journal) -> None:  # noqa: ARG002 - an interface

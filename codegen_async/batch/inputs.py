@@ -56,7 +56,7 @@ class Prompts:
         self.extra: dict[str, None] = {}
         self.images: dict[str, int] = {}
         self.problems: list[InvalidArgumentError] = []
-        self.folder = str(folder)
+        self.folder: str = str(folder)
         self._keys: dict[str, Line] = {}
 
     def check(self) -> None:

@@ -60,14 +60,12 @@ _ROUNDS = 3  # of looks, beyond the first, for one item; each needs a run that w
 
 
 class Runner(Generic[R]):
-    """Run a batch once; see `Batch.run`.
+    """Run a batch once; `Batch.run` says what `max_active` and the bounds are.
 
     Args:
         maker: makes the runs.
         journal: what is to be done.
         save_added: writes to the journal what was added meanwhile.
-        bounds: where to stop creating.
-        max_active: most items that may be under way at once, None for as many as the limit of creates allows.
         serving: whether to wait for more when nothing is left to do.
     """
 

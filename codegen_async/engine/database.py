@@ -24,6 +24,7 @@ from codegen_async.secret import Masked
 
 _EXPECTED = "sqlite:/path or postgresql://user:password@host:port/database"
 _SCHEMES = ("sqlite:", "postgresql:/", "postgres:/")
+_HOW = "one is made by `batch run FILE --engine dbos`"
 SUFFIX = ".dbos.db"
 """What the name of a file ends with that stands beside its prompts."""
 _BUSY = 60.0  # seconds for which a commit waits for those of others
@@ -223,15 +224,15 @@ class _File(Database):
 
     def check_there(self) -> None:
         if not self._path.is_file():
-            raise JournalError(
-                self.name, "there is no such database; a batch is made by `batch run FILE --engine dbos`"
-            )
+            raise JournalError(self.name, f"there is no such database; {_HOW}")
+        with contextlib.closing(self.connect()) as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'workers'").fetchone() is None:
+                raise JournalError(self.name, f"holds no batch that processes share; {_HOW}")
 
     def connect(self) -> sqlite3.Connection:
         try:
-            make_private(
-                self._path
-            )  # what is in it is for its owner alone; not opened, as others here hold locks on it
+            # What is in it is for its owner alone; it is not opened for that, as others here hold locks on it.
+            make_private(self._path)
             made = sqlite3.connect(self._path, isolation_level=None, timeout=_BUSY)
             made.execute("PRAGMA trusted_schema = OFF")
         except NotOursError as error:
@@ -314,7 +315,7 @@ class _Server(Database):
         with contextlib.closing(self.connect()) as connection:
             there = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = ?", (_SCHEMA,)).fetchone()
         if there is None:
-            raise JournalError(self.name, "holds no batch; one is made by `batch run FILE --engine dbos`")
+            raise JournalError(self.name, f"holds no batch; {_HOW}")
 
     def connect(self) -> sqlite3.Connection:
         connection = _ServerConnection(self._psycopg, self._address.url, self.name)

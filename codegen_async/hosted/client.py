@@ -396,8 +396,11 @@ class RunClient(SeveralWaits[R, Id]):
         Args:
             endpoint: the one they were sent to.
             ages: for each, the seconds since.
+
+        Raises:
+            InvalidArgumentError: there is no such endpoint, or an age is none.
         """
-        self._limits.seed(endpoint, ages)
+        self._limits.seed(endpoint, [check_seconds_given("ages", age) for age in ages])
 
     @contextmanager
     def remembering(self, memory: Memory, clock: Callable[[], float]) -> Generator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from codegen_async.errors import InvalidArgumentError
 from codegen_async.limits.announcer import Announcer
 from codegen_async.limits.concurrency import Concurrency
 from codegen_async.limits.dispatcher import Dispatcher
@@ -93,7 +94,13 @@ class Limits:
         return self._limiters[endpoint].total_wait(priority)
 
     def seed(self, endpoint: str, ages: Sequence[float]) -> None:
-        """Count requests to an endpoint that were sent before; see `WindowLimiter.seed`."""
+        """Count requests to an endpoint that were sent before; see `WindowLimiter.seed`.
+
+        Raises:
+            InvalidArgumentError: there is no such endpoint.
+        """
+        if endpoint not in self._limiters:
+            raise InvalidArgumentError("endpoint", endpoint, f"one of {', '.join(self._limiters)}")
         self._limiters[endpoint].seed(ages)
 
     def memory(self, endpoint: str) -> int:

@@ -353,3 +353,15 @@ async def test_bytes_that_are_no_image_are_refused(content: bytes) -> None:
 async def test_a_base_url_with_the_version_is_refused(end: str) -> None:
     with pytest.raises(ConfigurationError, match="without /v1"):
         CodegenClient("t", org_id=1, base_url=f"https://api.codegen.com{end}")
+
+
+@pytest.mark.parametrize(("endpoint", "ages", "said"), [("nope", [1.0], "one of create, get"), ("get", [-1.0], ">= 0")])
+async def test_what_was_sent_before_is_of_an_endpoint_that_there_is(
+    codegen_server: CodegenServer, endpoint: str, ages: list[float], said: str
+) -> None:
+    async with client_of(codegen_server) as client:
+        with pytest.raises(InvalidArgumentError, match=said):
+            client.seed(endpoint, ages)
+        free = client.limits["get"].available
+        client.seed("get", [1.0])
+        assert client.limits["get"].available == free - 1

@@ -155,6 +155,10 @@ async def test_what_is_no_batch_is_told(tmp_path: Path) -> None:
     missing, other = open_database(f"sqlite:{tmp_path}/missing"), tmp_path / "other.db"
     with pytest.raises(JournalError, match="there is no such database"):
         await asyncio.to_thread(missing.check_there)
+    empty = tmp_path / "empty.db"
+    await asyncio.to_thread(empty.touch, 0o600)
+    with pytest.raises(JournalError, match="holds no batch"):
+        await asyncio.to_thread(open_database(f"sqlite:{empty}").check_there)
     await asyncio.to_thread(other.write_bytes, b"something else that is no database at all")
     await asyncio.to_thread(other.chmod, 0o600)
     with pytest.raises(JournalError, match="is no journal of this package, or damaged"):
