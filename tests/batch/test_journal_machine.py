@@ -136,6 +136,8 @@ class JournalMachine(RuleBasedStateMachine):
             for name in self.names(State.UNKNOWN):
                 entry = self.model.entries[name]
                 entry.state, entry.finished = State.SENDING, None
+            for name in self.names(State.CREATED):  # those that were stuck were so as their runs were not found
+                self.model.entries[name].finished = None
 
     @precondition(lambda self: self.names(State.SENDING))
     @rule(data=st.data(), crash=st.booleans())
