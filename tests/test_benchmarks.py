@@ -39,6 +39,7 @@ def test_each_tells_what_it_measures_and_how_to_run_it(name: str, capsys: pytest
     assert (module.__doc__ or "no docstring").splitlines()[0] in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_each_that_can_be_small_prints_its_table(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     options, line = SMALL[name]

@@ -32,8 +32,8 @@ NOT_RUN = {
 }
 """How many blocks of a page are left out; each of them says why."""
 
-SLOW = {"docs/howto/command-line.md"}
-"""Pages of so many commands that to type them all takes a minute."""
+SLOW = {"docs/howto/command-line.md", "docs/index.md", "docs/start/getting-started.md"}
+"""Pages of so many commands that to type them all takes a minute, and one that shows what the README does."""
 
 HELP = {"docs/reference/command-line.md"}
 """Generated from the help, whose examples `tests/cli/test_demo.py` runs."""

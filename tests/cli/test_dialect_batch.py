@@ -64,7 +64,7 @@ def until_runs(api: Running[AcmeServer], number: int) -> None:
         threading.Event().wait(0.01)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [jsonl, table, text])
 def test_a_batch_goes_on_after_kills_and_each_prompt_has_one_run(
     acme: CommandLine, api: Running[AcmeServer], write: Callable[[Path], Path]

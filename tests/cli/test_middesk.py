@@ -127,6 +127,7 @@ def end_all(server: MiddeskServer) -> None:
         server.world.end(run_id)
 
 
+@pytest.mark.slow
 def test_a_batch_goes_on_after_kills_and_each_line_has_one_run(
     rehearsal: Running[MiddeskServer], tmp_path: Path
 ) -> None:
