@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self, TypedDict
@@ -73,6 +74,8 @@ class Report(TypedDict):
     violations: int
     worst: dict[str, tuple[int, int]]
     creates: int
+    rejected: list[list[float]]  # when what was counted had arrived, in seconds before each request that was rejected
+    still: float  # seconds for which the server has stood still at the longest
 
 
 # -- the server
@@ -108,16 +111,47 @@ async def _serve(pipe: Connection, seed: int, weather: Weather) -> None:
         for fault, probability in weather.losses:
             server.faults.add(fault, endpoint="create", times=None, probability=probability, seconds=9.0)
         pipe.send((server.url, server.org_id))
+        pulse = _Pulse()
+        beating = asyncio.create_task(pulse.beat())
         while True:
             try:
                 await loop.run_in_executor(None, pipe.recv)
             except EOFError:
+                beating.cancel()
                 return
-            pipe.send(_report(server))
+            pipe.send(_report(server, pulse.still))
 
 
-def _report(server: CodegenServer) -> Report:
+class _Pulse:
+    """Notice for how long the process stands still where the machine has too much to do."""
+
+    def __init__(self) -> None:
+        self.still: float = 0.0
+
+    async def beat(self) -> None:
+        loop, every = asyncio.get_running_loop(), 0.1
+        while True:
+            before = loop.time()
+            await asyncio.sleep(every)
+            self.still = max(self.still, loop.time() - before - every)
+
+
+def _rejected(server: CodegenServer) -> list[list[float]]:
+    return [
+        [
+            round(late.time - one.time, 2)
+            for one in server.requests
+            if one.endpoint == late.endpoint and 0 <= late.time - one.time < 2 * server.rates[late.endpoint][1]
+        ]
+        for late in server.requests
+        if late.status == HTTPStatus.TOO_MANY_REQUESTS
+    ]
+
+
+def _report(server: CodegenServer, still: float) -> Report:
     return {
+        "rejected": _rejected(server),
+        "still": still,
         "prompts": dict(Counter(run.prompt for run in server.world.runs.values())),
         "violations": server.violations,
         "worst": {name: server.worst(name) for name in ("create", "get", "list")},
