@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from codegen_async.batch.audit import AuditReport, audit
+from codegen_async.batch.columns import FIELDS
 from codegen_async.batch.items import Item, State, Task, idempotency_key
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.making import Maker, Search
@@ -22,7 +23,6 @@ from codegen_async.hosted.places import Places
 from codegen_async.limits import Concurrency, Slot
 from codegen_async.models import Phase, RunId, RunLike
 
-_FIELDS = {"prompt", "images", "metadata", "repo_id", "model", "agent_type"}
 _TELLING = 32  # characters of a key that tell whose it is
 
 
@@ -74,7 +74,7 @@ class CodegenMaker(Maker[AgentRun]):
 
     def task(self, fields: dict[str, Any]) -> Task:
         """Return a task of the arguments of `CodegenClient.create_run`."""
-        if unknown := sorted(fields.keys() - _FIELDS):
+        if unknown := sorted(fields.keys() - FIELDS):
             raise TypeError(f"add() got an unexpected keyword argument {unknown[0]!r}")
         if "prompt" not in fields:
             raise TypeError("add() missing 1 required argument: 'prompt'")
