@@ -142,17 +142,25 @@ class Database(ABC):
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection]:
-        """Read from it; see `batch.readers`."""
-        self.check_there()
-        with contextlib.closing(self.connect()) as connection:
-            yield connection
-
-    @abstractmethod
-    def check_there(self) -> None:
-        """Make sure that it holds a batch.
+        """Read from it; see `batch.readers`.
 
         Raises:
-            JournalError: it does not.
+            JournalError: it cannot be opened, or holds no batch.
+        """
+        self.check_there()
+        with contextlib.closing(self.connect()) as connection:
+            if connection.execute(self._made).fetchone() is None:
+                raise JournalError(self.name, f"holds no batch that processes share; {_HOW}")
+            yield connection
+
+    _made: str
+    """A query that finds something where it holds a batch."""
+
+    def check_there(self) -> None:  # noqa: B027 - not every one can be looked for without being opened
+        """Make sure that there is something to open: to read is to make nothing.
+
+        Raises:
+            JournalError: there is not.
         """
 
 
@@ -204,6 +212,8 @@ def _widen(connection: sqlite3.Connection, columns: str, real: str) -> None:
 
 
 class _File(Database):
+    _made = "SELECT 1 FROM sqlite_master WHERE name = 'workers'"
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self.name = str(path)
@@ -225,9 +235,6 @@ class _File(Database):
     def check_there(self) -> None:
         if not self._path.is_file():
             raise JournalError(self.name, f"there is no such database; {_HOW}")
-        with contextlib.closing(self.connect()) as connection:
-            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'workers'").fetchone() is None:
-                raise JournalError(self.name, f"holds no batch that processes share; {_HOW}")
 
     def connect(self) -> sqlite3.Connection:
         try:
@@ -294,6 +301,8 @@ class _FileConnection:
 
 
 class _Server(Database):
+    _made = f"SELECT 1 FROM pg_namespace WHERE nspname = '{_SCHEMA}'"  # noqa: S608 - a constant
+
     def __init__(self, address: Address) -> None:
         self._address = address  # as long as it lives, its password is hidden
         self.name = f"{address.place}{address.path}"
@@ -310,12 +319,6 @@ class _Server(Database):
             return url
         hosts = "&".join(f"host={one}" for one in place.split(","))  # SQLAlchemy finds several among the options alone
         return Masked(f"{url.replace(f'{place}/', '/', 1)}{'&' if '?' in url else '?'}{hosts}")
-
-    def check_there(self) -> None:
-        with contextlib.closing(self.connect()) as connection:
-            there = connection.execute("SELECT 1 FROM pg_namespace WHERE nspname = ?", (_SCHEMA,)).fetchone()
-        if there is None:
-            raise JournalError(self.name, f"holds no batch; {_HOW}")
 
     def connect(self) -> sqlite3.Connection:
         connection = _ServerConnection(self._psycopg, self._address.url, self.name)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from codegen_async.batch.items import State, Task
+from codegen_async.batch.readers import read_counts
 from codegen_async.engine.database import open_database
 from codegen_async.engine.ledger import Held, Ledger, OvertakenError, sharing
 from codegen_async.errors import InvalidArgumentError, JournalError
@@ -158,7 +159,7 @@ async def test_what_is_no_batch_is_told(tmp_path: Path) -> None:
     empty = tmp_path / "empty.db"
     await asyncio.to_thread(empty.touch, 0o600)
     with pytest.raises(JournalError, match="holds no batch"):
-        await asyncio.to_thread(open_database(f"sqlite:{empty}").check_there)
+        await asyncio.to_thread(read_counts, open_database(f"sqlite:{empty}"))
     await asyncio.to_thread(other.write_bytes, b"something else that is no database at all")
     await asyncio.to_thread(other.chmod, 0o600)
     with pytest.raises(JournalError, match="is no journal of this package, or damaged"):
