@@ -19,7 +19,7 @@ import pytest
 from codegen_async.batch.schema import close_journal, open_journal
 from codegen_async.cli import standing
 from codegen_async.cli.options import Display
-from tests.cli.harness import CommandLine, Served, write_prompts
+from tests.cli.harness import CommandLine, Result, Served, write_prompts
 from tests.cli.test_batch import go_on
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(20)
@@ -420,13 +420,18 @@ def test_outcomes_of_earlier_runs_are_caught_up_with(cli: CommandLine, fake: Ser
     assert lines(cli.home / "out") == [(f"k{n}", "ended") for n in range(4)]
 
 
-def test_an_interrupted_batch_goes_on_with_the_same_file(cli: CommandLine, fake: Served, prompts: Path) -> None:
-    fake.script("ACTIVE")
-    with cli.started("batch", "run", prompts, "--out", "out file", "--quiet") as command:
-        while len(fake.server.world.runs) < 3:
+def interrupted(cli: CommandLine, fake: Served, runs: int, *words: object) -> Result:
+    """Run a batch until it has made so many runs, end it by a signal, and return what it left."""
+    with cli.started("batch", "run", *words, "--quiet") as command:
+        while len(fake.server.world.runs) < runs:
             fake.until_asked("create").wait(0.1)
         command.interrupt(signal.SIGTERM)
-        result = command.end()
+        return command.end()
+
+
+def test_an_interrupted_batch_goes_on_with_the_same_file(cli: CommandLine, fake: Served, prompts: Path) -> None:
+    fake.script("ACTIVE")
+    result = interrupted(cli, fake, 3, prompts, "--out", "out file")
     assert go_on(result)[-4:] == [f"{prompts}.db", "--out", "out file", "--quiet"]
 
 
@@ -434,11 +439,7 @@ def test_an_interrupted_batch_goes_on_with_the_same_format(cli: CommandLine, fak
     fake.script("ACTIVE")
     table = cli.home / "table.txt"  # a prompt a line, if it is not said that it is none
     table.write_text("prompt,owner\na,me\nb,you\n")
-    with cli.started("batch", "run", table, "--format", "csv", "--quiet") as command:
-        while len(fake.server.world.runs) < 2:
-            fake.until_asked("create").wait(0.1)
-        command.interrupt(signal.SIGTERM)
-        result = command.end()
+    result = interrupted(cli, fake, 2, table, "--format", "csv")
     fake.end_all()
     assert cli.run(*go_on(result)).code == 0
     assert sorted(run.prompt for run in fake.server.world.runs.values()) == ["a", "b"]
