@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from codegen_async.posix import flags
 
 _PIECE = 65536  # bytes
 _MIB = 2**20
+_PATIENCE = 200  # milliseconds; nobody who presses Ctrl-C notices them
 _FLAGS = os.O_RDONLY | flags("O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "O_BINARY")
 
 
@@ -74,12 +76,26 @@ def _read(file: int, at_most: int) -> bytes:
     left = at_most
     _check_size(file, at_most)
     # Piece by piece: to read all at once goes on from a signal to the next piece, which may never come.
-    while piece := os.read(file, _PIECE):
+    while piece := _next_piece(file):
         left -= len(piece)
         if left < 0:
             raise _too_large(at_most)
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def _next_piece(file: int) -> bytes:
+    """Read once there is something, and give signals a chance until then.
+
+    One that comes just before a read that waits, or that the system hands to another thread, would not be heard of
+    before somebody writes.
+    """
+    if hasattr(select, "poll"):  # not on Windows, where signals wake no read at all
+        ready = select.poll()
+        ready.register(file, select.POLLIN)
+        while not ready.poll(_PATIENCE):
+            pass
+    return os.read(file, _PIECE)
 
 
 def _check_size(file: int, at_most: int) -> int:

@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import signal
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +14,12 @@ from codegen_async.batch.appending import OutcomeFile
 from codegen_async.batch.inputs import read_prompts
 from codegen_async.cli.errors import UsageError
 from codegen_async.cli.inputs import read_bytes
+from codegen_async.cli.signals import Interruption, interrupt
 from codegen_async.codegen.images import measure_image, read_images
 from codegen_async.errors import InvalidArgumentError
 from codegen_async.files import look_into, read_regular, read_source
+from codegen_async.signals import handling
+from tests.cli.harness import PATIENCE
 from tests.support.endless import ENDLESS, ends
 
 
@@ -85,6 +90,28 @@ def test_prompts_come_through_pipes_sockets_terminals_and_nothing(place: Path) -
     with place.open("rb") as nameless:
         place.unlink()
         assert len(read_prompts(Path(f"/dev/fd/{nameless.fileno()}"), kind="txt").lines) == 1
+
+
+def test_a_signal_ends_reading_also_if_it_wakes_no_read() -> None:
+    """Sent to another thread, as a signal that comes just before the read: neither is told to who reads already."""
+    reading, writing = os.pipe()
+    is_over = threading.Event()
+    in_time: list[bool] = []
+
+    def send() -> None:
+        os.write(writing, b"all that there is")
+        signal.pthread_kill(threading.get_ident(), signal.SIGHUP)
+        in_time.append(is_over.wait(PATIENCE))
+        os.close(writing)  # ends the read at last
+
+    sender = threading.Thread(target=send)
+    with handling(interrupt), pytest.raises(Interruption):
+        sender.start()
+        read_source(reading, 100)
+    is_over.set()
+    sender.join()
+    os.close(reading)
+    assert in_time == [True]
 
 
 def test_a_pipe_without_an_end_is_left_when_there_is_no_more_room() -> None:
