@@ -104,10 +104,13 @@ def test_a_signal_ends_reading_also_if_it_wakes_no_read() -> None:
         in_time.append(is_over.wait(PATIENCE))
         os.close(writing)  # ends the read at last
 
+    def read() -> bytes:
+        sender.start()
+        return read_source(reading, 100)
+
     sender = threading.Thread(target=send)
     with handling(interrupt), pytest.raises(Interruption):
-        sender.start()
-        read_source(reading, 100)
+        read()
     is_over.set()
     sender.join()
     os.close(reading)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from codegen_async.batch.batch import Batch
-from codegen_async.signals import handling
+from codegen_async.signals import handling_on
 
 
 @asynccontextmanager
@@ -21,12 +22,12 @@ async def stop_on_signals(batch: Batch) -> AsyncGenerator[None]:
     task = asyncio.current_task()
     asked = False
 
-    def stop() -> None:
+    def stop(_: signal.Signals) -> None:
         nonlocal asked
         if asked and task is not None:
             task.cancel()
         asked = True
         batch.stop()
 
-    with handling(lambda _: loop.call_soon_threadsafe(stop)):
+    with handling_on(loop, stop):
         yield

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from codegen_async.cli.output import is_terminal, make_table
-from codegen_async.signals import handling
+from codegen_async.signals import handling_on
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -82,7 +82,7 @@ class _Screen:
         """Let Ctrl-Z leave the shell its cursor, and go on with a new picture below what the shell has shown."""
         loop = asyncio.get_running_loop()
         numbers = [signal.SIGTSTP] if hasattr(signal, "SIGTSTP") else []
-        with handling(lambda number: loop.call_soon_threadsafe(self._stop, number), numbers):
+        with handling_on(loop, self._stop, numbers):
             yield
 
     def _stop(self, number: signal.Signals) -> None:

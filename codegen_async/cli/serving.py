@@ -15,7 +15,7 @@ from codegen_async.cli.loading import load, made
 from codegen_async.cli.session import RealTime, Session
 from codegen_async.cli.simulation import counted
 from codegen_async.events import Observer
-from codegen_async.signals import ENDING, handling
+from codegen_async.signals import ENDING, handling_on
 from codegen_async.testing import CodegenServer, Fault, Life, MiddeskServer
 from codegen_async.testing.codegen import RATES
 from codegen_async.testing.server import SimulatedServer
@@ -128,7 +128,7 @@ async def until_ended(program: Sequence[str], environment: Mapping[str, str]) ->
             process.send_signal(number)
 
     try:
-        with handling(lambda number: loop.call_soon_threadsafe(pass_on, number)):
+        with handling_on(loop, pass_on):
             code = await process.wait()
     finally:
         if process.returncode is None:

@@ -17,7 +17,7 @@ from codegen_async.cli.output import Output
 from codegen_async.cli.signals import exit_of
 from codegen_async.events import Observer
 from codegen_async.logs import level_asked_for
-from codegen_async.signals import handling
+from codegen_async.signals import handling_on
 
 C = TypeVar("C")
 C_co = TypeVar("C_co", covariant=True)
@@ -166,7 +166,7 @@ def _signals(session: Session[C]) -> Generator[None]:
             task.cancel()
 
     with ExitStack() as handled:
-        handled.enter_context(handling(lambda number: loop.call_soon_threadsafe(on_signal, number)))
+        handled.enter_context(handling_on(loop, on_signal))
         try:
             yield
         except asyncio.CancelledError:
