@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-__all__ = ["HAS_LOCKS", "fcntl", "flags", "pread", "pwrite"]
+__all__ = ["HAS_LOCKS", "boot_id", "fcntl", "flags", "pread", "pwrite"]
 
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 HAS_LOCKS: bool = hasattr(fcntl, "flock")
@@ -18,6 +19,15 @@ HAS_LOCKS: bool = hasattr(fcntl, "flock")
 def flags(*names: str) -> int:
     """Return flags for `os.open`, as far as the system has them."""
     return sum(getattr(os, name, 0) for name in names)
+
+
+def boot_id() -> str:
+    """Return what Linux calls the time since the host was started.
+
+    Raises:
+        OSError: it is another system.
+    """
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
 
 
 def _pread(file: int, size: int, place: int) -> bytes:

@@ -28,7 +28,7 @@ from codegen_async.batch.places import Place, as_text, from_text
 from codegen_async.batch.schema import open_to_read
 from codegen_async.errors import JournalError
 from codegen_async.hosted.sendings import Memory
-from codegen_async.posix import HAS_LOCKS
+from codegen_async.posix import HAS_LOCKS, boot_id
 
 _ANSWER_EVERY = 1.0  # seconds
 # How often one that has knocked looks for the answer. It counts looks and not time: a pause of both proves nothing.
@@ -91,7 +91,7 @@ class Holder(msgspec.Struct, frozen=True, array_like=True):
 
 def _system() -> str:
     try:
-        known = [Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()]
+        known = [boot_id()]
     except OSError:
         return platform.node()
     for space in ("pid", "time"):

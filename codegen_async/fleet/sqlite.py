@@ -29,6 +29,7 @@ from codegen_async.cleaning import clean, reason_of
 from codegen_async.errors import ConfigurationError
 from codegen_async.fleet.address import Address
 from codegen_async.fleet.store import Reply, StoreAwayError
+from codegen_async.posix import boot_id
 from codegen_async.private import check_private, make_private, sync_folders
 
 T = TypeVar("T")
@@ -381,14 +382,10 @@ def _boot() -> str:
     Raises:
         OSError: it does not tell.
     """
-    asked = {"linux": _boot_of_linux, "darwin": _boot_of_macos}.get(sys.platform)
+    asked = {"linux": boot_id, "darwin": _boot_of_macos}.get(sys.platform)
     if name := asked and asked():
         return name
     raise OSError(errno.ENOSYS, "cannot be used on this system, which does not tell when it was started")
-
-
-def _boot_of_linux() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _boot_of_macos() -> str:

@@ -5,6 +5,8 @@ would spare that call, but whoever cuts a mapped file short kills the process.) 
 says 429 where the last requests were less than a window ago. A journal has such a memory behind its lock, a client one
 of its own (`memory=`).
 
+Ages are told by the host's own clock, and over its starts by the wall clock, which is not trusted alone.
+
 A memory has a section for each endpoint of each server. Processes that use one at the same time spoil nothing, and each
 counts what the others had sent when it began; what they send from then on it does not see. A client of a fleet counts
 what is there, and notes nothing: what it sends stands on the boards of the fleet.
@@ -15,6 +17,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import time
 import weakref
 from array import array
 from collections.abc import Callable, Sequence
@@ -22,6 +25,7 @@ from hashlib import blake2b
 from pathlib import Path
 from struct import Struct
 
+from codegen_async.hosted.steady import HOST, Clock, Host
 from codegen_async.limits import Limits
 from codegen_async.posix import pread, pwrite
 from codegen_async.private import NotOursError, open_private
@@ -40,6 +44,7 @@ _ROOM = 1024  # requests a section remembers, each a time and a number, 8 bytes 
 _SECTION = 16 * _ROOM
 _SIZE = _HEAD + _SECTIONS * (16 + _SECTION)
 _NOTE = 32  # bytes behind all this, for its keeper
+_START = Struct("8sd")  # behind them: which start of the host the times are told from, and when that was
 _LARGEST = 2**63 - 1
 _TIME = Struct("d")
 _NUMBER = Struct("q")
@@ -113,6 +118,29 @@ class Memory:
     def note(self, value: bytes) -> None:
         self.write(_SIZE, value)
 
+    def steady(self, wall: Clock, host: Host) -> Clock:
+        """Return a wall clock that nobody sets while the host runs, the same for all processes until it starts anew."""
+        boot, started = self._start()
+        if boot != host.boot:
+            started = wall() - host.running()
+            self._start_anew(host.boot, started)
+        return lambda: started + host.running()
+
+    def _start(self) -> tuple[bytes, float]:
+        try:
+            found = pread(self._file, _START.size, _SIZE + _NOTE)
+        except OSError:  # `read` tells
+            found = b""
+        boot, started = _START.unpack(found.ljust(_START.size, b"\0"))
+        return bytes(boot), float(started)
+
+    def _start_anew(self, boot: bytes, started: float) -> None:
+        """Take what was sent before the host was started for no older than that: only wall clocks say more."""
+        for section in range(_SECTIONS):
+            times = array("d", self.read(_place_of(section), 8 * _ROOM))
+            self.write(_place_of(section), array("d", [max(each, started) for each in times]).tobytes())
+        self.write(_SIZE + _NOTE, _START.pack(boot, started))  # last: a kill before lets it be done again
+
     def check(self) -> None:
         """See to what was cut off."""
         self.read(_SIZE - 1, 1)
@@ -170,13 +198,15 @@ class Sendings:
         names = {endpoint: f"{one_spelling(server)} {endpoint}" for endpoint in limits.endpoints}
         self._of = {endpoint: _EndpointSendings(name, self.number) for endpoint, name in names.items()}
 
-    def attach(self, memory: Memory, clock: Callable[[], float]) -> Callable[[], None]:
+    def attach(self, memory: Memory, clock: Clock) -> Callable[[], None]:
         """Tell the limiters what others have sent, note in this memory what is sent now; return what ends that.
 
         Args:
             memory: of sendings; still the keeper's to close.
             clock: returns wall-clock seconds.
         """
+        if HOST is not None and clock is time.time:  # that of a test is the only one there is
+            clock = memory.steady(clock, HOST)
         ends = [self._attach(endpoint, memory, clock) for endpoint in self._of]
 
         def end() -> None:
@@ -186,7 +216,7 @@ class Sendings:
 
         return end
 
-    def _attach(self, endpoint: str, memory: Memory, clock: Callable[[], float]) -> Callable[[], None]:
+    def _attach(self, endpoint: str, memory: Memory, clock: Clock) -> Callable[[], None]:
         sendings, listeners = self._of[endpoint], self._limits[endpoint].on_sent
         ring = _Ring(memory, _section_of(memory, sendings.section, clock()), clock)
         ages = sendings.attach(ring)
@@ -237,7 +267,7 @@ class _EndpointSendings:
 class _Ring:
     """Times and numbers of requests, the newest in place of the oldest; a number is negative while it is under way."""
 
-    def __init__(self, memory: Memory, begin: int, clock: Callable[[], float]) -> None:
+    def __init__(self, memory: Memory, begin: int, clock: Clock) -> None:
         self._memory = memory
         self._times = begin
         self._numbers = begin + 8 * _ROOM

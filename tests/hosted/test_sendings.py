@@ -1,14 +1,19 @@
 """What was sent is remembered beyond the process, each request once, whatever the file holds."""
 
+import asyncio
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from codegen_async.hosted import sendings
 from codegen_async.hosted.sendings import Memory, Sendings
+from codegen_async.hosted.steady import HOST, Host
 from codegen_async.limits import Limits, Rate
 from codegen_async.private import NotOursError
 
@@ -31,7 +36,7 @@ class Clock:
 class Life:
     """A process: limiters of its own, and what it sends."""
 
-    def __init__(self, memory: Memory, clock: Clock, server: str = "https://one.example") -> None:
+    def __init__(self, memory: Memory, clock: Callable[[], float], server: str = "https://one.example") -> None:
         self.limits = Limits({name: Rate(LIMIT, 60.0) for name in ("create", "get")})
         self.sendings = Sendings(self.limits, server)
         self.end = self.sendings.attach(memory, clock)
@@ -66,6 +71,93 @@ async def test_the_next_process_counts_what_the_one_before_has_sent_to_that_endp
     assert (second.known(), second.known("get")) == (3, 1)
     clock.now += 60.0
     assert Life(memory, clock).known() == 0
+
+
+class Machine:
+    """A host with its own clock, and a wall clock that anybody sets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._set = monkeypatch.setattr
+        self.running = 1e6
+        self.wall = 1e9
+        self.time = lambda: self.wall
+        self._set(sendings, "time", SimpleNamespace(time=self.time))
+        self._is_called(b"1st boot")
+
+    def _is_called(self, boot: bytes) -> None:
+        self._set(sendings, "HOST", Host(boot, lambda: self.running))
+
+    def passes(self, seconds: float) -> None:
+        self.running += seconds
+        self.wall += seconds
+
+    def is_started_anew(self, took: float) -> None:
+        self.running = 0.0
+        self.wall += took
+        self._is_called(b"2nd boot")
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+@virtual
+@pytest.mark.parametrize("step", [-1e9, -3600.0, -20.0, 0.0, 20.0, 3600.0, 1e9])
+async def test_a_wall_clock_that_is_set_makes_nothing_older_or_younger(
+    memory: Memory, machine: Machine, step: float
+) -> None:
+    for _ in range(3):
+        life = Life(memory, machine.time)
+        life.send()()
+        machine.passes(10.0)
+        machine.wall += step
+    now = asyncio.get_running_loop().time()
+    last = Life(memory, machine.time)
+    ages = [now + 65.1 - until for until in last.limits["create"]._meter.windows[0].cooling]
+    assert sorted(ages) == pytest.approx([10.0, 20.0, 30.0])
+    machine.passes(36.0)
+    assert Life(memory, machine.time).known() == 2
+
+
+@virtual
+@pytest.mark.parametrize(("took", "step"), [(0.0, 0.0), (30.0, 0.0), (30.0, 1e9), (30.0, -1e9), (1e6, 0.0)])
+async def test_what_was_sent_before_the_host_was_started_is_no_older_than_that(
+    memory: Memory, machine: Machine, took: float, step: float
+) -> None:
+    Life(memory, machine.time).send()()
+    Life(memory, machine.time).send("get")
+    machine.is_started_anew(took)
+    machine.wall += step
+    machine.passes(64.0)
+    after = Life(memory, machine.time)
+    assert (after.known(), after.known("get")) == (1, 1)
+    machine.passes(2.0)
+    after = Life(memory, machine.time)
+    assert (after.known(), after.known("get")) == (0 if step >= 0 else 1, 1)
+    machine.passes(66.0)
+    after = Life(memory, machine.time)
+    assert (after.known(), after.known("get")) == (0, 0)
+
+
+@virtual
+async def test_a_host_that_does_not_tell_its_time_has_the_wall_clock(
+    memory: Memory, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sendings, "HOST", None)
+    Life(memory, machine.time).send()()
+    machine.wall += 66.0
+    assert Life(memory, machine.time).known() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells it")
+def test_this_host_is_the_same_to_all_its_processes() -> None:
+    assert HOST is not None
+    asked = "from codegen_async.hosted.steady import HOST; print(HOST.boot.hex(), HOST.running())"
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, check=True, text=True).stdout  # noqa: S603 - ours
+    boot, running = told.split()
+    assert boot == HOST.boot.hex()
+    assert float(running) <= HOST.running() < float(running) + 3600.0
 
 
 @virtual
