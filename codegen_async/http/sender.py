@@ -204,7 +204,7 @@ class AiohttpSender:
             self._retired = [other for other in self._retired if other is not pool]
 
     async def _send(self, pool: _Pool, request: Request, take_slot: Callable[[], Slot]) -> Response | NoAnswerError:
-        exchange = _Exchange(pool, take_slot, self._token, self._timeouts.total)
+        exchange = _Exchange(pool, take_slot, self._token, self._timeouts.total, once=not request.repeatable)
         try:
             async with (
                 asyncio.timeout(None) as exchange.patience,
@@ -320,11 +320,17 @@ class _Request(aiohttp.ClientRequest):
 
 
 class _Exchange:
-    """One request and the attempts made at it. As an aiohttp middleware it is called once per attempt."""
+    """One request and the attempts made at it. As an aiohttp middleware it is called once per attempt.
+
+    aiohttp makes a second one by itself where a connection dies without an answer, if the method is one that HTTP says
+    may be repeated, be it a PUT. Whether it may be is known here: `once`.
+    """
 
     patience: asyncio.Timeout
 
-    def __init__(self, pool: _Pool, take_slot: Callable[[], Slot], token: Secret, total: float) -> None:
+    def __init__(
+        self, pool: _Pool, take_slot: Callable[[], Slot], token: Secret, total: float, *, once: bool = False
+    ) -> None:
         self._pool = pool
         self._take_slot = take_slot
         self._token = token
@@ -334,19 +340,27 @@ class _Exchange:
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self.sent = False
+        self._once = once
+        self._failure: aiohttp.ClientError | None = None  # of the first attempt
 
     async def __call__(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
+        if self._once and self._failure is not None:
+            raise self._failure
         if self._slot is not None:
-            self._wait_at_most(None)  # aiohttp's second GET may have to wait for a slot as the first did
+            self._wait_at_most(None)  # aiohttp's second attempt may have to wait for a slot as the first did
         async with self._take_slot() as slot:
             self._pool.check_open()
             self._slot = slot
             self._wait_at_most(asyncio.get_running_loop().time() + self._total)
             request.headers.update(self._token.headers)
             cast("_Request", request).exchange = self
-            response = await handler(request)
+            try:
+                response = await handler(request)
+            except aiohttp.ClientError as exc:
+                self._failure = exc
+                raise
             slot.answered()
             if not self.sent:
                 raise RuntimeError("aiohttp has sent a request without _Request.send: phases are not known")

@@ -11,7 +11,7 @@ import pytest
 from codegen_async.codegen.client import CodegenClient
 from codegen_async.codegen.models import AgentRun
 from codegen_async.errors import APIError, CreateOutcomeUnknownError, DecodeError, OutcomeUnknownError
-from codegen_async.http.answers import NoAnswerError, Request, Response, Verdict, judge
+from codegen_async.http.answers import NoAnswerError, Request, Response, Twice, Verdict, judge
 from codegen_async.settings import Timeouts
 from tests.support.answers import ALL, LATE, NO_ANSWER, NO_HTTP, SILENT, Case, head, sized
 from tests.support.canary import CANARY, failure_of
@@ -82,6 +82,20 @@ async def test_a_create_is_sent_once_whatever_is_answered(case: Case) -> None:
         assert len(posts) == 1
         if case.status != 429:
             assert judge(POST, outcome) is not Verdict.RETRY
+
+
+@virtual
+@pytest.mark.parametrize("twice", [Twice.ANOTHER, Twice.REFUSED])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("case", NO_ANSWER.values(), ids=NO_ANSWER.keys())
+async def test_what_must_not_be_sent_twice_is_sent_once_by_any_method(case: Case, method: str, twice: Twice) -> None:
+    once = Request(endpoint="create", method=method, path="/runs/17", body=b"{}", twice=twice)
+    async with RawServer(case.script) as server, sending(server.url) as send:
+        outcome = await send(once)
+        assert len(server.requests) == 1
+        assert isinstance(outcome, NoAnswerError)
+        assert outcome.reason == case.problem
+        assert judge(once, outcome) is Verdict.UNKNOWN
 
 
 # Bodies split from their heads: the status has been seen when they turn out to be broken.
