@@ -123,8 +123,9 @@ class Waiting(Generic[R]):
             async for run in self._collect(listener, wanted, timeout):
                 ended[run.id] = run
         except Exception:
-            if not listener.failures:
-                raise
+            told = ended.keys() | listener.failures.keys()
+            if not told >= set(map(id_of, wanted)):
+                raise  # it is about them all
         ended = {**listener.failures, **ended}
         return [ended[id_of(run)] for run in wanted]
 

@@ -360,6 +360,17 @@ async def test_closing_ends_every_wait_with_a_plain_error() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
+async def test_closing_ends_a_gathering_of_which_a_run_has_failed_before() -> None:
+    remote = Remote()
+    remote.start(2, 3)
+    async with waiting_on(remote) as waiting:
+        everything = begin(waiting.gather_runs([1, 2, 3]))
+        await asyncio.sleep(100)
+        await waiting.aclose()
+        with pytest.raises(ClientClosedError):
+            await everything
+
+
 async def test_a_closed_client_refuses_new_waits() -> None:
     remote = Remote()
     remote.start(1)
