@@ -9,11 +9,14 @@ from codegen_async.polling.look import Look
 from codegen_async.polling.polls import ChangedPoll, PagePoll, Sighting, Tail
 from codegen_async.polling.windows import Watch
 
+_BROKEN = 2  # walks in a row that came to no end, from which on silence is no news before the end
+
 
 class ChangedSince(Look):
     """Know which runs were seen since they are watched: of these, silence says that they are as they were.
 
-    A run that nobody has seen yet may have changed before the first walk, so a get is for it.
+    A run that nobody has seen yet may have changed before the first walk, so a get is for it. So it is for all where
+    walks come to no end, as what has changed may stand on the pages that nobody has seen.
     """
 
     company = 1
@@ -21,6 +24,8 @@ class ChangedSince(Look):
     def __init__(self) -> None:
         self._runs: dict[RunId, Watch] = {}
         self._place: str | None = None  # of the next page of the walk that is on
+        self._walked: set[str] = set()  # the places where that walk has been
+        self._broken = 0  # walks in a row that came to no end
 
     def enter(self, run: Watch) -> None:
         """Take in a run."""
@@ -66,20 +71,34 @@ class ChangedSince(Look):
 
     def read(
         self,
-        poll: PagePoll,  # noqa: ARG002 - an interface
-        seen: Sequence[Sighting],  # noqa: ARG002 - the same
+        poll: PagePoll,
+        seen: Sequence[Sighting],  # noqa: ARG002 - an interface
         shown: Mapping[int, Watch],  # noqa: ARG002 - the same
         tail: Tail,
         asked: float,  # noqa: ARG002 - the same
     ) -> bool:
-        """Learn where the walk goes on."""
+        """Learn where the walk goes on, and return whether it does: it may be led back to where it has been."""
+        if isinstance(poll, ChangedPoll) and poll.place is not None:
+            self._walked.add(poll.place)
+        else:
+            self._walked.clear()
         self._place = tail.following
+        if tail.following is None:
+            self._broken = 0
+        elif tail.following in self._walked:
+            self._break_off()
+            return False
         return True
 
     def silent(self, poll: PagePoll, runs: Sequence[Watch], tail: Tail) -> Sequence[Watch]:  # noqa: ARG002 - the same
         """Return all runs of the walk: what it is silent of is as it was. Where it goes on, more of them come."""
-        return runs
+        return runs if self._place is None or self._broken < _BROKEN else ()
 
-    def missed(self, poll: PagePoll) -> None:  # noqa: ARG002 - the same
+    def missed(self, poll: PagePoll) -> None:
         """Begin the walk anew: the next one asks for all that this one would have shown."""
+        if isinstance(poll, ChangedPoll) and poll.place is not None:
+            self._break_off()
+
+    def _break_off(self) -> None:
         self._place = None
+        self._broken += 1

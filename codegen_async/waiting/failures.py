@@ -100,7 +100,7 @@ class Failures(Generic[R]):
         watched = None if run_id is None else self._board.get(run_id)
         if run_id is not None and watched is not None and not ends_all:
             self._note(run_id, watched, error)
-        if isinstance(error, NotFoundError) or (run_id is not None and isinstance(error, REFUSALS)):
+        if run_id is not None and isinstance(error, (NotFoundError, *REFUSALS)):
             self._schedule.observed(poll, [], _now())
         else:
             wait = error.retry_after if isinstance(error, StatusError) else None

@@ -258,3 +258,43 @@ def test_the_gain_of_a_place_is_that_of_its_runs() -> None:
     for place in look._places.values():
         true = sum(run.gain(client.now) for run in place.runs.values())
         assert math.isclose(place.gain(client.now), true, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def led_in_a_circle(_: str | None) -> Page | None:
+    return [], "again"
+
+
+def broken_off(place: str | None) -> Page | None:
+    return ([], "more") if place is None else None
+
+
+@pytest.mark.parametrize("tell", [led_in_a_circle, broken_off])
+def test_where_walks_come_to_no_end_gets_do(tell: Callable[[str | None], Page | None]) -> None:
+    class Walker(Client):
+        def shown(self, poll: Poll) -> Page | None:
+            return tell(poll.place) if isinstance(poll, ChangedPoll) else super().shown(poll)
+
+    client = Walker(ChangedSince(), Lists(40), latency=5.0)
+    client.advance(300.0)
+    client.ended.update(client.server.names)
+    client.advance(60.0)
+    assert len(client.schedule) == 0
+    assert sum(isinstance(poll, ChangedPoll) for poll in client.sent) <= 80
+
+
+def test_a_walk_that_ends_again_is_believed_again() -> None:
+    class Walker(Client):
+        ends = False
+
+        def shown(self, poll: Poll) -> Page | None:
+            if isinstance(poll, ChangedPoll) and not self.ends:
+                return led_in_a_circle(poll.place)
+            return super().shown(poll)
+
+    client = Walker(ChangedSince(), Lists(40), latency=5.0)
+    client.advance(300.0)
+    client.ends = True
+    client.advance(60.0)
+    client.sent.clear()
+    client.advance(300.0)
+    assert sum(isinstance(poll, GetPoll) for poll in client.sent) <= 16

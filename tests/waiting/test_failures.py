@@ -23,8 +23,19 @@ from codegen_async.errors import (
 )
 from codegen_async.limits import Slot
 from codegen_async.models import Phase
-from codegen_async.polling import GetPoll, ListPoll, Poll, PollSchedule, Stream
-from tests.waiting.fakes import Remote, Run, answer, begin, down, now, waiting_on
+from codegen_async.polling import (
+    ChangedSince,
+    CursorListing,
+    GetPoll,
+    ListPoll,
+    Look,
+    ManyById,
+    Poll,
+    PollSchedule,
+    Stream,
+)
+from codegen_async.waiting import Waiting
+from tests.waiting.fakes import RATE, Remote, Run, answer, begin, down, now, waiting_on
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
 
@@ -261,6 +272,22 @@ async def test_where_the_list_is_dead_runs_are_asked_for_one_by_one(error: Calla
         # All of them need one get each, at 0.8 of 2 per second.
         assert now() - ended <= 40 / 1.6 + 10
         assert len(remote.pages) <= 15
+
+
+@pytest.mark.parametrize("look", [ChangedSince(), ManyById(100), CursorListing()], ids=lambda look: type(look).__name__)
+async def test_a_look_that_is_not_to_be_found_says_nothing_of_runs(look: Look) -> None:
+    remote = Remote()
+    remote.start(*range(1, 41))
+    remote.fault = lambda poll: None if isinstance(poll, GetPoll) else answer(NotFoundError, 404)(poll)
+    schedule = PollSchedule(get=RATE, page=RATE, listing=look)
+    waiting = Waiting(remote, schedule, latency=5.0)
+    waits = [begin(waiting.wait_for_run(run_id)) for run_id in range(1, 41)]
+    await asyncio.sleep(300)
+    remote.end(*range(1, 41))
+    ended = now()
+    await asyncio.gather(*waits)
+    assert now() - ended <= 30.0  # as many gets as there are runs
+    await waiting.aclose()
 
 
 async def test_where_the_gets_are_dead_the_list_shows_the_end() -> None:
