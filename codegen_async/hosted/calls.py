@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from codegen_async.cleaning import clean, shown
 from codegen_async.errors import APIError, ConfigurationError
 from codegen_async.hosted.dialect import Call, Dialect, Shown
-from codegen_async.hosted.run import HostedRun, in_phase
+from codegen_async.hosted.run import HostedRun, in_phase, sound
+from codegen_async.hosted.wire import check_about
 from codegen_async.http.answers import Refusal, Request, Response
 from codegen_async.http.transport import AbsentError, ForeignAnswerError, Transport
 from codegen_async.limits import Priority, Slot
@@ -107,11 +108,13 @@ class Calls(Generic[R]):
         priority: Priority = Priority.INTERACTIVE,
         slot: Slot | None = None,
         patience: float | None = None,
+        about: RunId | None = None,
     ) -> R:
-        """Send a call that asks for a run, and return it.
+        """Send a call that asks for a run, and return it; `about`: the id of the run that it asks for.
 
         Raises:
             NotFoundError: the answer says that there is none, be it by its status or by a null.
+            DecodeError: it is about another run.
         """
         asked = a_run(call).read
 
@@ -119,6 +122,8 @@ class Calls(Generic[R]):
             run = asked(answer)
             if run is None:
                 raise AbsentError("the answer says that there is no such run")
+            if about is not None:
+                check_about(str(run.id), str(about))
             return run
 
         return self.known(await self.carry(call.reading(read), priority=priority, slot=slot, patience=patience))
@@ -130,11 +135,12 @@ class Calls(Generic[R]):
         priority: Priority = Priority.INTERACTIVE,
         slot: Slot | None = None,
         patience: float | None = None,
+        about: RunId | None = None,
     ) -> R:
         """Send a call that asks for a run, and where that has ended, the one that shows more of it, if there is one."""
-        run = await self.run(call, priority=priority, slot=slot, patience=patience)
+        run = await self.run(call, priority=priority, slot=slot, patience=patience, about=about)
         more = self.dialect.full(run) if run.phase.is_terminal else None
-        return run if more is None else await self.run(more, priority=priority)
+        return run if more is None else await self.run(more, priority=priority, about=run.id)
 
     def known(self, run: R) -> R:
         """Return a run with the phase that its word stands for; it is running while that word may pass."""
@@ -209,45 +215,49 @@ def reader(read: Callable[[Response], T]) -> Callable[[Response], T]:
 
 
 def a_run(call: Call[T]) -> Call[T]:
+    """Return the same call; what it reads as must be a run, or None."""
+    return _checked(call, lambda run: None if run is None else _a_run_of(run))
+
+
+def a_find(call: Call[T]) -> Call[T]:
     """Return the same call; what it reads as must be a run, None, or a call to look further."""
-    _check_call(call)
-
-    def read(answer: Response) -> T:
-        run = call.read(answer)
-        seen: object = run
-        if not isinstance(seen, Call | None):
-            _check_run(seen)
-        return run
-
-    return call.reading(read)
+    return _checked(call, _a_run_or_further)
 
 
 def a_new_run(call: Call[T]) -> Call[T]:
     """Return the same call; what it reads as must be a run."""
-    _check_call(call)
+    return _checked(call, _a_run_of)
 
-    def read(answer: Response) -> T:
-        run = call.read(answer)
-        _check_run(run)
-        return run
 
-    return call.reading(read)
+def a_parent(call: Call[str]) -> Call[str]:
+    """Return the same call; what it reads as must be an id."""
+    return _checked(call, _an_id)
 
 
 def several(call: Call[Shown[R]]) -> Call[Shown[R]]:
     """Return the same call; what it reads as must be runs."""
+    return _checked(call, _shown_of)
+
+
+def _checked(call: Call[T], check: Callable[[Any], Any]) -> Call[T]:
     _check_call(call)
 
-    def read(answer: Response) -> Shown[R]:
-        seen = call.read(answer)
-        if not isinstance(seen, Shown):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
-            raise TypeError(f"it reads as {type(seen).__name__}, and not as Shown")
-        for run in seen.runs:
-            if run is not None:
-                _check_run(run)
-        return seen
+    def read(answer: Response) -> T:
+        checked: T = check(call.read(answer))
+        return checked
 
     return call.reading(read)
+
+
+def _shown_of(seen: object) -> Shown[Any]:
+    if not isinstance(seen, Shown):
+        raise TypeError(f"it reads as {type(seen).__name__}, and not as Shown")
+    shows: Any = cast("Any", seen)
+    runs, place, sure = shows.runs, shows.following, shows.sure
+    if isinstance(place, bool) or not isinstance(place, str | int | None):
+        raise TypeError(f"expected a text or None for what follows, got {shown(place)}")
+    taken = tuple(None if run is None else _a_run_of(run) for run in runs)  # at once: it may be a generator
+    return Shown(runs=taken, following=None if place in (None, "") else str(place), sure=sure)
 
 
 def _check_call(call: object) -> None:
@@ -255,10 +265,23 @@ def _check_call(call: object) -> None:
         raise ConfigurationError(f"dialect: expected a Call, got {shown(call)}")
 
 
-def _check_run(run: object) -> None:
-    """Make sure that what a reader returns is a run; whatever is no id or word would be stumbled over later."""
+def _a_run_of(run: Any) -> Any:
+    """Return what a reader returns, if it is a run: what is no id or word would be stumbled over later."""
     name, status = getattr(run, "id", None), getattr(run, "status", None)
     if isinstance(name, bool) or not isinstance(name, str | int) or name == "":
         raise TypeError(f"expected a run with an id, got {type(run).__name__} with {shown(name)}")
     if not isinstance(status, str | None):
         raise TypeError(f"expected a text for the status of run {shown(name)}, got {shown(status)}")
+    return sound(run) if isinstance(run, HostedRun) else run
+
+
+def _a_run_or_further(found: Any) -> Any:
+    if found is not None and not isinstance(found, Call):
+        return _a_run_of(found)
+    return cast("Any", found)
+
+
+def _an_id(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"expected an id, got {shown(value)}")
+    return value

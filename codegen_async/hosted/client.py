@@ -265,7 +265,7 @@ class RunClient(SeveralWaits[R, Id]):
         link = self._linked()
 
         async def ask() -> R:
-            return await link.calls.whole(call, patience=seconds)
+            return await link.calls.whole(call, patience=seconds, about=run_id)
 
         return await link.waiting.look(run_id, ask, max_age=age, patience=seconds, enough=enough)
 

@@ -37,7 +37,7 @@ from codegen_async.errors import (
     OutcomeUnknownError,
     own_copy,
 )
-from codegen_async.hosted.calls import Calls, a_new_run, a_run
+from codegen_async.hosted.calls import Calls, a_find, a_new_run, a_parent
 from codegen_async.hosted.dialect import Call
 from codegen_async.hosted.places import Places
 from codegen_async.hosted.settling import OnUnknown, noting_cancellation, settle
@@ -327,7 +327,7 @@ class Creating(Generic[R]):
             NotFoundError: there is none, or it is not shown yet.
             APIError: any other failure.
         """
-        return await self._calls.run(self._dialect.get(str(run_id)))
+        return await self._calls.run(self._dialect.get(str(run_id)), about=run_id)
 
     async def find(self, key: str, since: float | None) -> R | None:
         """Return the run that was created under a key, if the API shows it.
@@ -340,7 +340,7 @@ class Creating(Generic[R]):
             if call is None:
                 break
             try:
-                found = await self._calls.carry(a_run(call))
+                found = await self._calls.carry(a_find(call))
             except NotFoundError:  # where a key is looked for by a path of its own
                 break
             if not isinstance(found, Call):
@@ -406,7 +406,7 @@ class Creating(Generic[R]):
 
 def _again(parent: Call[str]) -> Call[str]:
     """Return a call that is repeated where no answer comes: an empty parent more does no harm."""
-    return msgspec.structs.replace(parent, twice=Twice.SAME)
+    return msgspec.structs.replace(a_parent(parent), twice=Twice.SAME)
 
 
 def _control(made: Sequence[_Made], other: str | None) -> tuple[str | None, float | None]:

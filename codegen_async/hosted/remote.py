@@ -55,7 +55,7 @@ class DialectRemote(Generic[R]):
             if self._since is None
             else self._dialect.get(str(run_id))
         )
-        return await self._calls.whole(call, priority=Priority.BACKGROUND, slot=slot)
+        return await self._calls.whole(call, priority=Priority.BACKGROUND, slot=slot, about=run_id)
 
     async def page(self, poll: ChangedPoll | ManyPoll | CursorPoll, slot: Slot) -> Page[R]:
         """Look at many runs in the way of the dialect."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import math
 from datetime import UTC, datetime
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -10,10 +13,13 @@ import msgspec
 from codegen_async.cleaning import clean
 from codegen_async.errors import RunFailedError
 from codegen_async.models import Phase, RunLike, parse_time
+from codegen_async.numeric import is_number
+from codegen_async.reading import Reader, read_json
 from codegen_async.record import Model
 
 R = TypeVar("R", bound=RunLike)
 
+_UNWRITABLE = (TypeError, ValueError, RecursionError, msgspec.MsgspecError)  # half an emoji is a ValueError
 _BAD = (Phase.FAILED, Phase.CANCELLED)
 _MILLISECONDS = 1e11  # numbers above are no seconds before the year 5138
 
@@ -91,6 +97,57 @@ def in_phase(run: R, phase: Phase) -> R:
     return run
 
 
+def sound(run: HostedRun) -> HostedRun:
+    """Return a run in which all is what it should be, so that it can be kept and written, whatever was put there.
+
+    What is of another shape reads as it does in an answer: as if it were not there, and `odd` keeps it. What no JSON
+    can hold is left out.
+    """
+    if _fits(run) and _is_writable(run):
+        return run
+    sent = {name: _as_sent(getattr(run, name)) for name in run.__struct_fields__ if name != "phase"}
+    return _reader(type(run)).read({**sent, "id": _as_sent(str(run.id))})
+
+
+def _fits(run: HostedRun) -> bool:
+    created, urls, cost = cast("tuple[Any, Any, Any]", (run.created, run.urls, run.cost))
+    required: list[Any] = [run.id, *urls] if isinstance(urls, tuple | list) else [None]
+    optional: list[Any] = [run.web_url, run.text, run.error]
+    return (
+        all(isinstance(text, str) for text in required)
+        and all(isinstance(text, str | None) for text in optional)
+        and (isinstance(created, str | None) or is_number(created))
+        and (cost is None or _is_cost(cost))
+    )
+
+
+def _is_cost(cost: Any) -> bool:
+    is_finite = isinstance(cost, Cost) and is_number(cost.amount) and math.isfinite(cost.amount)
+    return is_finite and isinstance(cost.unit, str)
+
+
+def _is_writable(value: object) -> bool:
+    try:
+        msgspec.json.encode(value)
+    except _UNWRITABLE:
+        return False
+    return True
+
+
+def _as_sent(value: object) -> object:
+    """Return a value as JSON holds it, with readable text; None where it holds none of the kind."""
+    try:
+        body = msgspec.json.encode(value) if _is_writable(value) else json.dumps(value).encode()
+        return read_json(body)
+    except _UNWRITABLE:
+        return None
+
+
+@functools.cache
+def _reader(kind: type[HostedRun]) -> Reader[HostedRun]:
+    return Reader(kind)
+
+
 def check_success(run: RunLike) -> None:
     """Raise RunFailedError if a run failed or was cancelled; in the words of its own kind, where that has any."""
     own = getattr(run, "raise_for_status", None)
@@ -106,5 +163,5 @@ def moment_of(value: str | float | None) -> datetime | None:
         return parse_time(value)
     try:
         return datetime.fromtimestamp(value / 1000 if value > _MILLISECONDS else value, UTC)
-    except (OverflowError, ValueError, OSError):
+    except (OverflowError, ValueError, OSError, TypeError):
         return None

@@ -1,19 +1,25 @@
 """Dialects that are not as they should be, and what their users give them: each is told what is wrong."""
 
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from traceback import TracebackException
 from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
+from codegen_async.batch.batch import Batch
 from codegen_async.errors import ConfigurationError, CreateOutcomeUnknownError, DecodeError, InvalidArgumentError
 from codegen_async.hosted.dialect import Call, Shown
-from codegen_async.hosted.run import HostedRun
+from codegen_async.hosted.run import Cost, HostedRun
 from codegen_async.hosted.runs import HostedRuns
 from codegen_async.http.answers import Response
 from codegen_async.middesk.dialect import MiddeskDialect
-from tests.hosted.api import Api, Keyed, Named, Plain, Tagged
+from codegen_async.models import Phase
+from tests.hosted.api import Api, Keyed, Named, Paged, Plain, Settling, Tagged
 from tests.support.canary import CANARY
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
@@ -196,3 +202,136 @@ async def test_headers_that_cannot_carry_a_token_are_told_without_it(auth: Calla
 async def test_a_token_that_is_no_text_is_refused(token: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"^token: expected a text \(what was given is not shown\)$"):
         HostedRuns(Plain(), token, sender=Api())
+
+
+class Deaf(Paged):
+    """Its pages come as whatever a test wants them to be."""
+
+    sure = True
+
+    def __init__(self, change: Callable[[Shown[HostedRun]], Any]) -> None:
+        self.change = change
+
+    def shown(self, answer: Response) -> Shown[HostedRun]:
+        changed: Shown[HostedRun] = self.change(super().shown(answer))
+        return changed
+
+
+@pytest.mark.parametrize("box", [iter, reversed, lambda runs: (run for run in runs), list, deque])
+async def test_runs_of_a_page_may_come_in_any_box(box: Callable[[Any], Any]) -> None:
+    api = Api(page_size=25)
+    dialect = Deaf(lambda shown: structs.replace(shown, runs=box(shown.runs)))
+    async with HostedRuns(dialect, CANARY, sender=api) as runs:
+        made = [await runs.create_run(life=100.0) for _ in range(30)]
+        assert len([run async for run in runs.list_runs()]) == 30
+        api.requests.clear()
+        final = await runs.wait_for_runs(made)
+    assert {run.phase for run in final} == {Phase.SUCCEEDED}
+    assert sum(request.path.startswith("/runs/") for request in api.requests) < 300  # of 600
+
+
+@pytest.mark.parametrize("nowhere", ["", None])
+async def test_a_page_behind_which_nothing_follows_is_the_last(nowhere: str | None) -> None:
+    api = Api()
+    dialect = Deaf(lambda shown: structs.replace(shown, following=nowhere))
+    async with HostedRuns(dialect, CANARY, sender=api) as runs:
+        await runs.create_run()
+        assert len([run async for run in runs.list_runs()]) == 1
+    assert len(api.requests) == 2
+
+
+@pytest.mark.parametrize("place", [{"cursor": 1}, ["a"], True, 1.5])
+async def test_a_place_that_is_none_is_a_decode_error(place: Any) -> None:
+    dialect = Deaf(lambda shown: structs.replace(shown, following=place))
+    async with HostedRuns(dialect, CANARY, sender=Api()) as runs:
+        with pytest.raises(DecodeError, match="expected a text or None for what follows, got"):
+            _ = [run async for run in runs.list_runs()]
+
+
+@pytest.mark.parametrize("call", ["get", "full"])
+async def test_an_answer_about_another_run_ends_no_wait_and_is_told(call: str) -> None:
+    class Odd(Settling):
+        settles: Mapping[str, float] = {}
+
+        def get(self, run_id: str) -> Call[HostedRun | None]:
+            return self.odd(super().get(run_id), "get")
+
+        def full(self, run: HostedRun) -> Call[HostedRun | None]:
+            return self.odd(super().full(run), "full")
+
+        def odd(self, asked: Call[HostedRun | None], name: str) -> Call[HostedRun | None]:
+            def read(answer: Response) -> HostedRun | None:
+                run = asked.read(answer)
+                return structs.replace(run, id="another") if run and name == call else run
+
+            return asked.reading(read)
+
+    async with HostedRuns(Odd(), CANARY, sender=Api(), latency=1.0) as runs:
+        run = await runs.create_run()
+        with pytest.raises(DecodeError, match="the answer is about run another, not run/0"):
+            await runs.wait_for_run(run, timeout=600)
+
+
+async def test_ids_may_be_numbers_and_lead_to_the_run_however_they_are_written() -> None:
+    class Odd(Plain):
+        def get(self, run_id: str) -> Call[HostedRun | None]:
+            return numbered(super().get(run_id))
+
+        def create(self, key: str, fields: Mapping[str, Any]) -> Call[HostedRun]:
+            return numbered(super().create(key, {**fields, "name": "17"}))
+
+    def numbered(call: Call[Any]) -> Call[Any]:
+        return call.reading(lambda answer: structs.replace(call.read(answer), id=cast("Any", 17)))
+
+    async with HostedRuns(Odd(), CANARY, sender=Api()) as runs:
+        run = await runs.create_run()
+        assert run.id == "17"
+        assert (await runs.wait_for_run("17", timeout=60)).phase is Phase.SUCCEEDED
+
+
+ODD_FIELDS: list[tuple[str, Any]] = [
+    ("created", {"seconds": 1}),
+    ("created", [1]),
+    ("created", True),
+    ("created", datetime.fromtimestamp(0, UTC)),
+    ("text", {"answer": 42}),
+    ("text", "half \ud83d"),
+    ("web_url", {"href": "https://example.com"}),
+    ("error", {"message": "it broke"}),
+    ("error", ["it broke"]),
+    ("urls", None),
+    ("urls", "https://example.com"),
+    ("urls", [{"url": "https://example.com"}]),
+    ("cost", 0.25),
+    ("cost", Cost(cast("Any", "0.25"), "USD")),
+    ("cost", Cost(float("nan"), "USD")),
+    ("raw", object()),
+    ("raw", {"text": "half \ud83d"}),
+    ("raw", {(1, 2): 3}),
+    ("phase", None),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), ODD_FIELDS)
+async def test_a_field_of_another_shape_costs_no_run_and_no_result(field: str, value: Any, tmp_path: Path) -> None:
+    class Odd(Tagged):
+        def get(self, run_id: str) -> Call[HostedRun | None]:
+            return altered(super().get(run_id))
+
+        def create(self, key: str, fields: Mapping[str, Any]) -> Call[HostedRun]:
+            return altered(super().create(key, fields))
+
+    def altered(call: Call[Any]) -> Call[Any]:
+        return call.reading(lambda answer: structs.replace(call.read(answer), **{field: value}))
+
+    api = Api()
+    async with HostedRuns(Odd(), CANARY, sender=api) as runs, Batch(runs, tmp_path / "b.db") as batch:
+        run = await runs.wait_for_run(await runs.create_run())
+        assert run.to_dict()["phase"] == "succeeded"
+        assert run.to_json()
+        batch.add(key="a")
+        states = [outcome.state async for outcome in batch.run()]
+        await batch.export(tmp_path / "b.csv")
+        await batch.export(tmp_path / "b.jsonl")
+    assert states == ["ended"]
+    assert len(api.runs) == 2
