@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from codegen_async.batch.batch import Batch
 from codegen_async.testing import CodegenServer
 from codegen_async.web import Dashboard
 from codegen_async.web.dashboard.door import bearer
+from codegen_async.web.dashboard.rows import Changes, Reader
 from tests.batch.helpers import loop_time
 from tests.batch.test_any_api import api_of
 from tests.batch.test_any_api import opened as api_opened
@@ -115,6 +117,30 @@ async def test_all_is_read_once_from_when_the_page_is_asked_for(codegen_server: 
         assert b'"a"' in gzip.decompress(content)
         assert (await get(app, "/api/snapshot", **OURS)).body is content
         assert following._number == number
+
+
+@pytest.mark.parametrize("path", ["/api/snapshot", "/api/news?after="])
+async def test_a_request_that_is_cut_off_while_it_reads_takes_nothing_from_the_next(
+    codegen_server: CodegenServer, tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with driven(codegen_server, tmp_path / "batch.db", "a") as (_, app):
+        loop, reads, goes_on = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+        read = Reader.changes
+
+        def slowly(reader: Reader) -> Changes | None:
+            found = read(reader)
+            loop.call_soon_threadsafe(reads.set)
+            goes_on.wait()
+            return found
+
+        monkeypatch.setattr(Reader, "changes", slowly)
+        cut_off = Call(app, "GET", path, headers=OURS)
+        await reads.wait()
+        cut_off.task.cancel()
+        await asyncio.wait((cut_off.task,))
+        goes_on.set()
+        assert cut_off.task.cancelled()
+        assert (await load(app))["columns"]["key"] == ["a"]
 
 
 async def test_the_page_of_a_journal_that_is_not_there_says_so(tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ class Following:
         self._speed = speed
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="codegen-dashboard")
         self._looking = asyncio.Lock()
+        self._looks: set[asyncio.Task[None]] = set()
         self._rows: dict[int, Row] = {}
         self._head: Mapping[str, Any] = {}
         self._epoch = secrets.token_hex(4)
@@ -164,7 +165,7 @@ class Following:
     async def aclose(self) -> None:
         """End all streams, and let go of the journal."""
         self.close()
-        await asyncio.gather(*self._tasks(), return_exceptions=True)
+        await asyncio.gather(*self._tasks(), *self._looks, return_exceptions=True)
         if self._released:
             return
         self._released = True
@@ -212,6 +213,13 @@ class Following:
                 self._take_in(Changes((), whole=False), {**self._head, "trouble": "The journal cannot be read."})
 
     async def _look(self) -> None:
+        """Take in what has changed; to its end, whoever leaves meanwhile, as the reader tells each change once."""
+        look = asyncio.create_task(self._look_once())
+        self._looks.add(look)
+        look.add_done_callback(self._looks.discard)
+        await asyncio.shield(look)
+
+    async def _look_once(self) -> None:
         async with self._looking:
             changes = await self.aside(self._read)
             head = self._head_of()
