@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 _log = logging.getLogger("codegen_async")
 
+_OURS = (500, 502)  # statuses whose reasons only the log tells
+
 
 class RefusedError(Exception):
     """Say that a request is answered with a problem."""
@@ -42,7 +44,10 @@ async def answered(replying: Awaitable[T], name: str) -> T | Reply | None:
     except BodyError as error:
         return stated(error.status, error.detail).reply()
     except CodegenAsyncError as error:
-        return problem(error).reply()
+        told = problem(error)
+        if told.status in _OURS:
+            _log.warning("%s: a request failed: %s", name, error)
+        return told.reply()
     except Exception as error:  # noqa: BLE001 - whatever functions of the user raise
         _log.exception("%s: a request failed", name)
         return problem(error).reply()

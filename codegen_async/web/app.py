@@ -146,9 +146,11 @@ class RunsApp(Generic[R]):
         shown = [run_id for run_id in ids.values() if run_id is not None and not self.feed.is_missing(run_id)]
         if not shown:
             return _UNKNOWN.reply()
-        if self.feed.is_over(shown, header(scope, "last-event-id")):
+        seen = header(scope, "last-event-id")
+        if self.feed.is_over(shown, seen):
             return Reply(204)
-        runs: list[RunId | R] = [await self.feed.look(shown[0])] if len(names) == 1 else [*shown]
+        # A browser that comes back gives up for ever at an answer of an error: the stream tells it, and it comes again.
+        runs: list[RunId | R] = [await self.feed.look(shown[0])] if len(names) == 1 and seen is None else [*shown]
         if scope["method"] == "HEAD":
             return Reply(200, headers=HEADERS)
         return self._stream(runs, [self._read(name) or name for name, run_id in ids.items() if run_id not in shown])

@@ -453,7 +453,9 @@ async def test_an_id_writes_no_events_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("path", ["/17", "/17/events"])
-async def test_what_goes_wrong_behind_us_is_no_login_of_the_browser(codegen_server: CodegenServer, path: str) -> None:
+async def test_what_goes_wrong_behind_us_is_no_login_of_the_browser(
+    codegen_server: CodegenServer, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with serving(codegen_server) as app:
         codegen_server.token = "another"
         answer = await get(app, path)
@@ -461,6 +463,34 @@ async def test_what_goes_wrong_behind_us_is_no_login_of_the_browser(codegen_serv
         assert answer.headers["content-type"] == "application/problem+json"
         for secret in (CANARY, str(codegen_server.org_id), "organizations"):
             assert secret not in answer.body.decode()
+        (warned,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+        assert warned.startswith("web: a request failed: ")  # only here it is told why
+        assert "401" in warned
+
+
+async def test_a_browser_that_comes_back_while_runs_cannot_be_had_comes_back_again(
+    codegen_server: CodegenServer,
+) -> None:
+    """Browsers come back to a stream that was cut off, and never again after an answer that says of an error."""
+    run = codegen_server.world.create("x", script=FOREVER)
+    async with serving(codegen_server) as app:
+        codegen_server.token, token = "another", codegen_server.token
+        again = Call(app, "GET", f"/{run.id}/events", headers={"last_event_id": f"{run.id}:1"})
+        await again.task
+        assert (again.status, [event.name for event in again.events]) == (200, ["problem"])
+        codegen_server.token = token
+        shown = Call(app, "GET", f"/{run.id}/events", headers={"last_event_id": f"{run.id}:1"})
+        await asyncio.sleep(10)
+        assert [event.name for event in shown.events] == ["run"]
+        shown.leave()
+        await shown.task
+
+
+async def test_a_browser_that_comes_back_to_a_run_that_is_gone_is_stopped(codegen_server: CodegenServer) -> None:
+    async with serving(codegen_server) as app:
+        again = Call(app, "GET", "/4711/events", headers={"last_event_id": "4711:1"})
+        await again.task
+        assert [event.name for event in again.events] == ["problem", "end"]
 
 
 async def test_a_defect_of_the_users_own_is_a_500_that_says_nothing(
