@@ -16,9 +16,9 @@ if _BROWSER is None or find_spec("playwright") is None or find_spec("axe_playwri
     )
 
 from axe_playwright_python.async_playwright import Axe  # noqa: E402 - of the group `browser`, as is the next
-from playwright.async_api import Browser, Page, async_playwright, expect  # noqa: E402
+from playwright.async_api import Browser, Page, Route, async_playwright, expect  # noqa: E402
 
-__all__ = ["Browser", "Page", "barriers", "browsing", "expect", "opened", "see"]
+__all__ = ["Browser", "Page", "Route", "barriers", "browsing", "expect", "opened", "see"]
 
 
 @asynccontextmanager

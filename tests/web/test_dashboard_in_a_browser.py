@@ -5,6 +5,7 @@ import itertools
 import os
 import re
 import sqlite3
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
@@ -21,7 +22,7 @@ from codegen_async.testing import CodegenServer, FastLoop, Life
 from codegen_async.web import Dashboard
 from codegen_async.web.dashboard.app import Allow
 from codegen_async.web.dashboard.local import serving
-from tests.support.browser import Page, barriers, browsing, expect, opened, see
+from tests.support.browser import Page, Route, barriers, browsing, expect, opened, see
 
 _HOSTILE = '<img src=x onerror="document.title=1">\u202etxt<script>document.title=2</script>'
 _SIZES = ((1400, 900), (390, 844))
@@ -103,9 +104,11 @@ def _json(**fields: Any) -> bytes:
 
 
 @asynccontextmanager
-async def driven(folder: Path) -> AsyncGenerator[tuple[Batch[AgentRun, int], str]]:
+async def driven(
+    folder: Path, *, median: float = 2.0, clock: Callable[[], float] = time.time
+) -> AsyncGenerator[tuple[Batch[AgentRun, int], str]]:
     """Yield a batch of five prompts, and the link of its page."""
-    life = Life(median=2.0, outcomes={"COMPLETE": 1.0})
+    life = Life(median=median, outcomes={"COMPLETE": 1.0})
     async with (
         CodegenServer(life=life) as server,
         CodegenClient(server.token, org_id=server.org_id, base_url=server.url) as client,
@@ -114,7 +117,7 @@ async def driven(folder: Path) -> AsyncGenerator[tuple[Batch[AgentRun, int], str
         for number in range(5):
             batch.add(f"do {number}", key=f"k{number}")
         await batch.save()
-        async with serving(lambda authorize: Dashboard(batch, authorize=authorize)) as link:
+        async with serving(lambda authorize: Dashboard(batch, authorize=authorize, clock=clock)) as link:
             yield batch, link
 
 
@@ -281,3 +284,73 @@ async def test_a_tab_that_nobody_sees_says_in_its_title_how_far_the_batch_is(tmp
             pass
         await page.clock.fast_forward("00:31")
         await expect(page).to_have_title(re.compile("^100 %"))
+
+
+async def test_what_was_closed_while_it_was_loaded_anew_stays_closed(tmp_path: Path) -> None:
+    asked, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked.set()
+        await goes_on.wait()
+        await route.continue_()
+
+    async with driven(tmp_path) as (batch, link), browsing() as browser, opened(browser, link) as page:
+        await page.get_by_role("button", name="k0", exact=True).click()
+        await expect(page.locator("#detail")).to_be_visible()
+        await page.route("**/api/items/*", hold)
+        async for _ in batch.run():
+            pass
+        await asked.wait()
+        await page.keyboard.press("Escape")
+        await expect(page.locator("#detail")).to_be_hidden()
+        async with page.expect_response("**/api/items/*") as came:
+            goes_on.set()
+        await (await came.value).finished()
+        await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        await expect(page.locator("#detail")).to_be_hidden()
+        await page.get_by_role("button", name="k1", exact=True).click()
+        await expect(page.locator("#detail")).to_contain_text("do 1")
+
+
+async def test_a_journal_that_cannot_be_read_is_said_to_be_so_also_to_who_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "batch.db"
+    await asyncio.to_thread(journal, path, 20)
+    async with shown(path) as link, browsing() as browser, opened(browser, link) as page:
+        await expect(page.locator("#standing")).to_contain_text("of 20 done")
+        await asyncio.to_thread(path.rename, tmp_path / "away.db")
+        await expect(page.locator("#trouble")).to_contain_text("cannot be read")
+        async with page.expect_response("**/api/events*"):
+            await see(page, hidden=False)  # which connects anew
+        await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        await expect(page.locator("#trouble")).to_contain_text("cannot be read")
+        await asyncio.to_thread((tmp_path / "away.db").rename, path)
+        await expect(page.locator("#trouble")).to_be_hidden()
+
+
+async def test_a_drag_that_comes_from_elsewhere_is_none(tmp_path: Path) -> None:
+    await asyncio.to_thread(journal, tmp_path / "batch.db", 20)
+    async with shown(tmp_path / "batch.db") as link, browsing() as browser, opened(browser, link) as page:
+        await expect(page.locator("#standing")).to_contain_text("of 20 done")
+        await page.locator("#name").hover()
+        await page.mouse.down()
+        await page.locator("#lanes").hover()
+        await page.mouse.up()
+        await expect(page.locator("#unspan")).to_be_hidden()
+
+
+async def test_a_machine_that_has_slept_shows_the_time_it_is(tmp_path: Path) -> None:
+    slept = [0.0]
+    async with (
+        driven(tmp_path, median=1e6, clock=lambda: time.time() + slept[0]) as (batch, link),
+        browsing() as browser,
+        opened(browser, link) as page,
+    ):
+        running = asyncio.ensure_future(anext(batch.run()))
+        try:
+            await expect(page.locator("#rows td.running")).to_have_count(5)
+            slept[0] = 8 * 3600.0  # in which the page's own clock stood still, as those of browsers may
+            await see(page, hidden=False)  # which connects anew, as after a sleep
+            await expect(page.locator("#rows")).to_contain_text("8.0 h")
+        finally:
+            running.cancel()
+            await asyncio.wait((running,))

@@ -4,7 +4,7 @@ const MARKS = { unknown: "?", paused: "‖", failed: "✕", rejected: "⊘", can
 const LABELS = Object.keys(MARKS);
 const AGAIN = new Set(["failed", "cancelled", "rejected", "unknown"]);
 const HEIGHT = 32; // of a row, as in the style sheet
-const MORE = 12; // rows beyond what is seen
+const MORE = 12; // rows beyond
 const LANES = 400;
 
 const $ = (id) => document.getElementById(id);
@@ -18,12 +18,12 @@ let version = "";
 let shown = []; // rows that the filters leave, in order
 let only = new Set(); // labels
 let span = null; // of time, [from, until]
-let drawn = false; // whether a drawing is asked for
-let stale = true; // whether `shown` is older than what it is made of
+let drawn = false; // it was asked for
+let stale = true; // `shown` is older than what makes it
 let clockAt = { now: 0, at: 0, speed: 1 };
-let opened = null; // the number of the item in the dialog
+let opened = null; // number of the item in the dialog
 let told = -Infinity;
-let latest = 0; // time of which anything is known
+let latest = 0; // time that is known of
 
 // -- the server
 
@@ -50,7 +50,6 @@ const ask = async (path) => (await call(path)).json();
 const now = () => clockAt.now + ((performance.now() - clockAt.at) / 1000) * clockAt.speed;
 
 async function load() {
-  clockAt = { ...(await ask("time")), at: performance.now() };
   const whole = await ask("snapshot");
   fields = Object.keys(whole.columns);
   const columns = Object.values(whole.columns);
@@ -96,9 +95,10 @@ const sleep = (ms) => new Promise((done) => setTimeout((wake = done), ms));
 async function follow() {
   for (let pause = 1000; ; pause = Math.min(pause * 2, 30000)) {
     try {
+      clockAt = { ...(await ask("time")), at: performance.now() }; // it stands still in sleep
       if (!version) await load();
       const answer = await call(`${document.hidden ? "news" : "events"}?after=${version}`);
-      trouble("");
+      trouble(head.trouble ?? "");
       reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let rest = ""; ; ) {
         const { value, done } = await reader.read();
@@ -143,13 +143,13 @@ function draw() {
   });
 }
 
-const end = (row) => row.ended ?? (row.label === "running" || row.label === "paused" ? (head.driver ? now() : latest) : row.created);
+const end = (row) => row.ended ?? (["running", "paused"].includes(row.label) ? (head.driver ? now() : latest) : row.created);
 const seconds = (row) => (row.created === null ? 0 : Math.max(0, end(row) - row.created));
 
 const ORDERS = {
-  bad: (a, b) => a.rank - b.rank || a.seq - b.seq,
-  new: (a, b) => (b.created ?? -1) - (a.created ?? -1) || a.seq - b.seq,
-  long: (a, b) => seconds(b) - seconds(a) || a.seq - b.seq,
+  bad: (a, b) => a.rank - b.rank,
+  new: (a, b) => (b.created ?? -1) - (a.created ?? -1),
+  long: (a, b) => seconds(b) - seconds(a),
   file: (a, b) => a.seq - b.seq,
 };
 
@@ -316,7 +316,7 @@ most.onchange = () => act("active", { most: most.value ? Number(most.value) : nu
 
 // -- table
 
-const lines = new Map(); // rows of the table that are there
+const lines = new Map(); // rows of the table
 const spacer = () => el("tr", { className: "pad", ariaHidden: "true" }, el("td"));
 const above = spacer();
 const below = spacer();
@@ -450,6 +450,7 @@ lanes.onpointermove = (event) => {
   drawLanes();
 };
 lanes.onpointerup = () => {
+  if (!drag) return;
   const [from, until] = [Math.min(...drag), Math.max(...drag)];
   drag = null;
   const each = (axis[1] - axis[0]) / lanes.clientWidth;
@@ -476,12 +477,10 @@ async function tail() {
 setInterval(tail, 5000);
 
 async function open(seq) {
-  let item;
-  try {
-    item = await ask(`items/${seq}`);
-  } catch (error) {
-    return trouble(error.message);
-  }
+  opened = seq;
+  const item = await ask(`items/${seq}`).catch((error) => trouble(error.message));
+  if (opened !== seq) return; // it was closed meanwhile
+  if (!item) return (opened = $("detail").open ? seq : null);
   const time = (seconds) => (seconds === null ? "" : new Date(seconds * 1000).toLocaleString());
   const facts = [
     ["Status", el("span", { className: item.label }, `${MARKS[item.label]} ${item.label}`)],
@@ -509,12 +508,10 @@ async function open(seq) {
   if (head.logs && item.label === "running") parts.unshift(el("h2", {}, "Log"), log);
   put($("detail-name"), item.key);
   $("content").replaceChildren(list, ...parts);
-  if (opened !== seq) log.textContent = "";
-  opened = seq;
   tail();
   if (!$("detail").open) $("detail").showModal();
 }
-$("detail").onclose = () => (opened = null);
+$("detail").onclose = () => (opened = log.textContent = null);
 
 // -- life
 
