@@ -50,10 +50,17 @@ def recipe(
 
 @pytest.mark.asyncio(loop_factories=["virtual"])
 @pytest.mark.parametrize("recipe", ATTACHED, indirect=True)
-async def test_who_started_a_run_sees_it_to_its_end_and_nobody_else(recipe: ModuleType) -> None:
+async def test_who_started_a_run_sees_it_to_its_end_and_nobody_else(
+    recipe: ModuleType, codegen_env: CodegenServer
+) -> None:
     alice, bob = {"cookie": "user=alice"}, {"cookie": "user=bob"}
     life = Lifespan(recipe.app)
     assert (await life.ask("startup"))["type"] == "lifespan.startup.complete"
+    place = "/runs" if recipe.__name__ == "starlette_app" else "/tasks?prompt=do%20it"
+    nobody = Call(recipe.app, "POST", place, body=b'{"prompt": "do it"}', headers={"content-type": "application/json"})
+    await asyncio.wait((nobody.task,))
+    assert nobody.task.exception() is not None or nobody.status >= 400
+    assert codegen_env.world.runs == {}
     if recipe.__name__ == "starlette_app":
         sent = {"content-type": "application/json", "idempotency-key": "1", **alice}
         made = Call(recipe.app, "POST", "/runs", body=b'{"prompt": "do it"}', headers=sent)
