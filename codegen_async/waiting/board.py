@@ -143,12 +143,13 @@ class Board(Generic[R]):
 
     def tell(self, run: R, now: float, asked: float | None = None) -> None:
         """Tell the listeners of a run what it looks like now; `asked`: when that was asked for, if not just now."""
-        old = self.may_be_old(run, now)
+        at = now if asked is None else asked
+        watched = self._watched.get(run.id)
+        old = self.may_be_old(run, now) or (watched is not None and self._knows_better(watched, run, at))
         if not old and (run.phase.is_still or run.id in self.memory):
-            self.memory.keep(run, now if asked is None else asked)
+            self.memory.keep(run, at)
         if not old:
             self.others.told(run)
-        watched = self._watched.get(run.id)
         if watched is None:
             return
         self.saw(run, watched, now)
@@ -163,6 +164,14 @@ class Board(Generic[R]):
             loosened.append(True)
         if any(loosened):
             self._settle(run.id, watched)
+
+    def _knows_better(self, watched: Watched[R], run: R, asked: float) -> bool:
+        """Return whether a snapshot of a run that moves was asked for before the newest one that is known.
+
+        An end, or a block, that comes late counts: what shows another thing may be later still.
+        """
+        seen = None if watched.run is None or run.phase.is_still else self._schedule.seen(run.id)
+        return seen is not None and asked < seen
 
     def saw(self, row: RunLike, watched: Watched[R], now: float) -> None:
         """Note that an answer has shown a run; tell if it sits in a word that nobody knows."""

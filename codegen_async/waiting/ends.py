@@ -46,7 +46,9 @@ class Memory(Generic[R]):
         return run_id in self._memos
 
     def keep(self, run: R, at: float) -> None:
-        """Remember a snapshot that was asked for at that time."""
+        """Remember a snapshot that was asked for at that time, unless one is that was asked for later."""
+        if (known := self.at(run.id)) is not None and at < known:
+            return
         self.drop(run.id)
         size = _size_of(run)
         self._memos[run.id] = Memo(run, at, size)

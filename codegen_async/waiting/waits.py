@@ -157,15 +157,22 @@ class Waiting(Generic[R]):
         """How many runs somebody waits for."""
         return self._board.waits
 
-    def seen(self, run: R, *, read: bool = True) -> None:
-        """Take in a snapshot that a call of the user's own brought; `read`: one that only reads."""
+    def seen(self, run: R, *, read: bool = True, asked: float | None = None) -> None:
+        """Take in a snapshot that a call of the user's own brought.
+
+        Args:
+            run: the snapshot.
+            read: whether the call only reads.
+            asked: when it began. Default: just now.
+        """
         if read:
             self._board.witness(run, _now())
         self._failures.allowed(run.id)
         self._board.met((run.id,))
-        self._schedule.sighted(sighting_of(run), _now())
-        self._board.others.looked((run.id,), _now())
-        self._board.tell(run, _now())
+        asked = _now() if asked is None else asked
+        self._schedule.sighted(sighting_of(run), asked)
+        self._board.others.looked((run.id,), asked)
+        self._board.tell(run, _now(), asked)
         self._driver.nudge()
 
     def seen_page(self, poll: PagePoll, page: Page[R]) -> None:
@@ -199,14 +206,15 @@ class Waiting(Generic[R]):
         if known is not None and (enough is None or enough(known)):
             return known
         if not max_age:
+            began = _now()
             run = await ask()
-            self.seen(run)
+            self.seen(run, asked=began)
             return run
 
         async def share() -> R:
             began = _now()
             run = await ask()
-            self.seen(run)
+            self.seen(run, asked=began)
             if not self._board.may_be_old(run, _now()):
                 self._board.memory.keep(run, began)
             return run
@@ -326,7 +334,7 @@ class Waiting(Generic[R]):
         if self._board.overtaken(run, asked):
             self.hurry(run.id)
         else:
-            self._board.tell(run, _now())
+            self._board.tell(run, _now(), asked)
 
     def listed(self, poll: PagePoll, page: Page[R], asked: float) -> None:
         """Take in a page; see `Outcomes`."""
@@ -354,7 +362,7 @@ class Waiting(Generic[R]):
         self._schedule.observed(poll, seen, _now(), page.total, page.following)
         for row in rows:
             if row.id in whole and row.id not in doubtful:
-                self._board.tell(whole[row.id], _now())
+                self._board.tell(whole[row.id], _now(), asked)
             elif row.id not in wanted and row.status is not None and (watched := self._board.get(row.id)):
                 self._board.saw(row, watched, _now())
 

@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
+from codegen_async import limits
 from codegen_async.errors import WaitTimeoutError
 from codegen_async.models import Phase
-from codegen_async.polling import Stream
+from codegen_async.polling import ListPoll, Stream
+from codegen_async.waiting import Page
 from tests.waiting.fakes import Remote, Run, begin, now, waiting_on
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
@@ -207,6 +209,38 @@ async def test_every_change_of_phase_is_watched_until_all_have_ended() -> None:
         await watching
         assert sorted(shown[:2]) == [(1, Phase.PENDING), (2, Phase.PENDING)]
         assert shown[2:] == [(1, Phase.RUNNING), (1, Phase.BLOCKED), (2, Phase.FAILED), (1, Phase.SUCCEEDED)]
+
+
+async def test_a_block_is_watched_once_though_a_slow_page_shows_what_was_before() -> None:
+    class Early(Remote):
+        async def page(self, poll: ListPoll, slot: limits.Slot) -> Page[Run]:
+            asked.set()
+            page = self.list_page(poll)
+            await super().page(poll, slot)
+            return page
+
+    asked = asyncio.Event()
+    remote = Early()
+    remote.start(*range(1, 11))
+    remote.page_latency = 3.0
+    shown: list[Phase] = []
+    async with waiting_on(remote) as waiting:
+
+        async def watch() -> None:
+            async for run in waiting.watch(remote.runs):
+                shown.extend([run.phase] * (run.id == 5))
+
+        watching = begin(watch())
+        await asyncio.sleep(60)
+        asked.clear()
+        await asked.wait()
+        await asyncio.sleep(0.1)
+        remote.move(5, Phase.BLOCKED)
+        waiting.notify(5)
+        await asyncio.sleep(30)
+        remote.end(*remote.runs)
+        await watching
+    assert shown == [Phase.RUNNING, Phase.BLOCKED, Phase.SUCCEEDED]
 
 
 async def test_the_request_is_chosen_when_its_slot_is_granted() -> None:

@@ -119,6 +119,40 @@ async def test_a_request_that_is_too_old_is_not_joined() -> None:
         await first
 
 
+async def test_an_answer_is_as_old_as_its_question_however_slowly_it_came() -> None:
+    remote = Remote()
+    remote.start(1)
+    async with waiting_on(remote, page=None) as waiting:
+        await look(waiting, remote, 1, 60.0)
+        remote.latency = 20.0
+        wait = begin(waiting.wait_for_run(1, latency=100.0))
+        await asyncio.sleep(21)
+        remote.latency = 0.1
+        asked = remote.requests
+        await look(waiting, remote, 1, 10.0)
+        assert remote.requests == asked + 1
+        wait.cancel()
+
+
+async def test_a_slow_answer_does_not_take_the_place_of_a_newer_one() -> None:
+    remote = Remote()
+    remote.start(1)
+    async with waiting_on(remote) as waiting:
+
+        async def slowly() -> Run:
+            run = remote.runs[1]
+            await asyncio.sleep(20)
+            return run
+
+        slow = begin(waiting.look(1, slowly, max_age=0))
+        await asyncio.sleep(1)
+        remote.end(1)
+        await look(waiting, remote, 1, 10.0)
+        assert (await slow).phase is Phase.RUNNING
+        assert (await look(waiting, remote, 1)).phase is Phase.SUCCEEDED
+        assert remote.requests == 1
+
+
 async def test_who_leaves_a_shared_look_disturbs_no_other_and_the_last_one_ends_it() -> None:
     remote = Remote()
     remote.start(1)
