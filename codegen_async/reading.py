@@ -173,7 +173,7 @@ def readable(items: Iterable[object], kind: Any, hook: Hook | None) -> list[Any]
     for item in items:
         try:
             found.append(_value(kind, item, hook))
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, RecursionError):
             continue
     return found
 
@@ -189,7 +189,7 @@ def _struct(kind: type[msgspec.Struct], sent: Mapping[str, Any], hook: Hook | No
         value = sent[field.encode_name]
         try:
             fields[field.name] = _value(field.type, value, hook)
-        except msgspec.ValidationError as exc:
+        except (msgspec.ValidationError, RecursionError) as exc:  # of another shape, or in steps within steps
             if field.required:
                 raise msgspec.ValidationError(f"{exc} - at `$.{field.encode_name}`") from None
             odd[field.name] = value

@@ -101,7 +101,8 @@ def _place(value: object) -> str:
         return ""
     known = _folded(cast("dict[str, object]", value))
     place = next((known[name] for name in _PLACES if known.get(name)), "")
-    return ".".join(map(str, cast("list[object]", place))) if isinstance(place, list) else str(place)
+    parts = cast("list[object]", place) if isinstance(place, list) else [place]
+    return ".".join(str(part) for part in parts if isinstance(part, str | int))  # what else there is may be too deep
 
 
 def _code(known: Mapping[str, Any], depth: int = 0) -> str | None:

@@ -143,7 +143,7 @@ def stream_event(event: ServerSentEvent) -> StreamEvent:
 def _snapshot(value: object) -> Snapshot | None:
     try:
         return _snapshots.read(value)
-    except msgspec.ValidationError:
+    except UNREADABLE:
         return None
 
 

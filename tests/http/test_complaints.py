@@ -142,3 +142,10 @@ def test_a_complaint_is_read_as_the_standard_module_reads_it(text: str) -> None:
     assert complaint.fields == (complaint.text,)
     assert complaint.text.startswith("body.prompt: ")
     assert complaint.text.endswith("\N{REPLACEMENT CHARACTER}")
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_a_place_is_no_error_however_deep_it_is(opening: str, closing: str) -> None:
+    for depth in range(700, 1000):  # near what can just be read
+        place = f"{opening * depth}0{closing * depth}"
+        assert read_complaint(f'{{"detail": [{{"loc": {place}, "msg": "bad"}}]}}'.encode()).text

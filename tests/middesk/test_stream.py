@@ -287,6 +287,19 @@ async def test_events_that_nobody_knows_are_events() -> None:
     assert events[3].data == [1, 2]
 
 
+@pytest.mark.parametrize("depth", [1, 150, 300, 450])
+async def test_an_odd_step_spoils_nothing_however_deep_it_is(depth: int) -> None:
+    step = '{"id": "s", "steps": [' * depth + '{"id": "odd", "name": 7}' + "]}" * depth
+    event = f'data: {{"type": "STATE_SNAPSHOT", "snapshot": {{"steps": [{step}]}}}}\n\n'.encode()
+    run = f'{{"id": "r-1", "object": "run", "status": "COMPLETED", "steps": [{step}]}}'.encode()
+    async with client_with(StreamingFake([event], reply(body=run))) as client:
+        shown, final = await collect(client)
+    assert [event.type for event in shown] == ["STATE_SNAPSHOT"]
+    assert (final.id, final.phase) == ("r-1", Phase.SUCCEEDED)
+    assert isinstance(final.steps, tuple)
+    assert final.steps[0].id == "s"
+
+
 async def test_an_event_is_bounded() -> None:
     sender = StreamingFake([b"data: small\n\n", b"data: " + b"x" * 1000, b"x" * 1000], RUN)
     async with client_with(sender, max_body=1500) as client:
