@@ -376,6 +376,8 @@ class _Exchange:
         """Read the body and return what came."""
         self._status = answer.status
         self._headers = {name: answer.headers[name] for name in _HEADERS_KEPT if name in answer.headers}
+        if "link" in self._headers:  # a list, which may come in several lines
+            self._headers["link"] = ", ".join(answer.headers.getall("link"))
         size = 0
         async for chunk in answer.content.iter_any():
             self._body.append(chunk)

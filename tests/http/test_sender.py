@@ -535,6 +535,14 @@ async def test_what_is_kept_of_the_headers_is_what_is_needed() -> None:
         assert outcome.retry_after == 7.0
 
 
+async def test_links_in_several_lines_are_all_kept() -> None:
+    lines = ['Link: </runs?page=1>; rel="first"', 'Link: </runs?page=3>; rel="next"']
+    async with RawServer(saying(answer(200, b"{}", *lines))) as server, sending(server.url) as send:
+        outcome = await send(GET)
+        assert isinstance(outcome, Response)
+        assert outcome.headers == {"link": '</runs?page=1>; rel="first", </runs?page=3>; rel="next"'}
+
+
 async def test_closing_twice_is_harmless() -> None:
     sender = AiohttpSender(
         "http://127.0.0.1:1", Secret(CANARY), timeouts=Timeouts(), max_body=1, user_agent="codegen-async/test"
