@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, cast
 import msgspec
 
 from codegen_async.errors import CodegenAsyncError, InvalidArgumentError
-from codegen_async.hosted.calls import meaning_of, reader
+from codegen_async.hosted.calls import reader
 from codegen_async.hosted.dialect import Call, Dialect, Shown, check_dialect_class, phase_table
-from codegen_async.hosted.run import HostedRun, moment_of
+from codegen_async.hosted.run import Cost, HostedRun, moment_of
 from codegen_async.http.answers import Refusal, Request, Response, Twice
 from codegen_async.http.transport import AbsentError, ForeignAnswerError
 from codegen_async.models import Phase
@@ -237,6 +237,9 @@ def _of_run(dialect: Dialect[Any], run: Any, *, optional: bool) -> Iterator[str]
         if not optional:
             yield f"reads as {run!r}, where there is a run"
         return
+    if not hasattr(run, "id") or not hasattr(run, "status"):
+        yield f"expected a run, got {run!r}"
+        return
     if not isinstance(run.id, str) or not run.id:
         yield f"id: expected a text, got {run.id!r}"
     elif len(dialect.id_parts) > 1 and run.id.count("/") != len(dialect.id_parts) - 1:
@@ -249,8 +252,18 @@ def _of_run(dialect: Dialect[Any], run: Any, *, optional: bool) -> Iterator[str]
     for name in ("text", "error", "web_url"):
         if not isinstance(value := getattr(run, name, None), str | None):
             yield f"{name}: expected a text or None, got {value!r}"
-    urls = [getattr(run, "web_url", None), *getattr(run, "urls", ())]
-    if odd := [url for url in urls if url is not None and not str(url).startswith(("https://", "http://"))]:
+    yield from _of_results(run)
+
+
+def _of_results(run: Any) -> Iterator[str]:
+    urls: Any = getattr(run, "urls", ())
+    if not isinstance(urls, tuple | list):
+        yield f"urls: expected a tuple, got {urls!r}"
+        urls = ()
+    if not isinstance(cost := getattr(run, "cost", None), Cost | None):
+        yield f"cost: expected a Cost or None, got {cost!r}"
+    links: list[Any] = [getattr(run, "web_url", None), *urls]
+    if odd := [url for url in links if url is not None and not str(url).startswith(("https://", "http://"))]:
         yield f"urls: expected http or https, got {odd[0]!r}"
 
 
@@ -279,11 +292,12 @@ def _of_garbage(call: Call[Any], kind: _Kind) -> Iterator[str]:
 def _of_refusals(dialect: Dialect[Any], answers: Sequence[object]) -> Iterator[str]:
     recorded = [_response(answer) for answer in answers]
     garbage = [Response(status=status, body=body) for status in (400, 429, 502) for body in _GARBAGE]
-    tries = [(dialect.refused, answer) for answer in recorded] + [(meaning_of(dialect), answer) for answer in garbage]
-    for refused, answer in tries:
+    for answer in (*recorded, *garbage):
         try:
-            meaning: object = refused(answer)
+            meaning: object = dialect.refused(answer)
         except Exception as error:  # noqa: BLE001 - the same
+            if answer in garbage:
+                continue
             yield f"refused: {answer.status} with {answer.body!r} makes it raise {type(error).__name__}: {error}"
             return
         if not isinstance(meaning, Refusal | None):  # pyright: ignore[reportUnnecessaryIsInstance] - the same
@@ -295,5 +309,6 @@ def _of_refusals(dialect: Dialect[Any], answers: Sequence[object]) -> Iterator[s
 
 def _response(answer: object) -> Response:
     if isinstance(answer, Answer):
-        return Response(status=answer.status, headers=answer.headers, body=answer.body)
+        headers = {name.lower(): value for name, value in answer.headers.items()}  # as a reader gets to see them
+        return Response(status=answer.status, headers=headers, body=answer.body)
     return Response(status=200, body=json.dumps(answer).encode())

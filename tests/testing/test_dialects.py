@@ -126,6 +126,30 @@ def test_an_answer_that_does_not_fit_is_told(answer: object, problem: str) -> No
     assert "get, answer 2" in problems_of(Good(), {"get": [RUN, answer]})
 
 
+def test_a_header_of_a_recorded_answer_is_read_however_it_was_written() -> None:
+    class Located(Good):
+        def create(self, key: str, fields: Mapping[str, Any]) -> Call[HostedRun]:
+            return super().create(key, fields).reading(lambda answer: HostedRun(id=answer.headers["location"]))
+
+    check_dialect(Located(), {"create": [Answer(202, None, {"Location": "/runs/a"})]})
+
+
+def test_what_is_no_run_is_told() -> None:
+    assert "expected a run, got {'id': 'a'" in problems_of(
+        changed(get=calling(Call(limit="all", path="/", read=lambda answer: answer.json())))
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("urls", None), ("urls", "https://example.com"), ("cost", 0.25), ("created", {"seconds": 1})]
+)
+def test_a_field_of_another_shape_is_told(field: str, value: Any) -> None:
+    def read(answer: Response) -> HostedRun:
+        return structs.replace(one(answer), **{field: value})
+
+    assert f"{field}: expected " in problems_of(changed(get=calling(Call(limit="all", path="/", read=read))))
+
+
 def test_a_link_that_is_none_is_told() -> None:
     def read(_: Response) -> HostedRun:
         return HostedRun(id="a", web_url="javascript:alert(1)")
