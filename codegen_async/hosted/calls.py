@@ -9,11 +9,11 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 import msgspec
 
 from codegen_async.cleaning import clean, shown
-from codegen_async.errors import APIError, ConfigurationError
+from codegen_async.errors import APIError, ConfigurationError, DecodeError, InvalidArgumentError
 from codegen_async.hosted.dialect import Call, Dialect, Shown
 from codegen_async.hosted.run import HostedRun, in_phase, sound
 from codegen_async.hosted.wire import check_about
-from codegen_async.http.answers import Refusal, Request, Response
+from codegen_async.http.answers import Refusal, Request, Response, Twice
 from codegen_async.http.transport import AbsentError, ForeignAnswerError, Transport
 from codegen_async.limits import Priority, Slot
 from codegen_async.models import Phase, RunId, RunLike, Vocabulary
@@ -99,7 +99,7 @@ class Calls(Generic[R]):
             return "expected a path that begins with a slash"
         if not all(is_header(name, value) for name, value in request.headers):
             return "expected headers of visible ASCII (not shown here)"
-        return None
+        return _odd_meaning(request)
 
     async def run(
         self,
@@ -139,8 +139,30 @@ class Calls(Generic[R]):
     ) -> R:
         """Send a call that asks for a run, and where that has ended, the one that shows more of it, if there is one."""
         run = await self.run(call, priority=priority, slot=slot, patience=patience, about=about)
-        more = self.dialect.full(run) if run.phase.is_terminal else None
+        more = self.full(run, call) if run.phase.is_terminal else None
         return run if more is None else await self.run(more, priority=priority, about=run.id)
+
+    def full(self, run: R, shown_by: Call[Any]) -> Call[R | None] | None:
+        """Return the call that shows more of a run than the one that has shown it, if there is one.
+
+        Raises:
+            DecodeError: the dialect stumbles over what that has shown; it costs no other run.
+        """
+        return self._of_one(self.dialect.full, run, shown_by.method, shown_by.path)
+
+    def get(self, run_id: RunId) -> Call[R | None]:
+        """Return the call that shows a run.
+
+        Raises:
+            DecodeError: the dialect makes none of its id.
+        """
+        return self._of_one(self.dialect.get, str(run_id), "GET", clean(str(run_id)))
+
+    def _of_one(self, make: Callable[..., T], of: object, method: str, path: str) -> T:
+        try:
+            return made(make, of)
+        except (ConfigurationError, InvalidArgumentError) as problem:
+            raise DecodeError(str(problem), method=method, path=path) from None
 
     def known(self, run: R) -> R:
         """Return a run with the phase that its word stands for; it is running while that word may pass."""
@@ -152,16 +174,57 @@ class Calls(Generic[R]):
         return known
 
 
+def made(make: Callable[..., T], *given: object) -> T:
+    """Return the call that a dialect makes of what it is given.
+
+    Raises:
+        InvalidArgumentError: it makes none, and says why.
+        ConfigurationError: it stumbles.
+    """
+    try:
+        return make(*given)
+    except InvalidArgumentError:
+        raise
+    except Exception as problem:
+        what = f"{type(problem).__name__}: {clean(str(problem))}"
+        raise ConfigurationError(
+            f"{getattr(make, '__qualname__', 'dialect')}: expected a Call, got {what}"
+        ) from problem
+
+
+def _odd_meaning(request: Request) -> str | None:
+    meanings: list[object] = [*request.refusals.values()]
+    twice = cast("object", request.twice)
+    if odd := [meaning for meaning in meanings if not isinstance(meaning, Refusal)]:
+        return f"expected refusals to be of Refusal, got {shown(odd[0])}"
+    if not isinstance(twice, Twice | None):
+        return f"expected what comes of it twice to be of Twice, got {shown(twice)}"
+    return None
+
+
 def meaning_of(dialect: Dialect[Any]) -> Callable[[Response], Refusal | None]:
     """Return what tells the meaning of a refusal, also of a gateway's page that the dialect does not expect."""
 
     def meaning(answer: Response) -> Refusal | None:
         try:
-            return dialect.refused(answer)
+            refusal: object = dialect.refused(answer)
         except Exception:  # noqa: BLE001 - it was written for the API's own answers
             return None
+        return refusal if isinstance(refusal, Refusal) else None
 
     return meaning
+
+
+def own_form_of(dialect: Dialect[Any]) -> Callable[[int, Mapping[str, Any]], bool]:
+    """Return what tells the API's own refusals; one that the dialect stumbles over is none."""
+
+    def is_own(status: int, said: Mapping[str, Any]) -> bool:
+        try:
+            return bool(dialect.is_own(status, said))
+        except Exception:  # noqa: BLE001 - the same
+            return False
+
+    return is_own
 
 
 def _nobody(_: RunId) -> None:

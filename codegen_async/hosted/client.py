@@ -18,7 +18,7 @@ from codegen_async.arguments import check_patience, check_seconds_given
 from codegen_async.cleaning import clean, reason_of, shown
 from codegen_async.errors import ClientClosedError, ConfigurationError, OutcomeUnknownError
 from codegen_async.events import ClientClosed, ClientOpened, Observer, Reporter
-from codegen_async.hosted.calls import Calls, meaning_of
+from codegen_async.hosted.calls import Calls, meaning_of, own_form_of
 from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.link import Link
 from codegen_async.hosted.run import HostedRun
@@ -182,7 +182,7 @@ class RunClient(SeveralWaits[R, Id]):
             self._sender or self._make_sender(),
             self._limits,
             token=self._token,
-            is_own=self.dialect.is_own,
+            is_own=own_form_of(self.dialect),
             refused=meaning_of(self.dialect),
             reporter=self.reporter,
         )

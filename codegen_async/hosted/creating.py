@@ -327,7 +327,7 @@ class Creating(Generic[R]):
             NotFoundError: there is none, or it is not shown yet.
             APIError: any other failure.
         """
-        return await self._calls.run(self._dialect.get(str(run_id)), about=run_id)
+        return await self._calls.run(self._calls.get(run_id), about=run_id)
 
     async def find(self, key: str, since: float | None) -> R | None:
         """Return the run that was created under a key, if the API shows it.

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from codegen_async.arguments import check_key, check_patience, check_text
-from codegen_async.errors import InvalidArgumentError, NotOfferedError, RunEndedError
+from codegen_async.errors import ConfigurationError, InvalidArgumentError, NotOfferedError, RunEndedError
 from codegen_async.events import Observer
 from codegen_async.hosted.asking import ANY_KEY, call_of
-from codegen_async.hosted.calls import Calls, a_run, several
+from codegen_async.hosted.calls import Calls, a_run, made, several
 from codegen_async.hosted.creating import Creating, Doubt
 from codegen_async.hosted.dialect import Call, Dialect, base_url_variable, check_dialect_class, phase_table
 from codegen_async.hosted.keyed import KeyedCreates, Keys
@@ -222,7 +222,7 @@ class HostedRuns(WaitCalls[R, str]):
             APIError: any other failure.
         """
         name = self._check_id(run_id)
-        return await self._look(name, self.dialect.get(name), max_age=max_age, patience=patience)
+        return await self._look(name, made(self.dialect.get, name), max_age=max_age, patience=patience)
 
     async def list_runs(self, *, patience: float | None = None) -> AsyncGenerator[R]:
         """Yield the runs that the API lists, page after page and in its order, each once.
@@ -270,7 +270,7 @@ class HostedRuns(WaitCalls[R, str]):
         """
         name = self._check_id(run_id)
         link = self._linked()
-        call = self._offered(self.dialect.cancel(name), "no way to cancel runs")
+        call = self._offered(made(self.dialect.cancel, name), "no way to cancel runs")
         with contextlib.suppress(RunEndedError):  # it is what was wanted
             await link.calls.carry(call)
         link.waiting.notify(name)
@@ -296,7 +296,7 @@ class HostedRuns(WaitCalls[R, str]):
         """
         name = self._check_id(run_id)
         link = self._linked()
-        call = self._offered(self.dialect.reply(name, check_text("text", text)), "no way to reply to runs")
+        call = self._offered(made(self.dialect.reply, name, check_text("text", text)), "no way to reply to runs")
         run = await self._go_on(name, a_run(call))
         if run is None:
             return await self.get_run(name, max_age=0)
@@ -326,11 +326,15 @@ class HostedRuns(WaitCalls[R, str]):
         return schedule_of(self.dialect, self._rates, self._share)
 
     def _check_run(self, run: str | R) -> str | R:
-        return self._check_id(run, "run") if isinstance(run, str) else run
+        self._check_id(run if isinstance(run, str) else str(run.id), "run")
+        return run
 
     def _check_id(self, run_id: str, field: str = "run_id") -> str:
         try:
             self.dialect.parts(check_text(field, run_id))
+            made(self.dialect.get, run_id)
         except InvalidArgumentError as error:
             raise InvalidArgumentError(field, run_id, error.expected) from None
+        except ConfigurationError as error:
+            raise InvalidArgumentError(field, run_id, f"an id of the API ({error})") from None
         return run_id

@@ -1,5 +1,6 @@
 """Dialects that are not as they should be, and what their users give them: each is told what is wrong."""
 
+import asyncio
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -12,7 +13,13 @@ import pytest
 from msgspec import structs
 
 from codegen_async.batch.batch import Batch
-from codegen_async.errors import ConfigurationError, CreateOutcomeUnknownError, DecodeError, InvalidArgumentError
+from codegen_async.errors import (
+    APIError,
+    ConfigurationError,
+    CreateOutcomeUnknownError,
+    DecodeError,
+    InvalidArgumentError,
+)
 from codegen_async.hosted.dialect import Call, Shown
 from codegen_async.hosted.run import Cost, HostedRun
 from codegen_async.hosted.runs import HostedRuns
@@ -335,3 +342,90 @@ async def test_a_field_of_another_shape_costs_no_run_and_no_result(field: str, v
         await batch.export(tmp_path / "b.jsonl")
     assert states == ["ended"]
     assert len(api.runs) == 2
+
+
+def stumbles(*_: object) -> Any:
+    raise KeyError("code")
+
+
+ODD_MEANINGS: list[Mapping[str, Any]] = [
+    {"is_own": stumbles},
+    {"refused": stumbles},
+    {"refused": lambda *_: "still"},
+    {"refused": lambda *_: True},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_MEANINGS)
+@pytest.mark.parametrize("status", [400, 404, 409, 500])
+async def test_a_refusal_that_a_dialect_stumbles_over_is_an_error_as_any_other(
+    odd: Mapping[str, Any], status: int
+) -> None:
+    dialect: Plain = type("Odd", (Plain,), dict(odd))()
+    api = Api()
+    api.refusal = (status, {"detail": "no"})
+    async with HostedRuns(dialect, CANARY, sender=api) as runs:
+        with pytest.raises(APIError, match="no"):
+            await runs.create_run()
+        with pytest.raises(APIError, match="no"):
+            await runs.cancel_run("run/0")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"refusals": {404: "still"}}, "expected refusals to be of Refusal, got 'still'"),
+        ({"twice": "same"}, "expected what comes of it twice to be of Twice, got 'same'"),
+    ],
+)
+async def test_a_call_that_says_of_itself_what_nobody_knows_is_not_sent(
+    change: Mapping[str, Any], complaint: str
+) -> None:
+    api = Api()
+    dialect = with_call("cancel", structs.replace(Plain().cancel("run/0"), **change))
+    async with HostedRuns(dialect, CANARY, sender=api) as runs:
+        with pytest.raises(ConfigurationError, match=complaint):
+            await runs.cancel_run("run/0")
+    assert not api.requests
+
+
+class Halting(Paged):
+    """Stumbles over one run."""
+
+    def __init__(self, name: str) -> None:
+        self.name_of_it = name
+
+    def full(self, run: HostedRun) -> Call[HostedRun | None] | None:
+        return cast("Any", stumbles(run)) if self.name_of_it == "full" and run.id == "run/0" else None
+
+    def get(self, run_id: str) -> Call[HostedRun | None]:
+        return cast("Any", stumbles(run_id)) if self.name_of_it == "get" and run_id == "run/0" else super().get(run_id)
+
+
+@pytest.mark.parametrize("sure", [True, False])
+@pytest.mark.parametrize("name", ["get", "full"])
+async def test_a_run_that_a_dialect_stumbles_over_ends_no_wait_for_others(name: str, sure: bool) -> None:
+    dialect = Halting(name)
+    dialect.sure = sure
+    async with HostedRuns(dialect, CANARY, sender=Api(), latency=1.0) as runs:
+        made = [await runs.create_run(life=300.0) for _ in range(5)]
+        ends = (runs.wait_for_run(run, timeout=3600) for run in made)
+        odd, *others = await asyncio.gather(*ends, return_exceptions=True)
+    assert [run.phase for run in others if isinstance(run, HostedRun)] == [Phase.SUCCEEDED] * 4
+    assert isinstance(odd, DecodeError if name == "full" else InvalidArgumentError)
+    assert f"Halting.{name}: expected a Call, got KeyError: 'code'" in str(odd)
+
+
+@pytest.mark.parametrize("name", ["get", "cancel", "reply"])
+async def test_an_id_that_a_dialect_stumbles_over_is_told(name: str) -> None:
+    dialect: Plain = type(
+        "Odd", (Plain,), {name: lambda _, run_id, *__: int(run_id) if run_id != "0" else Plain().get("0")}
+    )()
+    api = Api()
+    async with HostedRuns(dialect, CANARY, sender=api) as runs:
+        with pytest.raises((InvalidArgumentError, ConfigurationError), match="got ValueError: invalid literal"):
+            await (runs.reply("run/0", "go on") if name == "reply" else runs.cancel_run("run/0"))
+        if name == "get":
+            with pytest.raises(InvalidArgumentError, match=r"^run: expected an id of the API"):
+                await runs.wait_for_run("run/0")
+    assert not api.requests
