@@ -119,7 +119,7 @@ class Sight(msgspec.Struct, dict=True):
 
     def may_hide(self, key: str) -> bool:
         """Whether a row that could not be read, or not its metadata, bears a key."""
-        odd = any(key in str(run.odd.get("metadata", "")) for run in self.runs.values())
+        odd = any(key in _as_sent(run.odd.get("metadata", "")) for run in self.runs.values())
         return odd or any(key.encode() in body for body in self.unread)
 
     def suspects(self, key: str) -> Sequence[AgentRun]:
@@ -254,6 +254,11 @@ class Walks:
             tail = ids[-_OVERLAP:]
             skip += length - min(_OVERLAP, length - 1)
         return sight
+
+
+def _as_sent(value: object) -> str:
+    """Return text in which a key of the value can be found, also where that could not be decoded."""
+    return bytes(value).decode("utf-8", "replace") if isinstance(value, msgspec.Raw) else str(value)
 
 
 def key_of(run: AgentRun) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from codegen_async import (
@@ -326,7 +327,10 @@ async def test_a_look_that_failed_sends_nothing() -> None:
         assert not server.world.runs
 
 
-@pytest.mark.parametrize("damage", [{"id": "?"}, {"metadata": '{"idempotency_key": "mine"}'}])
+HUGE = msgspec.Raw(b'{"idempotency_key": "mine", "n": %s}' % (b"9" * 5000))
+
+
+@pytest.mark.parametrize("damage", [{"id": "?"}, {"metadata": '{"idempotency_key": "mine"}'}, {"metadata": HUGE}])
 async def test_a_row_that_cannot_be_read_and_bears_the_key_is_not_made_again(damage: Row) -> None:
     async with Odd() as server:
         client, _ = client_on(server)
