@@ -9,6 +9,7 @@ from codegen_async.cleaning import clean, shown
 from codegen_async.errors import ConfigurationError, DecodeError
 from codegen_async.hosted.calls import Calls, several
 from codegen_async.hosted.dialect import Call, Dialect, Shown, any_id
+from codegen_async.hosted.walk import Walk
 from codegen_async.http.answers import Response
 from codegen_async.http.retry import parse_date
 from codegen_async.limits import ASSUMED, Priority, Rate, Slot
@@ -43,6 +44,8 @@ class DialectRemote(Generic[R]):
         self._limits = {Stream.GET: get.limit, Stream.LIST: (pages or get).limit}
         self._since: float | None = None  # up to when, by the server's clock, all changes were shown
         self._walk_from: float | None = None  # the same, once the walk that is on has come to its end
+        self._walk = Walk()
+        self._is_endless = False
 
     def slot(self, stream: Stream) -> Slot:
         """Return a slot for a poll of that stream."""
@@ -73,10 +76,18 @@ class DialectRemote(Generic[R]):
         call = _offered(self._dialect.changed(self._since or 0.0, place))
         if self._since is None:  # no get has told the time
             raise DecodeError("the server tells no time (`Date`) to ask by", method=call.method, path=call.path)
+        if self._is_endless:
+            raise _endless(call)
         moments: list[float] = []
         shown = await self._calls.carry(several(_clocked(call, moments.append)), slot=slot)
         if place is None:
-            self._walk_from = next(iter(moments), None)
+            self._walk, self._walk_from = Walk(), next(iter(moments), None)
+        for run in shown.runs:
+            if run is not None:
+                self._walk.is_new(run.id)
+        if shown.following is not None and not self._walk.leads_to(shown.following):
+            self._is_endless = True  # gets alone serve the waits: silence of a walk without an end says nothing
+            raise _endless(call)
         if shown.following is None and self._walk_from is not None:
             self._since = max(self._since, self._walk_from - _OVERLAP)
         return shown
@@ -162,6 +173,10 @@ def _clocked(call: Call[T], tell: Callable[[float], None]) -> Call[T]:
         return call.read(answer)
 
     return call.reading(read)
+
+
+def _endless(call: Call[Any]) -> DecodeError:
+    return DecodeError("the pages of what has changed come to no end", method=call.method, path=call.path)
 
 
 def _offered(call: Call[T] | None) -> Call[T]:

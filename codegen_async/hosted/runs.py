@@ -21,6 +21,7 @@ from codegen_async.hosted.remote import DialectRemote, call_without_run, check_l
 from codegen_async.hosted.settling import OnUnknown, check_on_unknown
 from codegen_async.hosted.setup import secrets_of
 from codegen_async.hosted.waits import WaitCalls
+from codegen_async.hosted.walk import Walk
 from codegen_async.http.transport import Sender
 from codegen_async.limits import Rate
 from codegen_async.models import Phase, RunLike, Vocabulary
@@ -238,18 +239,15 @@ class HostedRuns(WaitCalls[R, str]):
         """
         seconds = check_patience(patience)
         link = self._linked()
-        seen: set[str] = set()
-        places: set[str | None] = set()
+        walk = Walk()
         place: str | None = None
-        while place not in places:  # a server may lead back to where it has been
-            places.add(place)
+        while True:
             call = self._offered(self.dialect.page(place), "no list of runs")
             shown = await link.calls.carry(several(call), patience=seconds)
             for run in shown.runs:
-                if run is not None and run.id not in seen:  # new ones push others onto the next page
-                    seen.add(str(run.id))
+                if run is not None and walk.is_new(run.id):  # new ones push others onto the next page
                     yield link.calls.known(run)
-            if shown.following is None:
+            if shown.following is None or not walk.leads_to(shown.following):
                 return
             place = shown.following
 

@@ -1,6 +1,7 @@
 """Looks at several runs: what they cost, and that no end is missed whatever they show."""
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from typing import Any
@@ -239,3 +240,36 @@ class Circling(Paged):
     def page(self, place: str | None) -> Call[Shown[HostedRun]]:  # noqa: ARG002 - it goes nowhere
         call = super().page(None)
         return call.reading(lambda answer: Shown(runs=call.read(answer).runs, following="again"))
+
+
+class Endless(Changing):
+    """Its pages lead on for ever."""
+
+    def __init__(self, *, again: bool, empty: bool) -> None:
+        self._numbers = itertools.count()
+        self._again = again
+        self._empty = empty
+
+    def page(self, place: str | None) -> Call[Shown[HostedRun]]:  # noqa: ARG002 - as below
+        return self._on(super().page(None))
+
+    def changed(self, since: float, place: str | None) -> Call[Shown[HostedRun]]:  # noqa: ARG002 - as below
+        return self._on(super().changed(since, None))
+
+    def _on(self, call: Call[Shown[HostedRun]]) -> Call[Shown[HostedRun]]:
+        def read(answer: Response) -> Shown[HostedRun]:
+            following = "again" if self._again else str(next(self._numbers))
+            return Shown(runs=() if self._empty else call.read(answer).runs, following=following, sure=True)
+
+        return call.reading(read)
+
+
+@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize("empty", [True, False])
+async def test_pages_that_lead_on_for_ever_hide_no_end(again: bool, empty: bool) -> None:
+    api = Api(page_size=5)
+    async with client(api, Endless(again=again, empty=empty)) as runs:
+        late = await lateness(runs, api, await create(runs, 20))
+        listed = [run async for run in runs.list_runs()]
+    assert len(late) == 20
+    assert len(listed) == (0 if empty else 5)
