@@ -6,6 +6,7 @@ creating once, batches, the command line) comes with `HostedRuns` and knows no A
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from codegen_async.hosted.wire import segment
 from codegen_async.http.answers import Refusal, Request, Response, Twice
 from codegen_async.limits import Rate
 from codegen_async.models import Phase, PhaseTable, RunLike
+from codegen_async.numeric import is_number, is_whole
 from codegen_async.secret import bearer
 
 T = TypeVar("T")
@@ -238,9 +240,7 @@ def check_dialect_class(dialect: Dialect[Any]) -> None:
         value: object = getattr(dialect, name, None)
         if not isinstance(value, str) or not value:
             raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected a text, got {shown(value)}")
-    field: object = getattr(dialect, "prompt_field", None)
-    if field is not None and (not isinstance(field, str) or not field):
-        raise ConfigurationError(f"{type(dialect).__name__}.prompt_field: expected a text, or None, got {shown(field)}")
+    _check_options(dialect)
     for name, fits in (("rates", _are_rates), ("phases", _is_phase)):
         entries: object = getattr(dialect, name, None)
         if not isinstance(entries, Mapping):
@@ -249,6 +249,55 @@ def check_dialect_class(dialect: Dialect[Any]) -> None:
             if not isinstance(key, str) or not fits(entry):
                 expected = f"a {'Rate' if name == 'rates' else 'Phase'} for {shown(key)}"
                 raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected {expected}, got {shown(entry)}")
+
+
+def _check_options(dialect: Dialect[Any]) -> None:
+    for name, (expected, fits) in _OPTIONS.items():
+        if not fits(value := cast("object", getattr(dialect, name, None))):
+            raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected {expected}, got {shown(value)}")
+
+
+def _is_name(value: object) -> bool:
+    return value is None or (isinstance(value, str) and bool(value))
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(text, str) for pair in cast("Mapping[object, object]", value).items() for text in pair
+    )
+
+
+def _are_names(value: object) -> bool:
+    names = cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
+    return bool(names) and all(isinstance(name, str) and name for name in names)
+
+
+def _are_seconds(value: object) -> bool:
+    entries = cast("Mapping[object, object]", value).items() if isinstance(value, Mapping) else [(None, None)]
+    return all(isinstance(word, str) and _is_time(seconds) for word, seconds in entries)
+
+
+def _is_time(value: object) -> bool:
+    return is_number(value) and 0 <= value < math.inf
+
+
+def _is_cap(value: object) -> bool:
+    return value is None or (is_whole(value) and value >= 1)
+
+
+def _is_count(value: object) -> bool:
+    return is_whole(value) and value >= 0
+
+
+_OPTIONS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+    "prompt_field": ("a text, or None", _is_name),
+    "headers": ("a mapping of texts", _are_texts),
+    "id_parts": ("names, as in ('agent', 'run')", _are_names),
+    "concurrency": ("a number of runs from 1, or None", _is_cap),
+    "many_at_most": ("a number from 0", _is_count),
+    "unseen_for": ("seconds", _is_time),
+    "settles": ("seconds by words", _are_seconds),
+}
 
 
 def _are_rates(entry: object) -> bool:

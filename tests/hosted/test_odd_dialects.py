@@ -429,3 +429,29 @@ async def test_an_id_that_a_dialect_stumbles_over_is_told(name: str) -> None:
             with pytest.raises(InvalidArgumentError, match=r"^run: expected an id of the API"):
                 await runs.wait_for_run("run/0")
     assert not api.requests
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("headers", None),
+        ("headers", {"X-Version": 3}),
+        ("headers", [("X-Version", "3")]),
+        ("id_parts", "id"),
+        ("id_parts", ()),
+        ("id_parts", ("agent", "")),
+        ("concurrency", 0),
+        ("concurrency", "10"),
+        ("many_at_most", None),
+        ("many_at_most", 1.5),
+        ("unseen_for", "60"),
+        ("unseen_for", float("nan")),
+        ("settles", None),
+        ("settles", {"done": None}),
+        ("settles", {1: 1.0}),
+    ],
+)
+async def test_what_a_dialect_says_of_its_api_is_checked_at_once(name: str, value: Any) -> None:
+    dialect: Plain = type("Odd", (Plain,), {name: value})()
+    with pytest.raises(ConfigurationError, match=rf"^Odd\.{name}: expected .*, got "):
+        HostedRuns(dialect, CANARY, sender=Api())
