@@ -6,7 +6,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from aiohttp import web
@@ -123,13 +123,16 @@ async def _start(request: web.Request, answer: Answer, size: int) -> web.StreamR
     return response
 
 
-def _with_wrong_ids(payload: Mapping[str, Any]) -> dict[str, Any]:
-    changed = dict(payload)
-    if "id" in payload:
-        changed["id"] = payload["id"] + 1
-    if "items" in payload:
-        changed["items"] = [_with_wrong_ids(item) for item in payload["items"]]
-    return changed
+def _with_wrong_ids(payload: Any) -> Any:
+    """Return an object with another id, or a list, or an object that holds lists, with such objects."""
+    if isinstance(payload, list):
+        return [_with_wrong_ids(item) for item in cast("Any", payload)]
+    if not isinstance(payload, Mapping):
+        return payload
+    fields = dict(cast("Mapping[str, Any]", payload))
+    if (name := fields.get("id")) is not None:
+        return {**fields, "id": name + 1 if isinstance(name, int) else f"{name}1"}
+    return {key: _with_wrong_ids(value) if isinstance(value, list) else value for key, value in fields.items()}
 
 
 _Delivery = Callable[[web.Request, Answer, Injection], Awaitable[web.StreamResponse]]

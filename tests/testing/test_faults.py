@@ -1,8 +1,11 @@
 from collections import Counter
+from typing import Any
 
+import aiohttp
 import pytest
 
 from codegen_async.testing.faults import Fault, Faults, Injection
+from codegen_async.testing.server import Route, SimulatedServer
 
 
 def taken(faults: Faults, endpoint: str, count: int) -> list[Fault | None]:
@@ -73,3 +76,25 @@ def test_an_injection_carries_its_figures() -> None:
     assert faults.take("get") == Injection(fault=Fault.ERROR_BEFORE, status=503, retry_after=7, seconds=3)
     faults.add(Fault.ERROR_BEFORE)
     assert faults.take("get") == Injection(fault=Fault.ERROR_BEFORE, status=500, retry_after=None, seconds=60)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ({"id": "a/b", "n": 1}, {"id": "a/b1", "n": 1}),
+        ({"runs": [{"id": "a"}], "next": None}, {"runs": [{"id": "a1"}], "next": None}),
+        ([{"id": 7}], [{"id": 8}]),
+        (None, None),
+        ({"name": "a"}, {"name": "a"}),
+    ],
+)
+async def test_a_wrong_id_is_one_of_any_form_wherever_it_stands(right: Any, wrong: Any) -> None:
+    class Server(SimulatedServer):
+        def routes(self) -> list[Route]:
+            return [Route("GET", "/", "get", lambda _request, _body: right)]
+
+    async with Server() as server, aiohttp.ClientSession() as session:
+        server.faults.add(Fault.WRONG_ID)
+        async with session.get(server.url, headers={"Authorization": f"Bearer {server.token}"}) as answer:
+            assert (answer.status, await answer.json()) == (200, wrong)
