@@ -89,6 +89,7 @@ runpy.run_path({path!r}, run_name="__main__")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", [MIXED], indirect=True)
 def test_a_batch_tries_again_what_fails_and_goes_on_after_a_kill(tmp_path: Path, server: CodegenServer) -> None:
     lines = [json.dumps({"key": f"issue-{number}", "prompt": f"Fix issue {number}"}) for number in range(25)]
@@ -146,6 +147,7 @@ CELLS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", [MIXED], indirect=True)
 def test_a_notebook_runs_cell_by_cell_and_again_after_a_restart(tmp_path: Path, server: CodegenServer) -> None:
     environment = {**os.environ, **server.environment}

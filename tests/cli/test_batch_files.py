@@ -294,6 +294,7 @@ def test_a_watch_waits_for_a_batch_that_is_about_to_be_filled(tmp_path: Path, mo
     assert len(waits) == 3
 
 
+@pytest.mark.slow
 def test_a_run_that_is_not_found_needs_a_person_who_may_make_another(
     cli: CommandLine, fake: Served, prompts: Path
 ) -> None:

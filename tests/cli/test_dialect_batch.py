@@ -191,6 +191,7 @@ def test_an_interrupted_batch_says_how_to_go_on(acme: CommandLine, api: Running[
     assert len(api.server.runs) == 12
 
 
+@pytest.mark.slow
 def test_a_batch_that_nobody_runs_is_said_to_go_on_with_its_dialect(
     acme: CommandLine, api: Running[AcmeServer]
 ) -> None:
