@@ -236,11 +236,9 @@ def check_dialect_class(dialect: Dialect[Any]) -> None:
     """
     if not isinstance(dialect, Dialect):  # pyright: ignore[reportUnnecessaryIsInstance] - not everybody checks types
         raise ConfigurationError(f"dialect: expected an instance of a Dialect, got {shown(dialect)}")
-    for name in ("name", "base_url", "token_variable"):
-        value: object = getattr(dialect, name, None)
-        if not isinstance(value, str) or not value:
-            raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected a text, got {shown(value)}")
-    _check_options(dialect)
+    for name, (expected, fits) in _VALUES.items():
+        if not fits(value := cast("object", getattr(dialect, name, None))):
+            raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected {expected}, got {shown(value)}")
     for name, fits in (("rates", _are_rates), ("phases", _is_phase)):
         entries: object = getattr(dialect, name, None)
         if not isinstance(entries, Mapping):
@@ -251,14 +249,12 @@ def check_dialect_class(dialect: Dialect[Any]) -> None:
                 raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected {expected}, got {shown(entry)}")
 
 
-def _check_options(dialect: Dialect[Any]) -> None:
-    for name, (expected, fits) in _OPTIONS.items():
-        if not fits(value := cast("object", getattr(dialect, name, None))):
-            raise ConfigurationError(f"{type(dialect).__name__}.{name}: expected {expected}, got {shown(value)}")
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
 
 
-def _is_name(value: object) -> bool:
-    return value is None or (isinstance(value, str) and bool(value))
+def _is_text_or_none(value: object) -> bool:
+    return value is None or _is_text(value)
 
 
 def _are_texts(value: object) -> bool:
@@ -269,7 +265,7 @@ def _are_texts(value: object) -> bool:
 
 def _are_names(value: object) -> bool:
     names = cast("Sequence[object]", value) if isinstance(value, list | tuple) else ()
-    return bool(names) and all(isinstance(name, str) and name for name in names)
+    return bool(names) and all(map(_is_text, names))
 
 
 def _are_seconds(value: object) -> bool:
@@ -289,8 +285,11 @@ def _is_count(value: object) -> bool:
     return is_whole(value) and value >= 0
 
 
-_OPTIONS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
-    "prompt_field": ("a text, or None", _is_name),
+_VALUES: Mapping[str, tuple[str, Callable[[object], bool]]] = {
+    "name": ("a text", _is_text),
+    "base_url": ("a text", _is_text),
+    "token_variable": ("a text", _is_text),
+    "prompt_field": ("a text, or None", _is_text_or_none),
     "headers": ("a mapping of texts", _are_texts),
     "id_parts": ("names, as in ('agent', 'run')", _are_names),
     "concurrency": ("a number of runs from 1, or None", _is_cap),
