@@ -109,10 +109,7 @@ class Memory:
     @property
     def note(self) -> bytes:
         """What its keeper knows; at most 32 bytes, empty if there is nothing."""
-        try:
-            return pread(self._file, _NOTE, _SIZE)
-        except OSError:  # `read` tells
-            return b""
+        return self._behind(_SIZE, _NOTE)
 
     @note.setter
     def note(self, value: bytes) -> None:
@@ -127,11 +124,7 @@ class Memory:
         return lambda: started + host.running()
 
     def _start(self) -> tuple[bytes, float]:
-        try:
-            found = pread(self._file, _START.size, _SIZE + _NOTE)
-        except OSError:  # `read` tells
-            found = b""
-        boot, started = _START.unpack(found.ljust(_START.size, b"\0"))
+        boot, started = _START.unpack(self._behind(_SIZE + _NOTE, _START.size).ljust(_START.size, b"\0"))
         return bytes(boot), float(started)
 
     def _start_anew(self, boot: bytes, started: float) -> None:
@@ -140,6 +133,13 @@ class Memory:
             times = array("d", self.read(_place_of(section), 8 * _ROOM))
             self.write(_place_of(section), array("d", [max(each, started) for each in times]).tobytes())
         self.write(_SIZE + _NOTE, _START.pack(boot, started))  # last: a kill before lets it be done again
+
+    def _behind(self, place: int, size: int) -> bytes:
+        """Return bytes behind the sections, as far as they are there; what was cut off there is nothing sent."""
+        try:
+            return pread(self._file, size, place)
+        except OSError:  # `read` tells
+            return b""
 
     def check(self) -> None:
         """See to what was cut off."""
