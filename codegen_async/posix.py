@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from importlib import import_module
@@ -9,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-__all__ = ["HAS_LOCKS", "boot_id", "fcntl", "flags", "pread", "pwrite"]
+__all__ = ["HAS_LOCKS", "boot_id", "fcntl", "flags", "namespaces", "pread", "pwrite"]
 
 fcntl: Any = import_module("fcntl") if find_spec("fcntl") else None
 HAS_LOCKS: bool = hasattr(fcntl, "flock")
@@ -28,6 +29,15 @@ def boot_id() -> str:
         OSError: it is another system.
     """
     return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+def namespaces(*kinds: str) -> list[str]:
+    """Return the names of the namespaces of these kinds that Linux has this process in, of those that it knows."""
+    names: list[str] = []
+    for kind in kinds:
+        with contextlib.suppress(OSError):
+            names.append(str(Path(f"/proc/self/ns/{kind}").readlink()))
+    return names
 
 
 def _pread(file: int, size: int, place: int) -> bytes:

@@ -28,7 +28,7 @@ from codegen_async.batch.places import Place, as_text, from_text
 from codegen_async.batch.schema import open_to_read
 from codegen_async.errors import JournalError
 from codegen_async.hosted.sendings import Memory
-from codegen_async.posix import HAS_LOCKS, boot_id
+from codegen_async.posix import HAS_LOCKS, boot_id, namespaces
 
 _ANSWER_EVERY = 1.0  # seconds
 # How often one that has knocked looks for the answer. It counts looks and not time: a pause of both proves nothing.
@@ -91,13 +91,9 @@ class Holder(msgspec.Struct, frozen=True, array_like=True):
 
 def _system() -> str:
     try:
-        known = [boot_id()]
+        return " ".join([boot_id(), *namespaces("pid", "time")])
     except OSError:
         return platform.node()
-    for space in ("pid", "time"):
-        with contextlib.suppress(OSError):
-            known.append(str(Path(f"/proc/self/ns/{space}").readlink()))
-    return " ".join(known)
 
 
 def _is_running(process: int, began: str) -> bool:

@@ -7,16 +7,14 @@ goes on, and it is not trusted alone: what was sent before the start is taken fo
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from hashlib import blake2b
-from pathlib import Path
 
-from codegen_async.posix import boot_id
+from codegen_async.posix import boot_id, namespaces
 
 Clock = Callable[[], float]
 
@@ -40,12 +38,11 @@ def _this_host() -> Host | None:
         return None
     running = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
     try:
-        name = boot_id()
+        boot = boot_id()
         running()
     except OSError:
         return None
-    with contextlib.suppress(OSError):  # a kernel that knows one time for all
-        name += str(Path("/proc/self/ns/time").readlink())
+    name = "".join([boot, *namespaces("time")])  # a container may have a time of its own
     return Host(blake2b(name.encode(), digest_size=8).digest(), running)
 
 
