@@ -53,9 +53,7 @@ class Server:
         if self._process is None:
             return
         family = self._family()
-        for pid in family:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _send(family, signal.SIGKILL)
         self._process.wait()
         self._process = None
         while any(map(_lives, family)):
@@ -63,13 +61,11 @@ class Server:
 
     def freeze(self) -> None:
         """Let it stand still, with its connections."""
-        for pid in self._family():
-            os.kill(pid, signal.SIGSTOP)
+        _send(self._family(), signal.SIGSTOP)
 
     def thaw(self) -> None:
         """Let it go on."""
-        for pid in self._family():
-            os.kill(pid, signal.SIGCONT)
+        _send(self._family(), signal.SIGCONT)
 
     def _family(self) -> list[int]:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
@@ -173,6 +169,13 @@ def _folder() -> Generator[Path]:
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > _ROOM
     with tempfile.TemporaryDirectory(prefix="codegen-async-", dir=memory if roomy else None) as name:
         yield Path(name)
+
+
+def _send(family: Sequence[int], number: signal.Signals) -> None:
+    """Send a signal to all that are there still: a backend ends with its connection."""
+    for pid in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def _lives(pid: int) -> bool:
