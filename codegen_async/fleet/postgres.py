@@ -28,6 +28,9 @@ from codegen_async.fleet.store import Reply, StoreAwayError
 
 _TABLE = "codegen_async_fleet"
 _MAKE = f"CREATE TABLE IF NOT EXISTS {_TABLE} (key text PRIMARY KEY, version bytea NOT NULL, value bytea NOT NULL)"
+# Others may make it at this moment: the server finds a name taken, that of the table or of the type of its rows, or the
+# entry of one of them in a catalog.
+_MADE = (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject, psycopg.errors.UniqueViolation)
 
 # Read by the statement that swaps, so of the server that swaps, whatever stands between. Fails on a standby.
 _EPOCH = """(
@@ -150,8 +153,8 @@ class _Session:
         try:
             return await self._swap(given)
         except psycopg.errors.UndefinedTable:
-            with contextlib.suppress(psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
-                await self.ask(_MAKE)  # or another worker does so at this moment
+            with contextlib.suppress(*_MADE):
+                await self.ask(_MAKE)
         return await self._swap(given)
 
     async def _swap(self, given: Mapping[str, Any]) -> Reply:

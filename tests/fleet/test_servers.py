@@ -195,10 +195,12 @@ async def test_what_was_cut_off_is_over_when_a_store_is_closed(
 @pytest.mark.asyncio
 async def test_many_that_find_no_table_make_one(postgres_server: Server, opened: Opened, key: str) -> None:
     url = url_of(postgres_server, "postgresql")
+    stores = [opened(url) for _ in range(8)]
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        await connection.execute("DROP TABLE IF EXISTS codegen_async_fleet")
-    found = await asyncio.gather(*(opened(url).swap(key, b"", b"first", None) for _ in range(8)))
-    assert sum(reply.swapped for reply in found) == 1
+        for _ in range(40):  # those who come late in one of several ways are told so in several
+            await connection.execute("DROP TABLE IF EXISTS codegen_async_fleet")
+            found = await asyncio.gather(*(store.swap(key, b"", b"first", None) for store in stores))
+            assert sum(reply.swapped for reply in found) == 1
 
 
 @pytest.mark.asyncio
