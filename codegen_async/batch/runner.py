@@ -28,6 +28,7 @@ from codegen_async.batch.making import Maker, Search, outlast
 from codegen_async.batch.outages import Outages
 from codegen_async.batch.refusals import RunQuestions, paused
 from codegen_async.batch.seeing import Seeing
+from codegen_async.batch.undecided import Undecided
 from codegen_async.errors import (
     PASSING,
     REFUSALS,
@@ -93,9 +94,8 @@ class Runner(Generic[R]):
         self.max_active = max_active
         self._active = 0  # items under way
         self._lookups = 0  # of these, being looked for, or without what their runs are to belong to
-        # Of these, not found, until a run is created that was sent after this moment: it shows whether they would be.
-        self._undecided: dict[asyncio.Future[bool], int] = {}
         self._changed = asyncio.Event()  # one of these numbers has
+        self._undecided = Undecided(lambda: maker.begun, self._changed.set)  # of these, they wait for others
         self._taken_up = False
         self._work: dict[int, asyncio.Task[None]] = {}  # what goes on with items, by their numbers
         self.answered: list[Item] = []
@@ -219,7 +219,7 @@ class Runner(Generic[R]):
             elif self._active > len(self._undecided) or self._changed.is_set():  # then what was read is old
                 await self._changed.wait()
             elif self._undecided and not (planned and self._paused) and not await self._may_show():
-                self._tell_undecided(math.inf)  # nothing is left that could show it
+                self._undecided.give_up()
                 await self._changed.wait()
             elif not self._stopping and (planned or self._serving or await self._journal.others_have()):
                 await self._changed.wait()
@@ -335,7 +335,7 @@ class Runner(Generic[R]):
             permit.release()  # what waits for another run to be created must not keep that from it
         told, rounds = search.over, _ROUNDS
         while not (found is not None or proven or item.likely_done) and rounds:
-            rounds = rounds - 1 if await self._is_shown_since(told) else 0
+            rounds = rounds - 1 if await self._undecided.is_shown_since(told) else 0
             told = self._maker.begun
             found, proven = await (self._settle(search, over=True) if rounds else outlast(search.decide))
         if found is not None:
@@ -359,25 +359,6 @@ class Runner(Generic[R]):
             self._lookups -= 1
             self._changed.set()
 
-    async def _is_shown_since(self, moment: int) -> bool:
-        """Wait for a run that was sent after this moment, so that the list can show it; False if none can come."""
-        if self._maker.begun > moment:
-            return True
-        told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._undecided[told] = moment
-        self._changed.set()
-        try:
-            return await told
-        finally:
-            del self._undecided[told]
-            self._changed.set()
-
-    def _tell_undecided(self, begun: float) -> None:
-        """Let go on who waits for a run that was sent as late as this; all, where none can come."""
-        for told, moment in self._undecided.items():
-            if begun > moment and not told.done():
-                told.set_result(begun < math.inf)
-
     async def _give_up(self, item: Item, reason: str) -> None:
         why = "the server reported success" if item.likely_done else "nothing proves that the list would show it"
         _log.warning("batch: nobody knows whether %s has a run; it needs attention", item.name)
@@ -391,7 +372,7 @@ class Runner(Generic[R]):
         _log.debug("batch: %s has run %s", item.name, run.id)
         self._places.keep(run.id, permit)
         await self._journal.created(item.seq, run.id)
-        self._tell_undecided(self._maker.begun)
+        self._undecided.created()
         await self._follow(item, run)
 
     async def _follow(self, item: Item, run: R | RunId) -> None:
