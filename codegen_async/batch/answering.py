@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any
 
@@ -20,7 +21,7 @@ class Answering(Looking[R, Id]):
     """Be the part of a batch that lets blocked runs go on."""
 
     _runner: Runner[Any] | None
-    _answering: set[int]
+    _answering: dict[int, asyncio.Event]
 
     async def answer(self, key: str, text: str) -> None:
         """Tell the run of an item that waits for a person to go on; its end is an outcome again.
@@ -42,14 +43,14 @@ class Answering(Looking[R, Id]):
         item = await self._item_of(name)
         if item is None or item.run_id is None or item.seq in self._answering:
             raise InvalidArgumentError("key", name, _EXPECTED)
-        self._answering.add(item.seq)
+        self._answering[item.seq] = asyncio.Event()
         try:
             run = await self._maker.answer(item.run_id, said)
             if run is None:
                 raise InvalidArgumentError("key", name, _EXPECTED)
             await self._note(item, msgspec.structs.replace(item, run_id=run.id))
         finally:
-            self._answering.discard(item.seq)
+            self._answering.pop(item.seq).set()
 
     async def _note(self, item: Item, answered: Item) -> None:
         runner = self._runner

@@ -106,7 +106,7 @@ class Batch(anyio.AsyncContextManagerMixin, Adding[R, Id], Answering[R, Id]):
         self._max_active: int | None = None
         self._adopt = adopt
         self._added: dict[str, tuple[Task, int | None]] = {}
-        self._answering: set[int] = set()  # numbers of items
+        self._answering: dict[int, asyncio.Event] = {}  # by the numbers of items; set when that is over
         self._copies: Counter[bytes] = Counter()  # of each content, added without a key
         self._unnamed = 0  # these, in all
 
@@ -284,7 +284,13 @@ class Batch(anyio.AsyncContextManagerMixin, Adding[R, Id], Answering[R, Id]):
 
     def _new_runner(self, bounds: Bounds, *, serving: bool) -> Runner[Any]:
         return Runner(
-            self._maker, self._opened(), self._save_added, bounds, max_active=self._max_active, serving=serving
+            self._maker,
+            self._opened(),
+            self._save_added,
+            bounds,
+            self._answering,
+            max_active=self._max_active,
+            serving=serving,
         )
 
     def stop(self) -> None:

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from typing import Generic, TypeVar, cast
 
 import anyio
@@ -67,6 +67,7 @@ class Runner(Generic[R]):
         maker: makes the runs.
         journal: what is to be done.
         save_added: writes to the journal what was added meanwhile.
+        answering: the numbers of the items whose runs are being answered, each with what is set when that is over.
         serving: whether to wait for more when nothing is left to do.
     """
 
@@ -76,6 +77,7 @@ class Runner(Generic[R]):
         journal: Journal,
         save_added: Callable[[], Awaitable[None]],
         bounds: Bounds,
+        answering: Mapping[int, asyncio.Event],
         *,
         max_active: int | None,
         serving: bool,
@@ -89,6 +91,7 @@ class Runner(Generic[R]):
         self._seeing = Seeing(journal)
         self._save_added = save_added
         self._bounds = bounds
+        self._answering = answering
         self._spending = Spending(bounds)
         self._serving = serving
         self.max_active = max_active
@@ -387,6 +390,8 @@ class Runner(Generic[R]):
             error = f"run {run_id} is not found; the next run of the batch looks for it again; a retry makes another"
             await self._journal.stuck(item.seq, None, error)
         except RunBlockedError as blocked:
+            if item.seq in self._answering:  # who answers looked first; if it goes on, this is not
+                await self._answering[item.seq].wait()
             await self._stuck(item, cast("R | None", blocked.run), str(blocked))
         except (DecodeError, InvalidRequestError, *REFUSALS) as unseen:
             await self._journal.stuck(item.seq, None, str(unseen))

@@ -11,7 +11,7 @@ import pytest
 from codegen_async import HostedRun, MiddeskClient, NotOfferedError
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import Outcome, State, Task
-from codegen_async.errors import InvalidArgumentError, OutcomeUnknownError
+from codegen_async.errors import InvalidArgumentError, InvalidRequestError, OutcomeUnknownError
 from codegen_async.models import Phase
 from codegen_async.testing import CodegenServer, Fault, MiddeskServer
 from tests.batch.helpers import opened, run_all
@@ -202,14 +202,30 @@ async def test_a_run_that_is_answered_while_the_batch_takes_up_what_goes_on_has_
     assert sorted(said) == [("a", State.ENDED), ("b", State.CREATED)]
 
 
-async def test_a_run_that_is_answered_before_it_is_seen_to_wait_has_one_outcome(
-    codegen_server: CodegenServer, path: Path
-) -> None:
-    codegen_server.world.script = PAUSES
-    async with opened(codegen_server, path, latency=60.0) as batch:
+async def test_a_run_that_is_answered_before_it_is_seen_to_wait_has_one_outcome(path: Path) -> None:
+    async with (
+        CodegenServer(latency=(0.5, 0.5)) as server,
+        opened(server, path, latency=60.0) as batch,
+    ):
+        server.world.script = PAUSES
         batch.add("do a", key="a")
         outcomes = asyncio.ensure_future(run_all(batch))
         await asyncio.sleep(10)
-        codegen_server.world.script = ENDS
-        await batch.answer("a", "the first way")
+        server.world.script = ENDS
+        await batch.answer("a", "the first way")  # looks first, which shows that it waits to all who wait for it
         assert [outcome.state for outcome in await outcomes] == [State.ENDED]
+
+
+async def test_a_run_that_could_not_be_answered_is_one_that_waits(path: Path) -> None:
+    async with (
+        CodegenServer(latency=(0.5, 0.5)) as server,
+        opened(server, path, latency=60.0) as batch,
+    ):
+        server.world.script = PAUSES
+        batch.add("do a", key="a")
+        outcomes = asyncio.ensure_future(run_all(batch))
+        await asyncio.sleep(10)
+        server.faults.add(Fault.REFUSED, endpoint="resume", status=422)
+        with pytest.raises(InvalidRequestError):
+            await batch.answer("a", "the first way")
+        assert [outcome.state for outcome in await outcomes] == [State.CREATED]
