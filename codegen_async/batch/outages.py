@@ -5,35 +5,97 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from types import TracebackType
 
 from codegen_async.batch.making import OUTAGE
-from codegen_async.errors import APIError, RateLimitedError
+from codegen_async.errors import (
+    APIError,
+    ConnectionFailedError,
+    OutcomeUnknownError,
+    RequestTimeoutError,
+    ServerError,
+)
 
 _log = logging.getLogger("codegen_async")
 
+_LOST = (ConnectionFailedError, RequestTimeoutError, ServerError, OutcomeUnknownError)
+
 
 class Outages:
-    """Know when it makes sense to create again."""
+    """Know when it makes sense to create.
+
+    Until a create has come through, and from one that has not to the next that has, they go one by one: what became of
+    those whose outcome is unknown is shown by a create that comes after them, so an outage must not use up all.
+    """
 
     def __init__(self) -> None:
-        self._failures = 0  # creates in a row that did not reach the server
+        self._comes_through = False
+        self._failures = 0  # in a row
         self._over_at = -math.inf
+        self._under_way = 0
+        self._landed = asyncio.Event()  # one of these has
 
     async def wait(self) -> None:
-        """Wait until the present outage may be over."""
-        await asyncio.sleep(max(0.0, self._over_at - _now()))
+        """Wait until one more may be sent: where none comes through, for the one under way, and a pause after it."""
+        while not self._comes_through:
+            await asyncio.sleep(max(0.0, self._over_at - _now()))
+            if not self._under_way:
+                return
+            self._landed.clear()
+            await self._landed.wait()
 
-    def note(self, error: APIError) -> None:
-        """Take in that a create did not reach the server."""
-        if _now() < self._over_at or isinstance(error, RateLimitedError):
-            return  # the same outage, or one that the limiter sees to
+    def attempt(self) -> Attempt:
+        """Return a create that is under way until it is closed."""
+        self._under_way += 1
+        return Attempt(self)
+
+    def come_through(self) -> None:
+        """Take in that one has."""
+        self._comes_through, self._failures = True, 0
+
+    def landed(self) -> None:
+        """Take in that one is not under way any more."""
+        self._under_way -= 1
+        self._landed.set()
+
+    @property
+    def failures(self) -> int:
+        """How many have failed in a row."""
+        return self._failures
+
+    def failed(self, error: APIError) -> None:
+        """Take in that one has not come through."""
+        self._comes_through = False
+        if _now() < self._over_at:
+            return  # it was sent before the present outage was known
         self._failures += 1
         self._over_at = _now() + OUTAGE.delay(self._failures)
-        _log.warning("batch: the server cannot be reached, creating goes on later: %s", error.reason)
+        _log.warning("batch: a create did not come through, the next ones go one by one: %s", error.reason)
 
-    def end(self) -> None:
-        """Take in that one did."""
-        self._failures = 0
+
+class Attempt:
+    """Tell what becomes of a create: of what is done in the block."""
+
+    def __init__(self, outages: Outages) -> None:
+        self._outages = outages
+        self._failures = outages.failures
+        self._is_over = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is None and self._failures == self._outages.failures:  # else an outage has begun since
+            self._outages.come_through()
+        elif isinstance(error, _LOST):
+            self._outages.failed(error)
+        self.close()
+
+    def close(self) -> None:
+        """End it, if it has not ended."""
+        if not self._is_over:
+            self._is_over = True
+            self._outages.landed()
 
 
 def _now() -> float:

@@ -25,7 +25,7 @@ from codegen_async.batch.bounds import Bounds, Spending
 from codegen_async.batch.items import Item, State, Task
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.making import Maker, Search, outlast
-from codegen_async.batch.outages import Outages
+from codegen_async.batch.outages import Attempt, Outages
 from codegen_async.batch.refusals import RunQuestions, paused
 from codegen_async.batch.seeing import Seeing
 from codegen_async.batch.undecided import Undecided
@@ -267,11 +267,14 @@ class Runner(Generic[R]):
                 return
             self._spending.runs += 1
             given_back = undoing.pop_all()
-            sending = self._start(claimed[0], self._send(*claimed, slot, permit))
+            attempt = self._outages.attempt()
+            given_back.callback(attempt.close)
+            sending = self._start(claimed[0], self._send(*claimed, slot, permit, attempt))
             sending.add_done_callback(lambda _: given_back.close())
 
-    async def _send(self, item: Item, task: Task, slot: Slot, permit: Permit) -> None:
+    async def _send(self, item: Item, task: Task, slot: Slot, permit: Permit, attempt: Attempt) -> None:
         if (run_id := await outlast(lambda: self._maker.sent_elsewhere(item.key))) is not None:
+            attempt.close()
             self._places.keep(run_id, permit)
             await self._journal.created(item.seq, run_id)
             await self._follow(item, run_id)
@@ -279,10 +282,11 @@ class Runner(Generic[R]):
         try:
             if self._maker.needs_parent(item, task):
                 slot.close()  # it is made within limits of its own
-                await self._make_parent(item, task)
+                await self._make_parent(item, task, attempt)
                 return
             _log.debug("batch: sending %s", item.name)
-            run = await self._maker.send(task, item.key, slot)
+            with attempt:
+                run = await self._maker.send(task, item.key, slot)
         except OutcomeUnknownError as unknown:
             item = msgspec.structs.replace(item, likely_done=item.likely_done or unknown.likely_done)
             await self._reconcile(item, unknown.reason, permit)
@@ -291,8 +295,7 @@ class Runner(Generic[R]):
             await self._put_back(item, last=False)
         except StaleSlotError:  # this process stood still, and may have been taken over: the journal knows
             await self._put_back(item, last=False)
-        except _UNSENT as error:
-            self._outages.note(error)
+        except _UNSENT:
             await self._put_back(item, last=False)
         except QuotaExceededError as error:
             await self._put_back(item, last=False)
@@ -301,17 +304,13 @@ class Runner(Generic[R]):
         except (InvalidArgumentError, StatusError) as error:
             await self._refused(item, error)
         else:
-            self._outages.end()
             await self._created(item, run, permit)
 
-    async def _make_parent(self, item: Item, task: Task) -> None:
+    async def _make_parent(self, item: Item, task: Task, attempt: Attempt) -> None:
         """Make what the run of an item is to belong to, and note it; when its turn comes again, it is sent."""
         parent = None
-        with self._looking_up():
-            try:
-                parent = await self._maker.parent(task)
-            except PASSING as error:  # one that was made in vain does no harm
-                self._outages.note(error)
+        with self._looking_up(), contextlib.suppress(*PASSING), attempt:  # one that was made in vain does no harm
+            parent = await self._maker.parent(task)
         await self._put_back(item, last=False, parent=parent)
 
     async def _refused(self, item: Item, error: InvalidArgumentError | StatusError) -> None:
@@ -342,6 +341,8 @@ class Runner(Generic[R]):
             told = self._maker.begun
             found, proven = await (self._settle(search, over=True) if rounds else outlast(search.decide))
         if found is not None:
+            if permit is not None:  # sent in this life
+                self._outages.come_through()
             await self._created(item, found, permit)
         elif proven and not item.likely_done:
             search.forget()
