@@ -14,7 +14,7 @@ from codegen_async.batch import changes
 from codegen_async.batch.changes import Change
 from codegen_async.batch.ending import until_done
 from codegen_async.batch.schema import explain, explained
-from codegen_async.errors import ClientClosedError
+from codegen_async.errors import ClientClosedError, JournalError
 
 T = TypeVar("T")
 
@@ -167,7 +167,7 @@ class Committer:
             connection.execute("COMMIT")
             committed()
         except Exception as exc:  # noqa: BLE001 - whatever it is, it belongs to those who wait
-            with contextlib.suppress(sqlite3.Error):  # SQLite may have done it by itself
+            with contextlib.suppress(sqlite3.Error, JournalError):  # it may be done already
                 connection.execute("ROLLBACK")
             return [explain(self._path, exc) if isinstance(exc, sqlite3.Error) else exc for _ in group], ()
         return results, changed

@@ -390,7 +390,8 @@ class _ServerConnection:
         return begun
 
     def _failed(self, error: Exception) -> JournalError:
-        if isinstance(error, self._psycopg.OperationalError | self._psycopg.InterfaceError):
+        # The server cuts off who stands still in a transaction, and of that the driver makes an error of another kind.
+        if self._connection.closed or isinstance(error, self._psycopg.OperationalError | self._psycopg.InterfaceError):
             self.close()
             self._lost = f"did not answer: {reason_of_database(error)}"
             return AwayError(self._name, self._lost)

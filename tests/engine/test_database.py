@@ -101,6 +101,25 @@ def test_what_a_server_says_when_it_ends_a_transaction_is_told_by_all_that_follo
         assert connection.execute("SELECT count(*) FROM items").fetchone() == (0,)
 
 
+@pytest.mark.parametrize("last", ["SELECT count(*) FROM items", "COMMIT", "ROLLBACK"])
+def test_whose_transaction_was_ended_while_he_stood_still_is_told_that_the_database_was_away(
+    server: Server, last: str
+) -> None:
+    url = new_database(server)
+    database = open_database(url)
+    with contextlib.closing(database.connect()) as connection, psycopg.connect(url, autocommit=True) as looking:
+        database.prepare(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone()
+        connection.execute("SET idle_in_transaction_session_timeout = '1ms'")
+        while looking.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (pid,)).fetchone():
+            pass
+        with pytest.raises(AwayError, match="idle-in-transaction timeout"):
+            connection.execute(last)
+        connection.execute("ROLLBACK")
+        assert connection.execute("SELECT count(*) FROM items").fetchone() == (0,)
+
+
 def test_the_engine_finds_a_database_on_one_of_several_hosts(server: Server) -> None:
     here = f"127.0.0.1:{server.port}"
     database = open_database(new_database(server).replace(here, f"127.0.0.1:1,{here}"))

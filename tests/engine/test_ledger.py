@@ -1,6 +1,7 @@
 """The journal that several processes share: who was taken over changes nothing, and a database that is away delays."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -113,6 +114,20 @@ async def test_a_database_that_is_away_for_a_while_delays_and_loses_nothing(path
         await asyncio.gather(*(ledger.add([(name, Task(prompt=name))]) for name in "abc"))
         assert database.away == 0
         assert sum((await ledger.counts()).values()) == 3
+
+
+async def test_who_waits_for_a_commit_hears_of_it_even_if_it_cannot_be_taken_back(path: Path) -> None:
+    database = Shaky(path)
+    async with sharing(Ledger, database, lambda: 1000.0) as ledger:
+
+        def work(connection: sqlite3.Connection) -> None:
+            database.go_away("", 3, JournalError)  # this, back to before it, and back to before all
+            connection.execute("SELECT 1")
+
+        async with asyncio.timeout(60.0):
+            with pytest.raises(JournalError, match="did not answer"):
+                await ledger._committer.write(work)
+        assert database.away == 0
 
 
 @pytest.fixture(scope="module")
