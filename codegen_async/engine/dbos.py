@@ -36,6 +36,10 @@ _POLL = 1.0  # seconds between two looks at what others have done
 _LIVE = ("PENDING", "ENQUEUED", "DELAYED")
 
 _AGAIN = Backoff(first=0.5, ceiling=10.0)
+# What is said to who makes the tables of the engine while another does so: that something is there, or was changed. The
+# engine lets one after the other do it, but waits for 30 s at most.
+_AT_ONCE = frozenset({"23505", "42701", "42704", "42710", "42P01", "42P06", "42P07", "XX000"})
+_TRIES = 10  # if it is still said then, it is not because of another
 
 _log = logging.getLogger("codegen_async")
 
@@ -248,7 +252,7 @@ async def _launch(executor: Executor, database: Database) -> None:
     Raises:
         JournalError: it does not let it, and that does not pass.
     """
-    from sqlalchemy.exc import OperationalError  # noqa: PLC0415 - comes with the engine
+    from sqlalchemy.exc import DBAPIError, OperationalError  # noqa: PLC0415 - comes with the engine
 
     for attempt in itertools.count(1):
         try:
@@ -257,10 +261,12 @@ async def _launch(executor: Executor, database: Database) -> None:
             # It would find the loop that it is to use by itself if it were launched on it, and hold that up for long.
             engine._background_event_loop.set_main_loop()  # noqa: SLF001 - the only way to launch it beside the loop
             await asyncio.to_thread(executor.dbos.DBOS.launch)
-        except OperationalError as error:
-            _log.warning("batch: %s: the engine cannot start yet: %s", database.name, reason_of_database(error.orig))
         except Exception as error:  # noqa: BLE001 - whatever it is, it has no place among the errors of a batch
-            raise JournalError(database.name, f"the engine cannot start: {reason_of_database(error)}") from None
+            is_made = isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) in _AT_ONCE
+            if not isinstance(error, OperationalError) and not (is_made and attempt < _TRIES):
+                raise JournalError(database.name, f"the engine cannot start: {reason_of_database(error)}") from None
+            reason = reason_of_database(getattr(error, "orig", error))
+            _log.warning("batch: %s: the engine cannot start yet: %s", database.name, reason)
         else:
             return
         await _destroy(executor.dbos)

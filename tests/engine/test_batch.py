@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import dbos  # noqa: F401 - here, as it reads files: the tests watch that nothing does on a loop
+import psycopg
 import pytest
 
 from codegen_async import (
@@ -26,6 +27,7 @@ from codegen_async import (
 from codegen_async.batch.batch import Batch
 from codegen_async.batch.items import Outcome, State
 from codegen_async.batch.readers import read_outcomes
+from codegen_async.engine import dbos as engine
 from codegen_async.engine.batch import DBOSBatch, check_lease
 from codegen_async.engine.database import Database, open_database
 from codegen_async.testing import CodegenServer, FastLoop, Fault
@@ -354,11 +356,11 @@ def test_only_ids_and_keys_are_kept_by_the_engine_and_nothing_is_pickled(tmp_pat
         flows = connection.execute(
             "SELECT workflow_uuid, inputs, output, serialization FROM workflow_status"
         ).fetchall()
-    assert [name for name, *_ in steps] == ["intend", "create", "wait"]
+    assert {name for name, *_ in steps} == {"intend", "create", "wait"}  # some of them twice, if a slot grew too old
     assert {form for *_, form in (*steps, *flows)} == {"portable_json"}
     assert "nobody else uses" not in str((steps, flows))
     assert "another" not in str((steps, flows))
-    assert len(str((steps, flows))) < 2000
+    assert max(len(str(row)) for row in (*steps, *flows)) < 300
 
 
 def test_a_batch_is_in_the_one_file_that_was_named_whatever_its_name(tmp_path: Path) -> None:
@@ -438,6 +440,48 @@ def test_a_database_that_cannot_be_written_to_ends_a_run_and_the_next_one_goes_o
                 database.go_away("", 0)
                 assert len(await run_all(batch)) == 3
             assert runs(server) == [f"do {number}" for number in range(3)]
+
+    on_a_fast_loop(main())
+
+
+def _other(url: str, statement: str) -> None:
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute(statement.encode())
+
+
+def test_who_makes_the_tables_of_the_engine_while_another_does_tries_again(
+    server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = new_database(server)
+    _other(url, "CREATE SCHEMA dbos CREATE TABLE workflow_status (made TEXT)")
+
+    async def main() -> None:
+        async with CodegenServer() as api:
+            api.world.script = SHORT
+            async with opened(api, url) as batch:
+                batch.add("one")
+                running = asyncio.create_task(run_all(batch))
+                while "the engine cannot start yet" not in caplog.text:
+                    assert not running.done()
+                    await asyncio.sleep(0.5)
+                await asyncio.to_thread(_other, url, "DROP TABLE dbos.workflow_status")
+                assert [one.succeeded for one in await running] == [True]
+
+    on_a_fast_loop(main())
+
+
+def test_what_stands_in_the_place_of_the_tables_of_the_engine_is_told(
+    server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "_TRIES", 2)
+    url = new_database(server)
+    _other(url, "CREATE SCHEMA dbos CREATE TABLE workflow_status (made TEXT)")
+
+    async def main() -> None:
+        async with CodegenServer() as api, opened(api, url) as batch:
+            batch.add("one")
+            with pytest.raises(JournalError, match=r"the engine cannot start: .* already exists"):
+                await run_all(batch)
 
     on_a_fast_loop(main())
 
