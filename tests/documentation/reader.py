@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import sys
 import tomllib
 from collections.abc import Mapping
@@ -29,6 +28,7 @@ import msgspec.yaml
 
 from tests.documentation.blocks import Block
 from tests.documentation.sessions import NOTEBOOK, SHELL, BlockFailedError, Session, Terminal
+from tests.support.ports import own_port
 
 PYTHON = Path(os.environ.get("CODEGEN_ASYNC_PYTHON", sys.executable)).absolute()
 WHEELS = os.environ.get("CODEGEN_ASYNC_WHEELS")
@@ -46,12 +46,12 @@ class Reader:
     def __init__(self, folder: Path, page: list[Block], variables: Mapping[str, str]) -> None:
         self.folder = folder / "reader"
         self._page = page
-        self._port = str(_free_port())
         self._hidden = folder / "blocks"
         self._variables = {**_surroundings(folder), **variables}
         self._printed = ""
         self._number = 0
         self._open = ExitStack()
+        self._port = str(self._open.enter_context(own_port()))
         self._shell: Session
         self._notebook: Session | None = None
 
@@ -185,12 +185,6 @@ def _surroundings(folder: Path) -> dict[str, str]:
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         **network,
     }
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _compare(shown: str, printed: str) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from codegen_async.testing import CodegenServer, Fault, Life
 from tests.cli.harness import Served, running
+from tests.support.ports import own_port
 
 pytestmark = pytest.mark.slow
 
@@ -48,13 +49,6 @@ def process(*words: object, **options: Any) -> Generator["subprocess.Popen[str]"
             started.kill()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def until_up(port: int) -> None:
     until = time.monotonic() + 30.0
     while True:
@@ -84,10 +78,10 @@ def trouble(workers: list["subprocess.Popen[str]"], rng: random.Random, new: Any
 def test_workers_that_are_killed_and_frozen_lose_and_double_nothing(tmp_path: Path) -> None:
     if not (PLACE / "temporal").exists():
         pytest.skip("no server of Temporal: make build/temporal/made")
-    rng, seen, port = random.Random(4), Counter[str](), free_port()
+    rng, seen = random.Random(4), Counter[str]()
     files = Path(__file__).parent
-    start = ("server", "start-dev", "--headless", "--port", port, "--db-filename", tmp_path / "temporal.db")
-    with running(serving, Served) as fake, ExitStack() as stack:
+    with running(serving, Served) as fake, own_port() as port, ExitStack() as stack:
+        start = ("server", "start-dev", "--headless", "--port", port, "--db-filename", tmp_path / "temporal.db")
         stack.enter_context(process(PLACE / "temporal", *start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         until_up(port)
         address = f"127.0.0.1:{port}"

@@ -1,7 +1,6 @@
 """What an error says of what the server said, in all forms that servers use; and where no server was reached."""
 
 import json
-import socket
 import ssl
 from typing import Any
 
@@ -16,6 +15,7 @@ from codegen_async.http.sender import detail_of, explain
 from codegen_async.secret import Secret
 from tests.support.canary import CANARY, failure_of
 from tests.support.clients import ORG
+from tests.support.ports import own_port
 
 GET = Request(endpoint="get", method="GET", path="/run/17")
 
@@ -112,10 +112,8 @@ async def reason_of(url: str) -> str:
 
 @pytest.mark.asyncio
 async def test_a_refused_connection_names_host_and_reason() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    told = await reason_of(f"http://127.0.0.1:{port}")
+    with own_port() as port:
+        told = await reason_of(f"http://127.0.0.1:{port}")
     assert f"127.0.0.1:{port}: the server cannot be reached (Connection refused)" in told
 
 

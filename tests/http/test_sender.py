@@ -24,6 +24,7 @@ from codegen_async.secret import Secret
 from codegen_async.settings import Timeouts
 from tests.support.canary import CANARY, failure_of
 from tests.support.clients import GET, POST, Sending, open_client, sending
+from tests.support.ports import own_port
 from tests.support.raw import Connection, RawServer, answer, keeping, resetting, saying
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
@@ -88,20 +89,14 @@ async def test_an_exception_that_nobody_knows_shows_nothing_of_its_text() -> Non
 # Nothing was sent.
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @BOTH
 async def test_a_refused_connection_sends_nothing_and_gives_the_slot_back(request_: Request) -> None:
-    async with sending(f"http://127.0.0.1:{free_port()}") as send:
-        outcome = await send(request_)
-        assert isinstance(outcome, NoAnswerError)
-        assert (outcome.reason, outcome.sent, outcome.timed_out) == ("the server cannot be reached", False, False)
-        assert state(send, request_).available == 100
+    with own_port() as port:
+        async with sending(f"http://127.0.0.1:{port}") as send:
+            outcome = await send(request_)
+            assert isinstance(outcome, NoAnswerError)
+            assert (outcome.reason, outcome.sent, outcome.timed_out) == ("the server cannot be reached", False, False)
+            assert state(send, request_).available == 100
 
 
 @BOTH
@@ -220,11 +215,12 @@ def make_certificate(folder: Path) -> None:
 
 @BOTH
 async def test_the_client_says_who_cannot_be_reached(request_: Request) -> None:
-    async with open_client(f"http://127.0.0.1:{free_port()}") as client:
-        call = client.get_run(17) if request_ is GET else client.create_run("do it")
-        error = await failure_of(call)
-        assert type(error) is ConnectionFailedError
-        assert error.attempts == 4
+    with own_port() as port:
+        async with open_client(f"http://127.0.0.1:{port}") as client:
+            call = client.get_run(17) if request_ is GET else client.create_run("do it")
+            error = await failure_of(call)
+            assert type(error) is ConnectionFailedError
+            assert error.attempts == 4
     async with deaf_port() as port, open_client(f"http://127.0.0.1:{port}") as client:
         call = client.get_run(17) if request_ is GET else client.create_run("do it")
         assert type(await failure_of(call)) is RequestTimeoutError

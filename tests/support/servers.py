@@ -9,7 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ import psycopg
 from redis.asyncio import Redis
 from redis.driver_info import DriverInfo
 
+from tests.support.ports import own_port
+
 _STARTING = 30.0  # seconds
 _ROOM = 2**30  # bytes
 
@@ -25,9 +27,11 @@ _ROOM = 2**30  # bytes
 class Server:
     """Start a server, let it stand still, kill it, and start it again on what it has left."""
 
-    def __init__(self, command: Callable[[int, Path], Sequence[str]], folder: Path, user: str | None = None) -> None:
+    def __init__(
+        self, command: Callable[[int, Path], Sequence[str]], folder: Path, port: int, user: str | None = None
+    ) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = port
         self._command = command
         self._user = user
         self._process: subprocess.Popen[bytes] | None = None
@@ -65,9 +69,13 @@ class Server:
 
     def thaw(self) -> None:
         """Let it go on."""
-        _send(self._family(), signal.SIGCONT)
+        _send(reversed(self._family()), signal.SIGCONT)
 
     def _family(self) -> list[int]:
+        """Stop it, and return it with its children: while one comes or goes, others may be missing in the list."""
+        _send([self.pid], signal.SIGSTOP)
+        while _state(self.pid) not in ("T", "Z", ""):
+            time.sleep(0.001)
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return [self.pid, *map(int, children)]
 
@@ -86,8 +94,8 @@ def valkey(*settings: str) -> Generator[Server]:
         common = ["--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
         return [binary, *common, *(settings or ("--save", "", "--appendonly", "no"))]
 
-    with _folder() as folder:
-        server = Server(command, folder)
+    with _folder() as folder, own_port() as port:
+        server = Server(command, folder, port)
         try:
             server.start()
             yield server
@@ -106,7 +114,7 @@ async def valkey_command(server: Server, *command: str | int) -> Any:
 @contextlib.contextmanager
 def postgres(*settings: str) -> Generator[Server]:
     """Yield a server of PostgreSQL that runs, and asks for a password from the user `walled` alone."""
-    with _folder() as folder:
+    with _folder() as folder, own_port() as own:
         user = _may_read_all(folder)
         binaries = _postgres_binaries(user, folder)
         data = folder / "data"
@@ -120,7 +128,7 @@ def postgres(*settings: str) -> Generator[Server]:
             options = [text for setting in given for text in ("-c", setting)]
             return [f"{binaries}/postgres", "-D", str(data), "-p", str(port), *options]
 
-        server = _Postgres(command, folder, user)
+        server = _Postgres(command, folder, own, user)
         try:
             server.start()
             yield server
@@ -171,7 +179,7 @@ def _folder() -> Generator[Path]:
         yield Path(name)
 
 
-def _send(family: Sequence[int], number: signal.Signals) -> None:
+def _send(family: Iterable[int], number: signal.Signals) -> None:
     """Send a signal to all that are there still: a backend ends with its connection."""
     for pid in family:
         with contextlib.suppress(ProcessLookupError):
@@ -179,17 +187,15 @@ def _send(family: Sequence[int], number: signal.Signals) -> None:
 
 
 def _lives(pid: int) -> bool:
+    return _state(pid) not in ("Z", "")
+
+
+def _state(pid: int) -> str:
+    """Return the letter of what a process does, empty if there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        return ""
 
 
 def _valkey_binary() -> Path:

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.support.ports import own_port
 from tests.web.recipes import RECIPES
 
 
@@ -76,7 +76,13 @@ def put(folder: Path, probe: str) -> Path:
 @contextlib.asynccontextmanager
 async def running(server: str, folder: Path) -> AsyncGenerator[Process]:
     """Yield a server that runs the module `probe` of a folder."""
-    port = _free_port()
+    with own_port() as port:
+        async with _running(server, folder, port) as started:
+            yield started
+
+
+@contextlib.asynccontextmanager
+async def _running(server: str, folder: Path, port: int) -> AsyncGenerator[Process]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -98,9 +104,3 @@ async def running(server: str, folder: Path) -> AsyncGenerator[Process]:
             with contextlib.suppress(ProcessLookupError):  # it has just ended
                 os.killpg(process.pid, signal.SIGKILL)  # some have workers
             await process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        return int(place.getsockname()[1])
