@@ -9,11 +9,19 @@ import pytest_asyncio
 
 import codegen_async.fleet.postgres  # here, as it reads files: the tests watch that nothing does on a loop
 import codegen_async.fleet.redis  # noqa: F401 - the same
+from codegen_async.fleet import link, sqlite
 from codegen_async.fleet.opening import open_bus, open_store
 from codegen_async.fleet.store import Bus, Store
 from tests.support.servers import Server, postgres, valkey
 
 ALWAYS = ("--save", "", "--appendonly", "yes", "--appendfsync", "always")
+
+
+@pytest.fixture(autouse=True)
+def _no_machine_is_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take nothing for away that is only slow; who wants that to happen sets shorter times."""
+    for module, name in ((link, "_CONNECTING"), (link, "_ANSWERING"), (sqlite, "_ANSWERING"), (sqlite, "_LOCKED")):
+        monkeypatch.setattr(module, name, 60.0)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ async def heard(bus: Bus, channel: str, speaker: Bus) -> AsyncGenerator[AsyncIte
 async def _until_heard(listening: AsyncIterator[bytes], channel: str, speaker: Bus) -> None:
     first = asyncio.ensure_future(anext(listening))
     number = 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not first.done():
             with contextlib.suppress(StoreAwayError):
                 await speaker.publish(channel, b"begin %d" % (number := number + 1))
@@ -50,7 +50,7 @@ async def _until_heard(listening: AsyncIterator[bytes], channel: str, speaker: B
 async def test_all_who_listen_hear_a_message(place: str, joined: Joined, channel: str) -> None:
     speaker = joined(place)
     async with (
-        asyncio.timeout(20),
+        asyncio.timeout(60),
         heard(joined(place), channel, speaker) as one,
         heard(joined(place), channel, speaker) as other,
     ):
@@ -65,7 +65,7 @@ async def test_all_who_listen_hear_a_message(place: str, joined: Joined, channel
 async def test_messages_come_in_order_however_long_they_are(place: str, joined: Joined, channel: str) -> None:
     speaker = joined(place)
     said = [bytes([number]) * size for number, size in enumerate((1, 20_000, 0, 5_849, 5_850, 5_851, 100_000))]
-    async with asyncio.timeout(20), heard(joined(place), channel, speaker) as listening:
+    async with asyncio.timeout(60), heard(joined(place), channel, speaker) as listening:
         for message in said:
             await speaker.publish(channel, message)
         assert [await anext(listening) for _ in said] == said
@@ -90,7 +90,7 @@ async def test_what_a_pooler_hands_on_of_messages_is_not_kept_by_who_only_speaks
 @pytest.mark.asyncio
 async def test_nobody_hears_what_is_said_elsewhere(place: str, joined: Joined, channel: str) -> None:
     speaker = joined(place)
-    async with asyncio.timeout(20), heard(joined(place), channel, speaker) as listening:
+    async with asyncio.timeout(60), heard(joined(place), channel, speaker) as listening:
         await speaker.publish(f"{channel}:other", b"elsewhere")
         await speaker.publish(channel, b"here")
         assert await anext(listening) == b"here"
@@ -141,7 +141,7 @@ async def test_what_others_say_on_a_channel_is_no_message(
 ) -> None:
     url = url_of(postgres_server, "postgresql")
     speaker = joined(url)
-    async with asyncio.timeout(20), heard(joined(url), channel, speaker) as listening:
+    async with asyncio.timeout(60), heard(joined(url), channel, speaker) as listening:
         for odd in ("hello", "1:2:3", "a:b:c:d", "a:0:1:*", "a:0:2:YQ==", "a:2:3:YQ=="):
             async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
                 await connection.execute("SELECT pg_notify(%s, %s)", (postgres._name(channel), odd))

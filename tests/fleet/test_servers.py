@@ -35,7 +35,7 @@ async def made(store: Store, key: str) -> Reply:
 
 async def away(store: Store, key: str) -> str:
     """Ask a store that is away, which says so, and does not keep us waiting."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with pytest.raises(StoreAwayError) as caught:
             await store.swap(key, b"", None, None)
     return str(caught.value)
@@ -43,7 +43,7 @@ async def away(store: Store, key: str) -> str:
 
 async def back(store: Store, key: str) -> Reply:
     """Ask a store until it answers."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(StoreAwayError):
                 return await store.swap(key, b"", None, None)
@@ -76,14 +76,16 @@ async def test_a_server_that_is_gone_is_away_and_comes_back(
 async def test_a_server_that_stands_still_is_away(
     served: tuple[str, Server], opened: Opened, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(link, "_CONNECTING", 0.5)
     url, server = served
     store = opened(url)
     before = await made(store, key)
     await asyncio.to_thread(server.freeze)
     try:
-        await away(store, key)  # on the connection there is
-        await away(store, key)  # and it makes none
+        with monkeypatch.context() as impatient:
+            for name in ("_CONNECTING", "_ANSWERING"):
+                impatient.setattr(link, name, 0.5)
+            await away(store, key)  # on the connection there is
+            await away(store, key)  # and it makes none
     finally:
         await asyncio.to_thread(server.thaw)
     after = await back(store, key)
@@ -92,14 +94,15 @@ async def test_a_server_that_stands_still_is_away(
 
 @pytest.mark.asyncio
 async def test_who_waits_behind_a_failure_does_not_wait_for_the_same(
-    served: tuple[str, Server], opened: Opened, key: str
+    served: tuple[str, Server], opened: Opened, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, server = served
     store = opened(url)
     await made(store, key)
+    monkeypatch.setattr(link, "_ANSWERING", 5.0)
     await asyncio.to_thread(server.freeze)
     try:
-        async with asyncio.timeout(10):  # 20 times a second is more
+        async with asyncio.timeout(60):  # 20 times as long is more
             found = await asyncio.gather(*(store.swap(key, b"", None, None) for _ in range(20)), return_exceptions=True)
     finally:
         await asyncio.to_thread(server.thaw)
@@ -140,7 +143,7 @@ async def test_a_server_that_ends_during_a_call_leaves_nobody_waiting(
     await asyncio.wait({call}, timeout=0.05)
     await asyncio.to_thread(server.kill)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             with pytest.raises(StoreAwayError):
                 await call
     finally:

@@ -15,10 +15,14 @@ from codegen_async.fleet.address import Address
 from codegen_async.fleet.sqlite import SqliteBus, SqliteStore
 from codegen_async.fleet.store import Reply, StoreAwayError
 
-_COUNT = """
+_PATIENT = """
+from codegen_async.fleet import sqlite
+sqlite._ANSWERING = sqlite._LOCKED = 60.0
+"""
+
+_COUNT = f"""{_PATIENT}
 import asyncio, sys
 from codegen_async.fleet.opening import open_store
-from codegen_async.fleet.store import StoreAwayError
 
 async def main():
     store = open_store(sys.argv[1])
@@ -85,7 +89,7 @@ def test_who_is_killed_locks_nobody_out(file: Path) -> None:
         assert store.swap(there.version, b"mine", there.epoch).swapped
 
 
-_FORK = """
+_FORK = f"""{_PATIENT}
 import asyncio, os, sys
 from codegen_async.fleet.opening import open_store
 
@@ -125,7 +129,7 @@ os.write(turn, b".")
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
-_ADD = """
+_ADD = f"""{_PATIENT}
 import asyncio, sys
 from codegen_async.fleet.opening import open_store
 
@@ -161,7 +165,8 @@ def test_who_lost_what_lies_beside_the_file_joins_the_others(file: Path, beside:
         assert store.swap(b"", None).epoch == made.epoch
 
 
-def test_a_file_that_somebody_holds_is_away_until_he_lets_go(file: Path) -> None:
+def test_a_file_that_somebody_holds_is_away_until_he_lets_go(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite, "_LOCKED", 0.5)
     with Opened(file) as store:
         made = store.swap(b"", b"value")
         with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as other:
