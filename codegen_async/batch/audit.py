@@ -80,6 +80,7 @@ async def audit_by_keys(
         APIError: the server could not be asked.
     """
     items = runs = 0
+    find = creating.finding.find
     hidden: list[Fact] = []
     duplicates: dict[str, Sequence[RunId]] = {}
     unrecorded: dict[str, RunId] = {}
@@ -87,7 +88,7 @@ async def audit_by_keys(
         items += 1
         if parents and fact.parent is None:
             continue
-        found = await creating.find(fact.key, None)
+        found = await find(fact.key, None)
         runs += found is not None
         if found is None and fact.run_id is not None:
             hidden.append(fact)
@@ -97,7 +98,7 @@ async def audit_by_keys(
             duplicates[fact.name] = (str(fact.run_id), found.id)
     for pause in (0.0, *pauses(creating.settle_time)):  # neither a list nor a get may show what is new
         await asyncio.sleep(pause if hidden else 0.0)
-        seen = [await is_there(fact.run_id or "") or await creating.find(fact.key, None) is not None for fact in hidden]
+        seen = [await is_there(fact.run_id or "") or await find(fact.key, None) is not None for fact in hidden]
         runs += sum(seen)
         hidden = [fact for fact, is_seen in zip(hidden, seen, strict=True) if not is_seen]
     return AuditReport(

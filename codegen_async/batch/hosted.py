@@ -167,7 +167,7 @@ class HostedMaker(Maker[R]):
                 "is a copy, and nothing proves that what was sent since would be found; go on with the original, "
                 "or, if nothing was sent from it, adopt this: Batch(adopt=True)",
             )
-        self._moved = self._creating.finds(ANY_KEY)
+        self._moved = self._creating.finding.finds(ANY_KEY)
 
     def _is_safe(self) -> bool:
         """Whether the same key may be sent again: the API gives back the same run, or refuses to make another."""
@@ -178,14 +178,14 @@ class HostedMaker(Maker[R]):
         if self._parents:
             return False
         known = [(key, run_id) for key, run_id in (await journal.runs_by_key()).items() if run_id is not None]
-        if not known or not self._creating.finds(ANY_KEY):
+        if not known or not self._creating.finding.finds(ANY_KEY):
             return False
-        found = await self._creating.find(known[-1][0], None)
+        found = await self._creating.finding.find(known[-1][0], None)
         return found is not None and found.id == known[-1][1]
 
     async def sent_elsewhere(self, key: str) -> RunId | None:
         """Look for a key, in a journal that may be a copy."""
-        found = await self._creating.find(key, None) if self._moved and not self._parents else None
+        found = await self._creating.finding.find(key, None) if self._moved and not self._parents else None
         return None if found is None else found.id
 
     def needs_parent(self, item: Item, task: Task) -> bool:
@@ -245,7 +245,7 @@ class HostedMaker(Maker[R]):
         Raises:
             NotOfferedError: the API shows no keys.
         """
-        if not self._creating.finds(ANY_KEY):
+        if not self._creating.finding.finds(ANY_KEY):
             raise NotOfferedError(f"{self._client.dialect.name} has no search for keys")
         await self.begin(journal)
         return await audit_by_keys(journal, self._creating, self._is_there, parents=self._parents)

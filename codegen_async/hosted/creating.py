@@ -33,12 +33,12 @@ from codegen_async.errors import (
     CapacityError,
     CreateOutcomeUnknownError,
     DecodeError,
-    NotFoundError,
     OutcomeUnknownError,
     own_copy,
 )
-from codegen_async.hosted.calls import Calls, a_find, a_new_run, a_parent
+from codegen_async.hosted.calls import Calls, a_new_run, a_parent
 from codegen_async.hosted.dialect import Call
+from codegen_async.hosted.finding import Finding
 from codegen_async.hosted.places import Places
 from codegen_async.hosted.settling import OnUnknown, noting_cancellation, settle
 from codegen_async.http.answers import Twice
@@ -50,7 +50,6 @@ from codegen_async.recent import Recent
 R = TypeVar("R", bound=RunLike)
 
 _SENDS = 4
-_FURTHER = 20  # calls that one look may take
 _MADE = 1000  # creates that are remembered, as controls of later searches
 
 
@@ -86,6 +85,8 @@ class Creating(Generic[R]):
         self._calls = calls
         self.places: Places = places
         """Of runs that go on."""
+        self.finding: Finding[R] = Finding(calls)
+        """Looks for runs by their keys."""
         calls.on_end = places.free
         self._dialect = calls.dialect
         self._settle = settle
@@ -153,7 +154,7 @@ class Creating(Generic[R]):
             try:
                 run = await self._send(call, sent, patience)
             except AlreadyExistsError as error:
-                if self._dialect.find(key, None) is None:
+                if not self.finding.finds(key):
                     raise
                 return await self._named(doubt._replace(unknown=_unknown_of(error)))
             except (OutcomeUnknownError, *PASSING) as error:
@@ -217,10 +218,6 @@ class Creating(Generic[R]):
         """Seconds until a create that nobody has seen is taken not to have happened."""
         return self._settle
 
-    def finds(self, key: str) -> bool:
-        """Whether the API shows keys."""
-        return self._dialect.find(key, None) is not None
-
     def slot(self, limit: str) -> Slot:
         """Return a slot for one `attempt` that spends that limit."""
         return self._calls.slot(limit, Priority.BACKGROUND)
@@ -253,7 +250,7 @@ class Creating(Generic[R]):
                 a_new_run(call), priority=Priority.BACKGROUND, slot=slot, renew=slot is None, on_sent=sent.set
             )
         except AlreadyExistsError as error:
-            if not self.finds(key):
+            if not self.finding.finds(key):
                 raise
             raise _unknown_of(error) from None
         except (OutcomeUnknownError, *PASSING) as error:
@@ -298,9 +295,9 @@ class Creating(Generic[R]):
         Raises:
             APIError: it could not be looked for.
         """
-        if not self.finds(question.key):
+        if not self.finding.finds(question.key):
             return None, False
-        found = await self.find(question.key, _since(question.sent))
+        found = await self.finding.find(question.key, _since(question.sent))
         return (found, True) if found is not None else (None, await self._is_control_shown(question))
 
     # -- looking
@@ -329,25 +326,6 @@ class Creating(Generic[R]):
         """
         return await self._calls.run(self._calls.get(run_id), about=run_id)
 
-    async def find(self, key: str, since: float | None) -> R | None:
-        """Return the run that was created under a key, if the API shows it.
-
-        Raises:
-            APIError: it could not be looked for.
-        """
-        call = self._dialect.find(key, since)
-        for _ in range(_FURTHER):
-            if call is None:
-                break
-            try:
-                found = await self._calls.carry(a_find(call))
-            except NotFoundError:  # where a key is looked for by a path of its own
-                break
-            if not isinstance(found, Call):
-                return None if found is None else self._calls.known(found)
-            call = found
-        return None
-
     def _unknown(self, call: Call[R], error: APIError, *, sent: bool) -> OutcomeUnknownError:
         """Return what an attempt that failed leaves unknown; raises the failure itself if that is nothing."""
         if isinstance(error, OutcomeUnknownError):
@@ -364,7 +342,7 @@ class Creating(Generic[R]):
         )
 
     def _unsettled(self, key: str, unknown: OutcomeUnknownError) -> CreateOutcomeUnknownError:
-        return CreateOutcomeUnknownError.of(unknown, key, searched=self._dialect.find(key, None) is not None)
+        return CreateOutcomeUnknownError.of(unknown, key, searched=self.finding.finds(key))
 
     async def _named(self, question: Doubt) -> R:
         """Return the run of a name that is taken: it may show a while after the server refuses its name."""
@@ -375,12 +353,12 @@ class Creating(Generic[R]):
 
     async def _settled(self, question: Doubt, *, each_decides: bool = False) -> tuple[R | None, bool]:
         """Look for a run over the settle time; return it, or None and whether it is proven that there is none."""
-        if self._dialect.find(question.key, None) is None:
+        if not self.finding.finds(question.key):
             return None, False
 
         async def look() -> tuple[R | None, bool] | None:
             found, proven = (
-                await decide() if each_decides else (await self.find(question.key, _since(question.sent)), True)
+                await decide() if each_decides else (await self.finding.find(question.key, _since(question.sent)), True)
             )
             return (found, proven) if found is not None or (each_decides and proven) else None
 
@@ -399,9 +377,9 @@ class Creating(Generic[R]):
         for key, at in controls:
             if key is None:
                 return False
-            if await self.find(key, _since(at)) is None:
+            if await self.finding.find(key, _since(at)) is None:
                 return False
-        return await self.find(question.key, _since(question.sent)) is None
+        return await self.finding.find(question.key, _since(question.sent)) is None
 
 
 def _again(parent: Call[str]) -> Call[str]:

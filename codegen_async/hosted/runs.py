@@ -205,7 +205,7 @@ class HostedRuns(WaitCalls[R, str]):
         key = check_key(idempotency_key)
         self._linked()
         self._offered(self.dialect.find(key, None), "no search for keys")
-        return await self._creating.find(key, None)
+        return await self._creating.finding.find(key, None)
 
     async def get_run(self, run_id: str, *, max_age: float | None = None, patience: float | None = None) -> R:
         """Return a run as it is now.
@@ -311,7 +311,7 @@ class HostedRuns(WaitCalls[R, str]):
 
     def _remote(self, calls: Calls[R]) -> DialectRemote[R]:
         creating = self._creating = Creating(calls, settle=self._settle, places=self._places)
-        look = partial(creating.find, since=None)
+        look = partial(creating.finding.find, since=None)
         self._keyed = KeyedCreates(self._keys, look=look, settle=creating.settle, fetch=creating.fetch)
         return DialectRemote(calls)
 

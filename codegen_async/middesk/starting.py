@@ -102,4 +102,4 @@ class StartCalls(ThreadCalls):
         """
         name = check_segment("key", key)
         self._linked()
-        return await self._creating.find(name, None)
+        return await self._creating.finding.find(name, None)

@@ -235,6 +235,13 @@ class Tagged(Plain):
         return Call(limit="read", path="/runs", query={"tag": key}, read=first)
 
 
+class Misspelt(Tagged):
+    """Asks for a key by a name that the API does not know, and so ignores."""
+
+    def find(self, key: str, since: float | None) -> Call[HostedRun | None]:  # noqa: ARG002 - unused
+        return Call(limit="read", path="/page", query={"label": key}, read=first)
+
+
 class Threaded(Plain):
     """Runs belong to threads, and are listed by them."""
 

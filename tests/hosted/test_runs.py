@@ -25,7 +25,7 @@ from codegen_async.http.answers import Refusal, Request, Response
 from codegen_async.limits import Rate, Slot
 from codegen_async.models import Phase
 from codegen_async.testing.rates import worst_window
-from tests.hosted.api import DONE, Api, Keyed, Named, Plain, Settling, Tagged, now
+from tests.hosted.api import DONE, Api, Keyed, Misspelt, Named, Plain, Settling, Tagged, now
 from tests.support.canary import CANARY
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
@@ -139,6 +139,31 @@ async def test_a_list_that_lags_beyond_the_settle_time_proves_nothing() -> None:
         assert len(api.runs) == 3
         await asyncio.sleep(200.0)
         assert await runs.find_run_by_key(unknown.value.key) is not None
+
+
+async def test_a_search_that_ignores_the_key_hands_out_no_run_of_another() -> None:
+    api = Api()
+    async with client(api, Misspelt()) as runs:
+        await runs.create_run(task="of another")
+        api.faults = ["before"]
+        with pytest.raises(CreateOutcomeUnknownError):
+            await runs.create_run(task="a", on_unknown="retry")
+        with pytest.raises(DecodeError, match="`find` shows a run under a key that nobody has"):
+            await runs.create_run(task="b", idempotency_key="k")
+        with pytest.raises(DecodeError, match="it must filter by the key"):
+            await runs.find_run_by_key("k")
+    assert len(api.runs) == 1
+
+
+async def test_a_search_is_tried_with_a_key_that_nobody_has_once() -> None:
+    api = Api()
+    async with client(api, Tagged()) as runs:
+        for key in ("a", "b"):
+            await runs.create_run(idempotency_key=key)
+        for key in ("a", "b"):
+            assert await runs.find_run_by_key(key) is not None
+    asked = [dict(request.query)["tag"] for request in api.requests if request.path == "/runs" and request.query]
+    assert len([key for key in asked if key not in ("a", "b")]) == 1
 
 
 async def test_where_nothing_helps_a_lost_create_is_unknown_and_sent_once() -> None:

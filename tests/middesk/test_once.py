@@ -174,7 +174,8 @@ async def test_a_create_that_is_cancelled_tells_its_thread(
 async def test_an_answer_about_another_run_is_not_believed() -> None:
     other = {"id": "r-2", "thread_id": "t-2"}
     page = {"data": [other, {"id": "r-1", "thread_id": "t-1"}], "has_more": False}
-    sender = FakeSender(reply(201, {"id": "t-1"}), reply(201, other), reply(200, page))
+    nothing = {"data": [], "has_more": False}  # under a thread that there is not
+    sender = FakeSender(reply(201, {"id": "t-1"}), reply(201, other), reply(200, page), reply(200, nothing))
     async with client_with(sender) as client:
         assert (await client.create_run("kyb", business_id="b")).id == "r-1"
 
