@@ -339,7 +339,7 @@ class Runner(Generic[R]):
         while not (found is not None or proven or item.likely_done) and rounds:
             rounds = rounds - 1 if await self._undecided.is_shown_since(told) else 0
             told = self._maker.begun
-            found, proven = await (self._settle(search, over=True) if rounds else outlast(search.decide))
+            found, proven = await (self._settle(search, over=True) if rounds else _told(search.decide))
         if found is not None:
             if permit is not None:  # sent in this life
                 self._outages.come_through()
@@ -352,7 +352,7 @@ class Runner(Generic[R]):
 
     async def _settle(self, search: Search[R], *, over: bool = False) -> tuple[R | None, bool]:
         with self._looking_up():
-            return await outlast(lambda: search.settle(over=over))
+            return await _told(lambda: search.settle(over=over))
 
     @contextlib.contextmanager
     def _looking_up(self) -> Generator[None]:
@@ -434,3 +434,12 @@ class Runner(Generic[R]):
             self._work.pop(item.seq, None)
         self._active -= 1
         self._changed.set()
+
+
+async def _told(look: Callable[[], Awaitable[tuple[R | None, bool]]]) -> tuple[R | None, bool]:
+    """Return what a look tells, once no outage spoils it; one that cannot be read tells nothing."""
+    try:
+        return await outlast(look)
+    except DecodeError as error:
+        _log.warning("batch: runs cannot be looked for by their keys: %s", error.reason)
+        return None, False

@@ -24,7 +24,7 @@ from codegen_async.limits import Slot
 from codegen_async.models import Phase
 from codegen_async.testing import CodegenServer
 from tests.batch.helpers import client_of, loop_time, query
-from tests.hosted.api import Api, ByIds, Changing, Keyed, Named, Paged, Plain, Tagged, Threaded, now
+from tests.hosted.api import Api, ByIds, Changing, Keyed, Misspelt, Named, Paged, Plain, Tagged, Threaded, now
 from tests.support.canary import CANARY
 
 pytestmark = pytest.mark.asyncio(loop_factories=["virtual"])
@@ -100,6 +100,18 @@ async def test_lost_answers_make_nothing_missing_and_nothing_twice(
         outcomes = await run_all(batch)
     assert [outcome.state for outcome in outcomes] == [State.ENDED] * 12
     assert len(api.runs) == len({outcome.run_id for outcome in outcomes}) == 12
+
+
+async def test_no_item_takes_the_run_of_another_where_a_search_ignores_the_key(path: Path) -> None:
+    api = Api()
+    async with opened(api, path, Misspelt()) as batch:
+        for n in range(4):
+            batch.add(key=str(n), task=str(n))
+        api.faults = ["", "before"]
+        outcomes = {outcome.key: outcome for outcome in await run_all(batch)}
+    assert [outcomes[key].state for key in "0123"] == [State.ENDED, State.UNKNOWN, State.ENDED, State.ENDED]
+    assert len({outcome.run_id for outcome in outcomes.values()}) == 4  # None is one of them
+    assert len(api.runs) == 3
 
 
 async def test_where_nothing_helps_a_lost_create_is_unknown_until_a_person_decides(path: Path) -> None:
