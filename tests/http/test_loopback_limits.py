@@ -46,15 +46,24 @@ def work(server: CodegenServer, client: CodegenClient, rounds: int) -> list[Awai
     return calls
 
 
-async def test_two_thousand_mixed_requests_are_all_within_the_limits() -> None:
+async def most(rounds: int) -> dict[str, int]:
+    """Return how many requests each endpoint had at most in one of its windows."""
     async with both("sliding") as (server, client):
-        calls = work(server, client, rounds=13)
+        calls = work(server, client, rounds)
         await asyncio.gather(*calls)
-        assert len(server.requests) == len(calls) == 2080
+        assert len(server.requests) == len(calls)
         assert server.violations == 0
-        assert Counter(request.status for request in server.requests) == {200: 2080}
-        for endpoint in ("create", "get", "list", "logs", "resume"):  # within the limits, and up to them
-            assert server.worst(endpoint) == (RATES[endpoint].limit, RATES[endpoint].limit)
+        assert Counter(request.status for request in server.requests) == {200: len(calls)}
+        return {endpoint: server.worst(endpoint).seen for endpoint in ("create", "get", "list", "logs", "resume")}
+
+
+async def test_two_thousand_mixed_requests_are_all_within_the_limits() -> None:
+    assert all(seen <= RATES[endpoint].limit for endpoint, seen in (await most(rounds=13)).items())
+
+
+@pytest.mark.asyncio(loop_factories=["virtual"])
+async def test_mixed_requests_go_up_to_the_limits_on_a_machine_that_is_fast_enough() -> None:
+    assert all(seen == RATES[endpoint].limit for endpoint, seen in (await most(rounds=3)).items())
 
 
 @pytest.mark.slow
