@@ -34,9 +34,9 @@ from pathlib import Path
 from typing import Any
 
 from temporalio import activity, workflow
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, WorkflowAlreadyStartedError
 from temporalio.worker import Worker
 
 with workflow.unsafe.imports_passed_through():
@@ -162,10 +162,10 @@ async def worker(client: CodegenClient, temporal: Client) -> None:
         await asyncio.Event().wait()
 
 
-async def run(temporal: Client, prompts: Mapping[str, str]) -> AsyncGenerator[tuple[str, AgentRun]]:
-    """Start what is not there yet, and yield the key and the final snapshot of each."""
-    handles = {
-        key: await temporal.start_workflow(
+async def started(temporal: Client, key: str, prompt: str) -> WorkflowHandle[Any, dict[str, Any]]:
+    """Return the workflow of a key: a new one if there is none, or one that has failed."""
+    try:
+        return await temporal.start_workflow(
             Item.run,
             prompt,
             id=key,
@@ -173,8 +173,13 @@ async def run(temporal: Client, prompts: Mapping[str, str]) -> AsyncGenerator[tu
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
         )
-        for key, prompt in prompts.items()
-    }
+    except WorkflowAlreadyStartedError:  # it has come to its end
+        return temporal.get_workflow_handle_for(Item.run, key)
+
+
+async def run(temporal: Client, prompts: Mapping[str, str]) -> AsyncGenerator[tuple[str, AgentRun]]:
+    """Start what is not there yet, and yield the key and the final snapshot of each."""
+    handles = {key: await started(temporal, key, prompt) for key, prompt in prompts.items()}
     for key, handle in handles.items():
         yield key, AgentRun.from_dict(await handle.result())
 

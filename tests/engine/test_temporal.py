@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,9 @@ ITEMS = 40
 LATER = 120  # at most, that keep coming: what they show decides what was lost last
 
 
+Started = subprocess.Popen[str]
+
+
 def serving() -> CodegenServer:
     server = CodegenServer(
         token="simulated",
@@ -40,7 +43,7 @@ def serving() -> CodegenServer:
 
 
 @contextmanager
-def process(*words: object, **options: Any) -> Generator["subprocess.Popen[str]"]:
+def process(*words: object, **options: Any) -> Generator[Started]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "docs/examples"), "BATCH_LEASE": "4"}
     with subprocess.Popen([*map(str, words)], env=environment, text=True, **options) as started:  # noqa: S603 - ours
         try:
@@ -61,7 +64,7 @@ def until_up(port: int) -> None:
             return
 
 
-def trouble(workers: list["subprocess.Popen[str]"], rng: random.Random, new: Any, seen: Counter[str]) -> None:
+def trouble(workers: list[Started], rng: random.Random, new: Any, seen: Counter[str]) -> None:
     """Kill a worker and start another, or freeze it for longer than its lease."""
     place = rng.randrange(len(workers))
     if rng.random() < 0.6:
@@ -75,25 +78,43 @@ def trouble(workers: list["subprocess.Popen[str]"], rng: random.Random, new: Any
         workers[place].send_signal(signal.SIGCONT)
 
 
-def test_workers_that_are_killed_and_frozen_lose_and_double_nothing(tmp_path: Path) -> None:
+@contextmanager
+def engine(folder: Path) -> Generator[tuple[Served, Callable[[], Started], Callable[[int, int], Started]]]:
+    """Yield a server of the API, and what starts a worker, and a batch of so many items from one on, with Temporal."""
     if not (PLACE / "temporal").exists():
         pytest.skip("no server of Temporal: make build/temporal/made")
-    rng, seen = random.Random(4), Counter[str]()
     files = Path(__file__).parent
     with running(serving, Served) as fake, own_port() as port, ExitStack() as stack:
-        start = ("server", "start-dev", "--headless", "--port", port, "--db-filename", tmp_path / "temporal.db")
+        start = ("server", "start-dev", "--headless", "--port", port, "--db-filename", folder / "temporal.db")
         stack.enter_context(process(PLACE / "temporal", *start, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         until_up(port)
         address = f"127.0.0.1:{port}"
         words = (files / "temporal_worker.py", fake.server.url, fake.server.org_id, address)
 
-        def worker() -> "subprocess.Popen[str]":
+        def worker() -> Started:
             return stack.enter_context(process(PLACE / "python", *words, stderr=subprocess.DEVNULL))
 
-        def starter(first: int, count: int) -> "subprocess.Popen[str]":
+        def starter(first: int, count: int) -> Started:
             words = (files / "temporal_starter.py", address, first, count)
             return stack.enter_context(process(PLACE / "python", *words, stdout=subprocess.PIPE))
 
+        yield fake, worker, starter
+
+
+def test_a_batch_that_is_run_again_tells_the_same_and_makes_nothing(tmp_path: Path) -> None:
+    with engine(tmp_path) as (fake, worker, starter):
+        fake.do(lambda server: server.faults.clear())
+        worker()
+        first, _ = starter(0, 2).communicate(timeout=300)
+        again, _ = starter(0, 3).communicate(timeout=300)
+        assert first == "item-0 succeeded\nitem-1 succeeded\n"
+        assert again == f"{first}item-2 succeeded\n"
+        assert len(fake.server.world.runs) == 3
+
+
+def test_workers_that_are_killed_and_frozen_lose_and_double_nothing(tmp_path: Path) -> None:
+    rng, seen = random.Random(4), Counter[str]()
+    with engine(tmp_path) as (fake, worker, starter):
         workers = [worker() for _ in range(3)]
         batch = starter(0, ITEMS)
         until = time.monotonic() + 25.0
