@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import pty
-import select
 import signal
 import struct
 import subprocess
@@ -161,6 +160,7 @@ class CommandLine:
             stderr=subprocess.PIPE,
             env=self.env,
             cwd=self.home,
+            bufsize=0,  # whoever reads a line takes no more: what is behind it is there for `end`
         )
         watchdog = threading.Timer(PATIENCE, process.kill)
         watchdog.start()
@@ -270,8 +270,6 @@ class Terminal:
     def is_stopped(self) -> bool:
         """Wait until the command has stopped or ended; return which."""
         _, status = os.waitpid(self._process.pid, os.WUNTRACED)
-        while self._is_readable() and self._read():
-            pass
         return os.WIFSTOPPED(status)
 
     def until(self, text: str) -> None:
@@ -294,8 +292,14 @@ class Terminal:
         self._shown += more
         return bool(more)
 
-    def _is_readable(self) -> bool:
-        return bool(select.select([self._terminal], [], [], 0)[0])
+
+@contextmanager
+def nobody_reads() -> Generator[IO[bytes]]:
+    """Yield the end of a pipe whose reader has left."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as pipe:  # noqa: PTH123 - no path
+        yield pipe
 
 
 def _checked(code: int, out: bytes, err: bytes) -> Result:
