@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from codegen_async.testing import Fault
-from tests.cli.harness import CommandLine, Result, Served, write_prompts
+from tests.cli.harness import CommandLine, Result, Served, nobody_reads, write_prompts
 
 
 def go_on(result: Result) -> list[str]:
@@ -235,10 +235,7 @@ def test_an_interrupted_batch_of_which_nothing_is_left_ends_as_others_do(
 
 def test_a_batch_whose_reader_has_left_says_how_to_go_on(cli: CommandLine, fake: Served, prompts: Path) -> None:
     fake.script("COMPLETE")
-    with cli.started("batch", "run", prompts, "--quiet") as command:
-        assert command.process.stdout is not None
-        command.process.stdout.close()
-        command.process.stdout = None
+    with nobody_reads() as pipe, cli.started("batch", "run", prompts, "--quiet", stdout=pipe) as command:
         result = command.end()
     assert result.code == 141
     assert result.err.startswith("error: nobody reads the output any more\n")

@@ -10,7 +10,7 @@ import pytest
 from codegen_async.cli.errors import explain
 from codegen_async.errors import RateLimitedError
 from codegen_async.testing import CodegenServer
-from tests.cli.harness import CommandLine, Served, write_prompts
+from tests.cli.harness import CommandLine, Served, nobody_reads, write_prompts
 
 PNG = b"\x89PNG\r\n\x1a\n rest"
 
@@ -294,10 +294,7 @@ def test_a_simulated_create_is_waited_for_at_sixty_times_the_speed_of_life(bare:
 
 def test_output_to_a_program_that_left_ends_quietly(cli: CommandLine, fake: Served) -> None:
     fake.create()
-    with cli.started("run", "list") as command:
-        assert command.process.stdout is not None
-        command.process.stdout.close()
-        command.process.stdout = None
+    with nobody_reads() as pipe, cli.started("run", "list", stdout=pipe) as command:
         result = command.end()
     assert (result.code, result.err) == (141, "")
 

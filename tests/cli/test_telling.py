@@ -1,6 +1,7 @@
 """What a batch prints arrives: a kill, or a reader that leaves, takes no outcome away."""
 
 import json
+import shlex
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -106,28 +107,30 @@ def test_one_document_holds_the_whole_batch_each_time(cli: CommandLine, fake: Se
     assert [one["key"] for one in cli.run("batch", "run", prompts, "--json").json] == [*sorted(KEYS), "k3"]
 
 
-def reading(cli: CommandLine, prompts: Path, reader: str, *words: str) -> str:
-    """Return what a reader took of what a batch printed."""
-    command = " ".join(cli.words("batch", "run", prompts, "--no-progress", *words))
-    return cli.spawn(["bash", "-c", f"{command} | {reader}"]).out
+def reading(cli: CommandLine, prompts: Path, reader: str, *words: str) -> list[str]:
+    """Return what runs a batch for a reader, and prints what that took."""
+    return ["bash", "-c", f"{shlex.join(cli.words('batch', 'run', prompts, *words))} | {reader}"]
 
 
 @pytest.mark.parametrize("words", [["--jsonl"], ["--json"], []])
 def test_a_reader_that_leaves_gets_everything_the_next_time(
     cli: CommandLine, fake: Served, prompts: Path, words: Sequence[str]
 ) -> None:
-    # No run ends before all are sent: what is being sent when a reader leaves would be looked for over `settle`.
-    fake.do(lambda server: setattr(server.world, "script", [(0.0, "ACTIVE"), (0.5, "COMPLETE")]))
-    assert reading(cli, prompts, "true", *words) == ""
-    again = reading(cli, prompts, "cat", *words)
+    fake.script("ACTIVE")
+    with cli.started_by(*reading(cli, prompts, "true", *words)) as left:
+        # No run ends before all are known: what is being sent when a reader leaves would be looked for over `settle`.
+        left.until("3 running")
+        fake.end_all()
+        assert left.end().out == ""
+    again = cli.spawn(reading(cli, prompts, "cat", *words)).out
     assert all(key in again for key in KEYS)
     assert len(fake.server.world.runs) == 3
 
 
 def test_what_was_read_is_printed_once(cli: CommandLine, fake: Served, prompts: Path) -> None:
     fake.script("COMPLETE")
-    assert len(reading(cli, prompts, "cat", "--jsonl").splitlines()) == 3
-    assert reading(cli, prompts, "cat", "--jsonl") == ""
+    assert len(cli.spawn(reading(cli, prompts, "cat", "--jsonl")).out.splitlines()) == 3
+    assert cli.spawn(reading(cli, prompts, "cat", "--jsonl")).out == ""
     with (cli.home / "out").open("wb") as out, cli.started("batch", "run", prompts, "--jsonl", stdout=out) as command:
         assert command.end().code == 0
     assert (cli.home / "out").read_text() == ""
