@@ -217,6 +217,8 @@ class Runner(Generic[R]):
             self._changed.clear()
             await self._save_added()
             planned = not self._stopping and await self._journal.has_planned()
+            if planned:
+                await self._maker.learn(self._journal)  # there may have been nothing when it began
             if planned and self._has_room() and self._may_create():
                 await self._launch()
             elif self._active > len(self._undecided) or self._changed.is_set():  # then what was read is old
@@ -249,7 +251,6 @@ class Runner(Generic[R]):
     async def _launch(self) -> None:
         """Send the next item, once there is room for one more run and a slot for its create."""
         with contextlib.ExitStack() as undoing:
-            await self._maker.learn(self._journal)  # there may have been nothing when it began
             slot = self._maker.slot()
             undoing.callback(slot.close)
             permit: Permit | None = None

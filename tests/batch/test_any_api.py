@@ -15,7 +15,9 @@ import pytest
 
 from codegen_async import CodegenClient, HostedRun, HostedRuns, NotOfferedError, Rate
 from codegen_async.batch.batch import Batch, export_journal
+from codegen_async.batch.hosted import HostedMaker
 from codegen_async.batch.items import Outcome, State
+from codegen_async.batch.journal import Journal
 from codegen_async.cli.app import run
 from codegen_async.errors import BatchPausedError, InvalidArgumentError, JournalError
 from codegen_async.hosted.dialect import Dialect
@@ -85,6 +87,26 @@ async def test_a_queue_that_begins_with_nothing_takes_a_file(path: Path, tmp_pat
         await batch.add_file(file)
         assert (await first).succeeded
         batch.stop()
+
+
+async def test_what_is_stopped_while_it_learns_how_creates_are_sent_sends_none(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = api_of(Keyed)
+    async with opened(api, path, Keyed()) as batch:
+        batch.add(key="a", task="x")
+    async with opened(api, path, Keyed()) as batch:
+        once = HostedMaker.learn
+        moments = iter([lambda: None, batch.stop])  # when it begins, and before it sends
+
+        async def learn(maker: HostedMaker[HostedRun], journal: Journal) -> None:
+            await once(maker, journal)
+            next(moments)()
+
+        monkeypatch.setattr(HostedMaker, "learn", learn)
+        assert await run_all(batch) == []
+        assert (await batch.status())[State.PLANNED] == 1
+    assert not api.runs
 
 
 @pytest.mark.parametrize("dialect", SAFE)
