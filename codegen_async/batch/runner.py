@@ -392,8 +392,8 @@ class Runner(Generic[R]):
             error = f"run {run_id} is not found; the next run of the batch looks for it again; a retry makes another"
             await self._journal.stuck(item.seq, None, error)
         except RunBlockedError as blocked:
-            if item.seq in self._answering:  # who answers looked first; if it goes on, this is not
-                await self._answering[item.seq].wait()
+            while over := self._answering.get(item.seq):  # who answers looked first; if it goes on, this does not
+                await over.wait()
             await self._stuck(item, cast("R | None", blocked.run), str(blocked))
         except (DecodeError, InvalidRequestError, *REFUSALS) as unseen:
             await self._journal.stuck(item.seq, None, str(unseen))
