@@ -34,16 +34,13 @@ from codegen_async.errors import (
     REFUSALS,
     BatchPausedError,
     CapacityError,
-    ConnectionFailedError,
     DecodeError,
     InvalidArgumentError,
     InvalidRequestError,
     NotFoundError,
     OutcomeUnknownError,
     QuotaExceededError,
-    RateLimitedError,
     RedirectedError,
-    RequestTimeoutError,
     RunBlockedError,
     StatusError,
 )
@@ -54,7 +51,6 @@ R = TypeVar("R", bound=RunLike)
 
 _log = logging.getLogger("codegen_async")
 
-_UNSENT = (ConnectionFailedError, RequestTimeoutError, RateLimitedError)
 _REFUSED = (*REFUSALS, RedirectedError)
 
 _ROUNDS = 3  # of looks, beyond the first, for one item; each needs a run that was created since
@@ -296,7 +292,7 @@ class Runner(Generic[R]):
             await self._put_back(item, last=False)
         except StaleSlotError:  # this process stood still, and may have been taken over: the journal knows
             await self._put_back(item, last=False)
-        except _UNSENT:
+        except PASSING:  # else its outcome would be unknown: nothing was done
             await self._put_back(item, last=False)
         except QuotaExceededError as error:
             await self._put_back(item, last=False)

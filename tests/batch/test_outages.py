@@ -92,3 +92,18 @@ async def test_the_next_create_waits_until_one_has_come_through(path: Path) -> N
     assert len(outcomes) == 5
     assert [time - sent[0] >= 4.0 for time in sent] == [False, True, True, True, True]
     assert sent[4] - sent[1] < 1.0
+
+
+@pytest.mark.parametrize("status", [421, 425])
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.ERROR_BEFORE])
+async def test_what_the_server_did_not_act_on_is_sent_again(
+    codegen_server: CodegenServer, path: Path, fault: Fault, status: int
+) -> None:
+    codegen_server.world.script = SHORT
+    codegen_server.faults.add(fault, endpoint="create", status=status, times=3)
+    async with opened(codegen_server, path) as batch:
+        for number in range(5):
+            batch.add(f"do {number}")
+        outcomes = await run_all(batch)
+    assert [outcome.state for outcome in outcomes] == [State.ENDED] * 5
+    assert sum(request.endpoint == "create" for request in codegen_server.requests) == 8
