@@ -106,7 +106,7 @@ class Runner(Generic[R]):
         self._stopping = False
         self._paused = False
         self._patience = anyio.CancelScope()
-        self._outages = Outages()
+        self._outages = Outages(lambda: outlast(maker.prove))
         self._exhausted: QuotaExceededError | BatchPausedError | None = None
 
     async def run(self) -> None:
@@ -282,38 +282,45 @@ class Runner(Generic[R]):
                 await self._make_parent(item, task, attempt)
                 return
             _log.debug("batch: sending %s", item.name)
-            with attempt:
-                run = await self._maker.send(task, item.key, slot)
+            run = await self._maker.send(task, item.key, slot)
         except OutcomeUnknownError as unknown:
+            attempt.failed(unknown)
             item = msgspec.structs.replace(item, likely_done=item.likely_done or unknown.likely_done)
-            await self._reconcile(item, unknown.reason, permit)
+            await self._reconcile(item, unknown.reason, permit, attempt)
         except CapacityError:  # who waits for a place from now on waits for the end of a run
             permit.full()
             await self._put_back(item, last=False)
         except StaleSlotError:  # this process stood still, and may have been taken over: the journal knows
             await self._put_back(item, last=False)
-        except PASSING:  # else its outcome would be unknown: nothing was done
+        except PASSING as error:  # else its outcome would be unknown: nothing was done
+            attempt.failed(error)
             await self._put_back(item, last=False)
         except QuotaExceededError as error:
             await self._put_back(item, last=False)
             self._exhausted = error
             self.stop()
         except (InvalidArgumentError, StatusError) as error:
-            await self._refused(item, error)
+            await self._refused(item, error, attempt)
         else:
+            attempt.came_through()
             await self._created(item, run, permit)
 
     async def _make_parent(self, item: Item, task: Task, attempt: Attempt) -> None:
         """Make what the run of an item is to belong to, and note it; when its turn comes again, it is sent."""
         parent = None
-        with self._looking_up(), contextlib.suppress(*PASSING), attempt:  # one that was made in vain does no harm
-            parent = await self._maker.parent(task)
+        try:
+            with self._looking_up():
+                parent = await self._maker.parent(task)
+        except PASSING as error:  # one that was made in vain does no harm
+            attempt.failed(error)
         await self._put_back(item, last=False, parent=parent)
 
-    async def _refused(self, item: Item, error: InvalidArgumentError | StatusError) -> None:
+    async def _refused(self, item: Item, error: InvalidArgumentError | StatusError, attempt: Attempt) -> None:
         if isinstance(error, _REFUSED):  # it is not about this item
             await self._put_back(item, last=False)
             raise error
+        if isinstance(error, StatusError):
+            attempt.came_through()
         await self._journal.rejected(item.seq, str(error))
         self._spending.runs -= 1
         self._spending.note_end(well=False)
@@ -325,8 +332,10 @@ class Runner(Generic[R]):
 
     # -- what may have been created
 
-    async def _reconcile(self, item: Item, reason: str, permit: Permit | None = None) -> None:
-        """Find out whether an item has a run; `permit` is the place of that."""
+    async def _reconcile(
+        self, item: Item, reason: str, permit: Permit | None = None, attempt: Attempt | None = None
+    ) -> None:
+        """Find out whether an item has a run; `permit` is the place of that, `attempt` its create of this life."""
         search = await self._maker.search(item, self._journal)
         self.searches += 1
         found, proven = await self._settle(search)
@@ -338,8 +347,8 @@ class Runner(Generic[R]):
             told = self._maker.begun
             found, proven = await (self._settle(search, over=True) if rounds else _told(search.decide))
         if found is not None:
-            if permit is not None:  # sent in this life
-                self._outages.come_through()
+            if attempt is not None:
+                attempt.came_through()
             await self._created(item, found, permit)
         elif proven and not item.likely_done:
             search.forget()

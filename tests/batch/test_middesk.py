@@ -99,6 +99,20 @@ async def test_lost_answers_make_nothing_missing_and_nothing_twice(
     assert set(businesses(server).values()) == {1}
 
 
+async def test_threads_that_are_made_do_not_show_that_runs_are(server: MiddeskServer, path: Path) -> None:
+    async with opened(server, path) as batch:
+        batch.add(key="first", type=AGENT, business_id=business(999))
+        await run_all(batch)
+        server.faults.add(Fault.ERROR_BEFORE, endpoint="create", times=None, status=404)
+        add(batch, 50)
+        running = asyncio.create_task(run_all(batch))
+        await asyncio.sleep(300.0)
+        server.faults.clear()
+        outcomes = await running
+    assert [outcome.succeeded for outcome in outcomes] == [True] * 50
+    assert set(businesses(server).values()) == {1}
+
+
 @pytest.mark.parametrize("seconds", [0.0, 0.1, 0.4, 1.0, 3.0, 20.0, 70.0])
 async def test_a_batch_that_is_left_at_any_moment_goes_on_where_it_stood(
     server: MiddeskServer, path: Path, seconds: float

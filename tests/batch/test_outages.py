@@ -9,6 +9,8 @@ import pytest
 from aiohttp import web
 
 from codegen_async.batch.items import State
+from codegen_async.batch.outages import Outages
+from codegen_async.errors import OutcomeUnknownError
 from codegen_async.testing import CodegenServer, Fault
 from tests.batch.helpers import SHORT, opened, run_all
 
@@ -29,12 +31,18 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "batch.db"
 
 
-async def outage(server: CodegenServer, begin: float, end: float, fault: Fault, status: int) -> None:
-    """Let creates come to nothing from one moment to another, in seconds from now."""
+async def outage(
+    server: CodegenServer, begin: float, end: float, fault: Fault, status: int, *, endpoint: str | None = "create"
+) -> None:
+    """Let creates, or all requests, come to nothing from one moment to another, in seconds from now."""
     await asyncio.sleep(begin)
-    server.faults.add(fault, endpoint="create", status=status, times=None)
+    server.faults.add(fault, endpoint=endpoint, status=status, times=None)
     await asyncio.sleep(end - begin)
     server.faults.clear()
+
+
+def sent(server: CodegenServer) -> list[float]:
+    return [request.time for request in server.requests if request.endpoint == "create"]
 
 
 async def through(server: CodegenServer, path: Path, begin: float, end: float, fault: Fault) -> list[State]:
@@ -88,10 +96,24 @@ async def test_the_next_create_waits_until_one_has_come_through(path: Path) -> N
             for number in range(5):
                 batch.add(f"do {number}")
             outcomes = await run_all(batch)
-        sent = [request.time for request in server.requests if request.endpoint == "create"]
+        times = sent(server)
     assert len(outcomes) == 5
-    assert [time - sent[0] >= 4.0 for time in sent] == [False, True, True, True, True]
-    assert sent[4] - sent[1] < 1.0
+    assert [time - times[0] >= 4.0 for time in times] == [False, True, True, True, True]
+    assert times[4] - times[1] < 1.0
+
+
+async def test_an_outage_of_the_whole_server_uses_up_not_even_the_last_prompts(
+    codegen_server: CodegenServer, path: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    passing = asyncio.create_task(outage(codegen_server, 55.0, 355.0, Fault.ERROR_BEFORE, 502, endpoint=None))
+    async with opened(codegen_server, path) as batch:
+        for number in range(20):  # two windows
+            batch.add(f"do {number}")
+        outcomes = await run_all(batch)
+    await passing
+    assert [outcome.state for outcome in outcomes] == [State.ENDED] * 20
+    assert len(codegen_server.world.runs) == 20
 
 
 @pytest.mark.parametrize("status", [421, 425])
@@ -106,4 +128,109 @@ async def test_what_the_server_did_not_act_on_is_sent_again(
             batch.add(f"do {number}")
         outcomes = await run_all(batch)
     assert [outcome.state for outcome in outcomes] == [State.ENDED] * 5
-    assert sum(request.endpoint == "create" for request in codegen_server.requests) == 8
+    assert len(sent(codegen_server)) == 8
+
+
+async def test_creates_that_all_are_silent_but_carried_out_go_as_fast_as_the_limit_allows(
+    codegen_server: CodegenServer, path: Path
+) -> None:
+    codegen_server.world.script = SHORT
+    codegen_server.faults.add(Fault.DROP_AFTER, endpoint="create", times=None)
+    async with opened(codegen_server, path) as batch:
+        for number in range(30):
+            batch.add(f"do {number}")
+        outcomes = await run_all(batch)
+    assert [outcome.state for outcome in outcomes] == [State.ENDED] * 30
+    begun, *_, ended = sent(codegen_server)
+    assert ended - begun < 300.0  # one by one it would be 900
+
+
+async def test_those_that_the_api_itself_refuses_do_not_wait_for_one_another(path: Path) -> None:
+    async with CodegenServer(latency=(2.0, 2.0)) as server:
+        server.faults.add(Fault.REFUSED, endpoint="create", status=422, times=None)
+        async with opened(server, path) as batch:
+            for number in range(10):
+                batch.add(f"do {number}")
+            outcomes = await run_all(batch)
+        assert [outcome.state for outcome in outcomes] == [State.REJECTED] * 10
+        assert sent(server)[-1] - sent(server)[1] < 1.0
+
+
+# -- what shows that an outage is over
+
+
+LOST = OutcomeUnknownError("lost", method="POST", path="/")
+
+
+async def answered() -> None:
+    """Read something."""
+
+
+async def goes_on(outages: Outages) -> bool:
+    """Whether creates go on beside one that is under way."""
+    one = outages.attempt()
+    waiting = asyncio.ensure_future(outages.wait())
+    await asyncio.sleep(100.0)
+    one.close()
+    return waiting.done() or not waiting.cancel()
+
+
+async def test_it_is_over_when_one_has_come_through_that_was_sent_after_the_last_that_was_lost() -> None:
+    outages = Outages(answered)
+    early, lost, late = (outages.attempt() for _ in range(3))
+    lost.failed(LOST)
+    early.came_through()
+    assert not await goes_on(outages)
+    late.came_through()
+    assert await goes_on(outages)
+
+
+async def test_the_run_of_one_that_was_lost_shows_it_unless_another_was_lost_since() -> None:
+    outages = Outages(answered)
+    first, second = outages.attempt(), outages.attempt()
+    first.failed(LOST)
+    second.failed(LOST)
+    first.came_through()  # its run was found
+    assert not await goes_on(outages)
+    second.came_through()
+    assert await goes_on(outages)
+
+
+async def test_one_that_is_lost_late_is_no_outage_where_a_later_one_has_come_through() -> None:
+    outages = Outages(answered)
+    silent, later = outages.attempt(), outages.attempt()
+    later.came_through()
+    silent.failed(LOST)
+    assert await goes_on(outages)
+
+
+async def test_those_that_were_sent_before_hold_up_nothing() -> None:
+    outages = Outages(answered)
+    outages.attempt()  # and is silent
+    outages.attempt().failed(LOST)
+    async with asyncio.timeout(1.0):
+        await outages.wait()
+
+
+async def test_who_waits_for_one_under_way_goes_on_when_another_shows_that_it_is_over() -> None:
+    outages = Outages(answered)
+    lost = outages.attempt()
+    lost.failed(LOST)
+    await outages.wait()
+    outages.attempt()  # and is silent
+    waiting = asyncio.ensure_future(outages.wait())
+    await asyncio.sleep(100.0)
+    lost.came_through()
+    async with asyncio.timeout(0.1):
+        await waiting
+
+
+async def test_where_no_read_is_answered_a_create_is_tried_all_the_same_in_a_while() -> None:
+    async def silent() -> None:
+        await asyncio.Event().wait()
+
+    outages = Outages(silent)
+    outages.attempt().failed(LOST)
+    begun = asyncio.get_running_loop().time()
+    await outages.wait()
+    assert 60.0 <= asyncio.get_running_loop().time() - begun < 62.0
