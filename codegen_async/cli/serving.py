@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
 from codegen_async.cleaning import clean
@@ -124,16 +124,25 @@ async def until_ended(program: Sequence[str], environment: Mapping[str, str]) ->
     loop = asyncio.get_running_loop()
 
     def pass_on(number: signal.Signals) -> None:
-        if process.returncode is None and not (number == signal.SIGINT and _in_foreground()):
-            process.send_signal(number)
+        if not (number == signal.SIGINT and _in_foreground()):
+            _send(process, number)
 
     try:
         with handling_on(loop, pass_on):
             code = await process.wait()
     finally:
-        if process.returncode is None:
-            process.terminate()
+        _send(process, signal.SIGTERM)
     return code if code >= 0 else _SIGNALLED - code
+
+
+def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Send a signal to a program, unless it has ended.
+
+    Its own `send_signal` looks first whether it has ended, and so takes its exit code from who waits for that.
+    """
+    if process.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):  # it has just ended, or has become another user's
+            os.kill(process.pid, number)
 
 
 def _in_foreground() -> bool:

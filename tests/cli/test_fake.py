@@ -1,15 +1,18 @@
 """`codegen-async fake serve`: a server for other processes."""
 
+import asyncio
+import os
 import signal
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 
 import pytest
 
-from codegen_async.cli.serving import PlannedFault, read_fault, read_limit
+from codegen_async.cli.serving import PlannedFault, read_fault, read_limit, until_ended
 from codegen_async.testing import Fault
-from tests.cli.harness import CommandLine, Started, write_prompts
+from tests.cli.harness import PATIENCE, CommandLine, Started, write_prompts
 
 
 @contextmanager
@@ -149,6 +152,32 @@ signal.pause()
         command.until("ready")
         command.interrupt(number)
         assert command.end().code == 40
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="who waits for a program there is no thread to be held")
+def test_a_program_that_ends_just_as_a_signal_comes_keeps_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended, passed_on = threading.Event(), threading.Event()
+    take, before = os.waitpid, signal.getsignal(signal.SIGTERM)
+
+    def take_late(pid: int, options: int) -> tuple[int, int]:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        ended.set()
+        assert passed_on.wait(PATIENCE)
+        return take(pid, options)
+
+    async def main() -> int:
+        running = asyncio.create_task(until_ended([sys.executable, "-c", "raise SystemExit(7)"], {}))
+        await asyncio.to_thread(ended.wait, PATIENCE)
+        while signal.getsignal(signal.SIGTERM) is before:  # noqa: ASYNC110 - it is not told
+            await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(3):  # turns of the loop, in which it is passed on
+            await asyncio.sleep(0)
+        passed_on.set()
+        return await running
+
+    monkeypatch.setattr(os, "waitpid", take_late)
+    assert asyncio.run(main()) == 7
 
 
 def test_a_program_that_a_signal_ends_is_told_as_shells_do(bare: CommandLine) -> None:
