@@ -115,15 +115,36 @@ class Executor:
     async def begin(self, held: Held) -> bool:
         """Begin a workflow for an item; return whether it has begun, here and now."""
         for number in range(self._rounds.get(held.key, 1), 2**31):
-            name = round_named(held.key, number)
-            with self.dbos.SetWorkflowID(name):
-                handle = await self.dbos.DBOS.start_workflow_async(self._workflow, held.seq, held.key)
+            handle = await self._outlast(functools.partial(self._started, round_named(held.key, number), held))
             if hasattr(handle, "task"):
                 return True
             # It was begun before: by another, or here, where it may be about to end and comes to nobody's desk.
-            if (await handle.get_status()).status in _LIVE:
+            if (await self._outlast(handle.get_status)).status in _LIVE:
                 return False
             self._rounds[held.key] = number + 1  # that one is over, and the item is to be sent all the same
+        raise AssertionError("unreachable")
+
+    async def _started(self, name: str, held: Held) -> Any:
+        with self.dbos.SetWorkflowID(name):
+            return await self.dbos.DBOS.start_workflow_async(self._workflow, held.seq, held.key)
+
+    async def _outlast(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Return what the engine returns; it waits for its database itself, but not if its name is not known for now.
+
+        Raises:
+            JournalError: its database says what does not pass.
+        """
+        from sqlalchemy.exc import DBAPIError, OperationalError  # noqa: PLC0415 - comes with the engine
+
+        for attempt in itertools.count(1):
+            try:
+                return await call()
+            except OperationalError as error:
+                _log.warning("batch: the engine cannot go on yet: %s", reason_of_database(error.orig))
+            except DBAPIError as error:
+                reason = f"the engine cannot go on: {reason_of_database(error.orig)}"
+                raise JournalError(str(self._desk.path), reason) from None
+            await asyncio.sleep(_AGAIN.delay(attempt))
         raise AssertionError("unreachable")
 
     # -- watching the others

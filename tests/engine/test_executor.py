@@ -8,12 +8,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy.exc import InternalError, OperationalError
 
+from codegen_async.engine import dbos
 from codegen_async.engine.database import open_database
 from codegen_async.engine.dbos import Executor
 from codegen_async.engine.desk import Desk
 from codegen_async.engine.ledger import Held, sharing
+from codegen_async.errors import JournalError
+from codegen_async.http.retry import Backoff
 
 pytestmark = pytest.mark.asyncio
 
@@ -43,7 +48,10 @@ class Engine:
         yield
 
     async def start_workflow_async(self, *_: object) -> Any:
-        return self.handles.pop(0)
+        handle = self.handles.pop(0)
+        if isinstance(handle, Exception):
+            raise handle
+        return handle
 
     def _recover_pending_workflows(self, names: list[str]) -> None:
         self.recovered += names
@@ -114,8 +122,27 @@ async def test_who_cannot_look_looks_again_and_goes_on(tmp_path: Path, engine: E
             pass
 
 
-def begun_before(status: str, executor: str) -> SimpleNamespace:
+async def test_a_database_whose_name_is_not_known_for_now_delays_what_begins(
+    tmp_path: Path, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dbos, "_AGAIN", Backoff(first=0.0, ceiling=0.0))
+    lost = OperationalError("SELECT 1", {}, psycopg.OperationalError("failed to resolve host 'db.example'"))
+    full = InternalError("SELECT 1", {}, psycopg.errors.ReadOnlySqlTransaction("in a read-only transaction"))
+    async with watching(tmp_path, engine) as (executor, _):
+        engine.handles = [lost, begun_before("SUCCESS", "gone", lost), lost, SimpleNamespace(task=None)]
+        assert await executor.begin(Held(1, "key", ""))
+        assert engine.named == ["key", "key", "key~2", "key~2"]
+        engine.handles = [full]
+        with pytest.raises(JournalError, match=r"batch.db: the engine cannot go on: in a read-only transaction"):
+            await executor.begin(Held(2, "other", ""))
+
+
+def begun_before(status: str, executor: str, *before: Exception) -> SimpleNamespace:
+    failures = [*before]
+
     async def get_status() -> Any:
+        if failures:
+            raise failures.pop()
         return SimpleNamespace(status=status, executor_id=executor)
 
     return SimpleNamespace(get_status=get_status)
