@@ -8,10 +8,17 @@ from collections.abc import AsyncGenerator, Callable, Generator
 import pytest
 import pytest_asyncio
 from blockbuster import blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 from codegen_async.signals import ENDING
 from codegen_async.testing import CodegenServer
 from tests.support.canary import CANARY, watched_logs
+
+# The same examples each time, so that it is a change that makes a test fail, and not chance or a slow machine;
+# `--hypothesis-profile=explore` tries others.
+settings.register_profile("same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", settings.get_profile("same"), derandomize=False)
+settings.load_profile("same")
 
 
 class _OnUvloop:

@@ -271,5 +271,5 @@ async def _awaited(step: Awaitable[object]) -> object:
     return await step
 
 
-JournalMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+JournalMachine.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
 TestJournalMachine = JournalMachine.TestCase

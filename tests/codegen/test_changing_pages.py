@@ -91,7 +91,7 @@ changes = st.lists(st.tuples(st.integers(0, 20), st.lists(st.integers(0, 300), m
 
 @virtual
 @given(count=st.integers(0, 260), page_size=st.integers(21, 100), changes=changes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 async def test_no_run_that_is_there_all_the_time_is_left_out(
     count: int, page_size: int, changes: list[tuple[int, list[int]]]
 ) -> None:

@@ -37,7 +37,7 @@ def call(
     return exchange(board, told, TERMS, present or at(now))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32))
 def test_never_more_is_granted_than_there_is(seed: int) -> None:
     rnd = random.Random(seed)

@@ -13,7 +13,7 @@ def want(run_id: int | str) -> Want:
     return Want(run_id, 5.0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(1, 30), st.sampled_from([None, 1.0, 5.0])), max_size=200), st.integers(0, 2**32))
 def test_wishes_arrive_though_any_message_may_be_lost_or_come_twice(
     steps: list[tuple[int, float | None]], seed: int

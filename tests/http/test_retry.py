@@ -5,7 +5,7 @@ import time
 from collections.abc import Generator
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from codegen_async.http.retry import LONGEST_RETRY_AFTER, Backoff, parse_retry_after
@@ -119,7 +119,6 @@ def test_a_date_alone_says_nothing_since_the_local_clock_may_be_wrong(date: str 
 DATE_LIKE = st.text(alphabet="SatNovGMT ,:-+.()0123456789", max_size=40)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=40) | DATE_LIKE, st.none() | st.text(max_size=40) | DATE_LIKE | st.just(DATE))
 @example("Fri, 31 Dec 9999 23:59:59 -2359", DATE)
 @example("Sat, 01 Jan 0001 00:00:00 +2359", DATE)
@@ -141,7 +140,6 @@ def test_delays_double_up_to_the_ceiling() -> None:
     assert delays == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0]
 
 
-@settings(deadline=None)
 @given(
     attempt=st.integers(1, 10**9),
     first=st.floats(0.0, 1e6),

@@ -172,7 +172,7 @@ async def test_a_rate_that_nobody_states_is_learned_and_kept_evenly() -> None:
     assert limiter.rate == Rate(5000, 3000.0)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32), st.integers(1, 20), st.floats(2.0, 60.0), st.integers(1, 12))
 def test_a_server_whose_true_limit_only_its_headers_tell_is_not_exceeded_once_it_has_told(
     seed: int, limit: int, period: float, workers: int

@@ -99,7 +99,7 @@ async def crowd(clients: Sequence[Client], rnd: random.Random, calls: int) -> No
                     loop.call_at(at, leave, client, caller)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(scenarios)
 def test_no_exact_server_rejects_anything_that_holds_several_rates_at_once(scenario: Scenario) -> None:
     async def main() -> Server:
@@ -118,7 +118,7 @@ def test_no_exact_server_rejects_anything_that_holds_several_rates_at_once(scena
     assert run(main()).rejections == 0
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(scenarios, st.sampled_from(CHAINS))
 def test_no_exact_server_rejects_anything_that_limits_names_and_all_together(
     scenario: Scenario, ceiling: tuple[Rate, ...]

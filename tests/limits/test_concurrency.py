@@ -128,7 +128,7 @@ def test_on_another_loop_the_runs_go_on_and_who_waited_is_gone() -> None:
     run(second(run(first())))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32), st.integers(1, 5), st.booleans())
 def test_whoever_comes_and_goes_no_place_is_lost_and_a_server_with_a_cap_is_not_asked_in_vain_for_long(
     seed: int, cap: int, stated: bool

@@ -156,21 +156,21 @@ def cancel_first(client: Client) -> None:
         caller.cancel()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(scenarios(EXACT, lost=(0.0, 0.03, 0.2)))
 def test_no_exact_server_rejects_anything(scenario: Scenario) -> None:
     server, _ = run(play(scenario))
     assert server.rejections == 0
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(scenarios(EXACT, crashes=3))
 def test_no_exact_server_rejects_anything_after_restarts(scenario: Scenario) -> None:
     server, _ = run(play(scenario))
     assert server.rejections == 0
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(scenarios(ESTIMATES))
 def test_an_estimating_server_rejects_nothing_that_is_sent_after_a_rejection_until_bursts_are_tried_again(
     scenario: Scenario,

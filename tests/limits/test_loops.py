@@ -80,7 +80,7 @@ class BrokenLoop(VirtualLoop):
         return super().call_at(when, callback, *args, context=context)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(0, 10**6), st.integers(1, 4), st.sampled_from([0.1, 0.5, 1.0]))
 def test_no_turn_is_lost_whatever_raises(seed: int, limit: int, share: float) -> None:
     """Callers come, leave, and meet errors of the loop, of what hears of them, and of their own, at any point."""

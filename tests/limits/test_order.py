@@ -6,7 +6,7 @@ from contextvars import Context
 from typing import Any, TypeVarTuple, Unpack
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from codegen_async.limits import Priority, Rate, WindowLimiter
@@ -92,7 +92,6 @@ async def test_every_background_call_is_passed_by_four_whatever_happened_before_
     assert await line.drain() == ["I1", "I2", "B1", "I3", "I4", "I5", "I6", "B2", "I7", "I8"]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from("IB") | st.integers(0, 30), max_size=80), st.integers(1, 5))
 def test_whoever_comes_and_goes_the_rest_is_served_in_order(events: list[str | int], limit: int) -> None:
     """A letter: somebody comes. A number: that much later, that one of those who wait leaves."""

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from codegen_async.errors import InvalidArgumentError, LimiterBusyError
@@ -71,7 +71,6 @@ async def test_the_ceiling_counts_as_well() -> None:
     assert limits.expected_wait("list", I) == pytest.approx(20.0 + 20 / 600, abs=0.001)
 
 
-@settings(deadline=None)
 @given(
     st.integers(1, 5),
     st.lists(st.sampled_from([I, B]), max_size=20),

@@ -195,7 +195,7 @@ async def play(story: Story) -> None:
         assert run.refused == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(stories())
 def test_each_interrupt_is_answered_once_and_every_wait_ends_right(story: Story) -> None:
     run_virtual(play(story))

@@ -153,7 +153,7 @@ LOOKS: dict[str, Callable[[], Look]] = {
 }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(sorted(LOOKS)),
     st.lists(st.sampled_from(sorted(ODDITIES(0))), min_size=1, max_size=3),

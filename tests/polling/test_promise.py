@@ -36,7 +36,7 @@ def play(client: Driver, plan: list[Event]) -> dict[int, float]:
     return wanted
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @example([(0.0, "new", 5.0), (25.0, "new", 7.0), (30.0, "strangers", 23.0)], 0.0)
 @example([(0.0, "new", 5.0), (0.0, "old", 5.0), (37.0, "old", 5.0), (37.0, "strangers", 9.0), (42.0, "old", 5.0)], 0.3)
 @given(events, st.sampled_from([0.0, 0.3]))

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from codegen_async.polling.queues import Queue, Stalest
@@ -21,7 +21,6 @@ def due_queue(numbers: Iterator[int]) -> Queue:
 changes = st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["push", "later", "leave"]), st.floats(0, 100)))
 
 
-@settings(deadline=None)
 @given(changes)
 def test_the_head_is_always_the_run_that_is_due_first(steps: list[tuple[int, str, float]]) -> None:
     queue = due_queue(itertools.count())
@@ -63,7 +62,6 @@ def test_void_entries_do_not_pile_up() -> None:
     assert len(queue._heap) < 500
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(["ask", "restore", "drop"]), st.integers(0, 50))))
 def test_the_best_run_is_the_one_for_which_a_look_is_worth_most(steps: list[tuple[int, str, int]]) -> None:
     stalest = Stalest(itertools.count())

@@ -141,5 +141,5 @@ class Machine(RuleBasedStateMachine):
 
 TestEverythingHappens = Machine.TestCase
 TestEverythingHappens.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck)
 )

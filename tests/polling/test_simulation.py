@@ -42,7 +42,7 @@ async def sent_through_the_limiter(plan: list[tuple[float, float]]) -> list[floa
     return sent
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(requests)
 def test_the_slots_of_the_model_follow_the_rule_of_the_limiter(plan: list[tuple[float, float]]) -> None:
     slots, now, modelled = Slots(5, 30.0 + 0.05), 0.0, []
@@ -85,7 +85,7 @@ def test_the_bound_is_the_closed_form_where_there_is_one(ranks: list[int], least
     assert fluid_bound(state, 2.0, 2.0) / (0.01 * len(state)) == pytest.approx(least, rel=1e-4)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(1, 900), st.floats(0.01, 10)), min_size=1, max_size=20), st.integers(0, 10**6))
 def test_no_way_to_spend_the_budgets_beats_the_bound(state: list[tuple[int, float]], seed: int) -> None:
     rng = random.Random(seed)

@@ -227,7 +227,7 @@ def bound(runs: int, latency: float) -> float:
 lies = st.sampled_from(["true", "same", "any", "partial", "absent", "doubtful"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(lies, min_size=1, max_size=7),
     st.integers(1, 30),

@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from codegen_async.polling import windows
@@ -23,7 +23,6 @@ def filled(ranks: dict[int, Watch]) -> Windows:
     return found
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 9)), min_size=1), st.integers(1, 120))
 def test_the_heaviest_slice_is_the_heaviest_of_all(items: list[tuple[int, int]], reach: int) -> None:
     items.sort()
@@ -43,7 +42,6 @@ def test_the_heaviest_slice_may_be_bound_to_begin_early() -> None:
 runs = st.dictionaries(st.integers(1, 500), st.tuples(st.floats(0, 100), st.floats(0, 90_000)), min_size=1)
 
 
-@settings(deadline=None)
 @given(runs, st.integers(1, 100), st.floats(100, 1000))
 def test_while_tiles_are_single_ranks_the_best_page_is_exactly_the_best(
     states: dict[int, tuple[float, float]], reach: int, now: float
@@ -55,7 +53,6 @@ def test_while_tiles_are_single_ranks_the_best_page_is_exactly_the_best(
     assert sum(run.gain(now) for run in best) == pytest.approx(max(gains))
 
 
-@settings(deadline=None)
 @given(runs, st.data())
 def test_a_page_around_a_run_shows_it_and_as_much_staleness_as_any_that_does(
     states: dict[int, tuple[float, float]], data: st.DataObject

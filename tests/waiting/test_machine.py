@@ -325,4 +325,4 @@ class Waits(RuleBasedStateMachine):
 
 
 TestWaits = Waits.TestCase
-TestWaits.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestWaits.settings = settings(max_examples=60, stateful_step_count=40)
