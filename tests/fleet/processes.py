@@ -270,7 +270,8 @@ async def before_file(path: Path) -> AsyncGenerator[tuple[str, Strikes]]:
     def hold(seconds: float) -> None:
         if not path.exists():
             return  # nobody has come yet
-        with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as other:
+        # A member that is frozen may hold it, too, for as long as it is.
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=60)) as other:
             other.execute("BEGIN IMMEDIATE")
             time.sleep(seconds)
             other.execute("ROLLBACK")
