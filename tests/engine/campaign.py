@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import traceback
 import uuid
@@ -148,7 +149,7 @@ def campaign(
     with serving(seed, weather) as server:
         crew = Crew(rng, figures, lambda: started(execute, server.address, url, prompts, None, keyless), executors)
         while not is_done(url) and time.monotonic() - began < patience:
-            crew.sleep(rng.uniform(1.0, 3.0))
+            time.sleep(rng.uniform(1.0, 3.0))
             crew.trouble(restart)
         crew.leave()
         while unknown := [one.key for one in read_outcomes(open_database(url)) if one.state is State.UNKNOWN]:
@@ -168,7 +169,7 @@ class Crew:
         self._figures = figures
         self._new = new
         self._members = [new() for _ in range(size)]
-        self._frozen: list[tuple[float, BaseProcess]] = []
+        self._frozen: list[tuple[threading.Timer, BaseProcess]] = []
 
     def trouble(self, restart: Callable[[], None] | None) -> None:
         """Kill one, or freeze it for longer than a lease; or restart the database."""
@@ -180,30 +181,22 @@ class Crew:
         elif luck < 0.1 and restart is not None:
             self._figures.restarts += 1
             restart()
-        elif luck < 0.7 or any(victim is one for _, one in self._frozen):
+        elif luck < 0.7 or any(victim is one and thaw.is_alive() for thaw, one in self._frozen):
             self._figures.kills += 1
             victim.kill()
             self._members[place] = self._new()
         else:
             self._figures.freezes += 1
             _signal(victim, signal.SIGSTOP)
-            thaw = time.monotonic() + LEASE / SPEED * self._rng.uniform(1.2, 2.0)
+            # On a thread of its own: it may hold what everybody waits for, who looks after all this included.
+            thaw = threading.Timer(LEASE / SPEED * self._rng.uniform(1.2, 2.0), _signal, (victim, signal.SIGCONT))
+            thaw.start()
             self._frozen.append((thaw, victim))
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, and let those go on whose time has come."""
-        until = time.monotonic() + seconds
-        while (now := time.monotonic()) < until:
-            for thaw, one in self._frozen:
-                if thaw <= now:
-                    _signal(one, signal.SIGCONT)
-            self._frozen = [(thaw, one) for thaw, one in self._frozen if thaw > now]
-            time.sleep(0.05)
 
     def leave(self) -> None:
         """Let all come to the end."""
-        while self._frozen:
-            self.sleep(0.1)
+        for thaw, _ in self._frozen:
+            thaw.join()
         for one in self._members:
             one.join(120.0)
             if one.exitcode is None:
