@@ -7,7 +7,15 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-from codegen_async.errors import InvalidRequestError, OutcomeUnknownError
+from codegen_async.errors import (
+    PASSING,
+    REFUSALS,
+    CapacityError,
+    OutcomeUnknownError,
+    QuotaExceededError,
+    RedirectedError,
+    StatusError,
+)
 from codegen_async.hosted.creating import Creating, Doubt
 from codegen_async.http.retry import Backoff
 from codegen_async.models import RunLike
@@ -60,11 +68,15 @@ class Search(Generic[R]):
         for sends in itertools.count(1):
             try:
                 return await self._creating.attempt(self._question.key, self._fields), True
-            except InvalidRequestError:  # so would the first have been
-                return None, True
             except OutcomeUnknownError as unknown:
                 if unknown.likely_done:
                     found, _ = await self._creating.look(self._question, each_decides=False)
                     return found, False
+            except CapacityError:  # it says nothing of the first, and there will be room
+                pass
+            except (*PASSING, *REFUSALS, RedirectedError, QuotaExceededError):  # of no run
+                raise
+            except StatusError:  # so would the first have been refused
+                return None, True
             await asyncio.sleep(backoff.delay(sends))
         raise AssertionError("unreachable")

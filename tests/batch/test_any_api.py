@@ -89,6 +89,30 @@ async def test_a_queue_that_begins_with_nothing_takes_a_file(path: Path, tmp_pat
         batch.stop()
 
 
+@pytest.mark.parametrize("dialect", [Keyed, Named])
+async def test_what_is_sent_again_while_there_is_no_room_waits_for_it(path: Path, dialect: type[Plain]) -> None:
+    api = api_of(dialect)
+    api.room = 1
+    api.faults = ["", "before"]
+    async with opened(api, path, dialect()) as batch:
+        for n in range(3):
+            batch.add(key=str(n), task=str(n))
+        outcomes = await run_all(batch)
+    assert [outcome.state for outcome in outcomes] == [State.ENDED] * 3
+    assert len(api.runs) == 3
+
+
+@pytest.mark.parametrize("dialect", [Keyed, Named])
+async def test_what_is_refused_when_it_is_sent_again_stops_nothing_else(path: Path, dialect: type[Plain]) -> None:
+    api = api_of(dialect)
+    api.faults = ["before"]
+    async with opened(api, path, dialect()) as batch:
+        batch.add(key="a", thread="gone")  # a 404 of its own
+        batch.add(key="b", task="x")
+        outcomes = {outcome.key: outcome.state async for outcome in batch.run()}
+    assert outcomes == {"a": State.REJECTED, "b": State.ENDED}
+
+
 async def test_what_is_stopped_while_it_learns_how_creates_are_sent_sends_none(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
