@@ -15,12 +15,14 @@ PATIENCE = 120.0
 def show(manager: Any, kernel: Any, cell: str) -> dict[str, str]:
     """Run a cell and return what it shows, by the kind of message."""
     request, shown = kernel.execute(cell), dict[str, str]()
+    is_interrupted = cell.startswith("# interrupt")
     while True:
         message = kernel.get_iopub_msg(timeout=PATIENCE)
         kind, content = message["msg_type"], message["content"]
         if message["parent_header"].get("msg_id") != request:
             continue
-        if kind == "stream" and cell.startswith("# interrupt"):
+        if kind == "stream" and is_interrupted:
+            is_interrupted = False  # once: what is printed may come in pieces, and the next cell is not meant
             manager.interrupt_kernel()
         if kind == "status" and content["execution_state"] == "idle":
             return shown
