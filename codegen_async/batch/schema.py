@@ -23,7 +23,7 @@ SIDES = ("-journal", "-wal", "-shm")
 
 _BRING = "bring all files of the journal together, or give another path"
 _GONE = "was moved, replaced or deleted while it was being run; put it back, then run the batch again"
-_PATIENCE = 60.0  # seconds for which a commit waits for those who read
+_PATIENCE = 60.0  # seconds for which a commit waits for those who read, and they for one after the other
 
 APPLICATION_ID = 0x43_47_41_4A  # "CGAJ"
 _MAGIC = b"SQLite format 3\0"
@@ -187,7 +187,8 @@ def open_to_read(path: Path) -> sqlite3.Connection:
         _check_to_read(path)
         # What a kill left half written can only be undone by who may write.
         mode = "rw" if os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids) else "ro"
-        connection = sqlite3.connect(f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None)
+        place = f"file:{quote(str(path))}?mode={mode}"
+        connection = sqlite3.connect(place, uri=True, isolation_level=None, timeout=_PATIENCE)
         try:
             _trust_nothing(connection)
             connection.execute("PRAGMA query_only = ON")

@@ -15,7 +15,7 @@ import pytest
 from codegen_async import CodegenAsyncError
 from codegen_async.batch.batch import export_journal, journal_status
 from codegen_async.batch.items import State
-from codegen_async.batch.schema import APPLICATION_ID, explain, open_journal
+from codegen_async.batch.schema import APPLICATION_ID, explain, open_journal, open_to_read
 from codegen_async.errors import JournalError
 from tests.batch.helpers import journal_at, plan, query, states
 
@@ -192,6 +192,13 @@ def test_those_that_make_a_journal_at_the_same_moment_make_one(tmp_path: Path) -
     with ThreadPoolExecutor(4) as threads:
         for number in range(10):
             assert len(set(threads.map(make, [tmp_path / f"{number}.db"] * 4))) == 1
+
+
+def test_who_reads_waits_for_commits_as_long_as_they_for_readers(path: Path) -> None:
+    """Where a disk is slow, a batch that has much to write is hardly ever between two commits."""
+    with contextlib.closing(open_journal(path)) as writing, contextlib.closing(open_to_read(path)) as reading:
+        patience = [one.execute("PRAGMA busy_timeout").fetchone() for one in (writing, reading)]
+    assert patience == [(60_000,), (60_000,)]
 
 
 def test_a_journal_whose_name_was_nobodys_for_a_moment_is_said_to_be_moved(path: Path) -> None:
