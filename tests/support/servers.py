@@ -73,11 +73,14 @@ class Server:
 
     def _family(self) -> list[int]:
         """Stop it, and return it with its children: while one comes or goes, others may be missing in the list."""
-        _send([self.pid], signal.SIGSTOP)
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
         while _state(self.pid) not in ("T", "Z", ""):
             time.sleep(0.001)
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return [self.pid, *map(int, children)]
+        children = ""
+        with contextlib.suppress(OSError):  # it did not even start
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [self.pid, *map(int, children.split())]
 
     def _takes_connections(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
