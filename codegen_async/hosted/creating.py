@@ -28,12 +28,15 @@ import msgspec
 
 from codegen_async.errors import (
     PASSING,
+    REFUSALS,
     AlreadyExistsError,
     APIError,
     CapacityError,
     CreateOutcomeUnknownError,
     DecodeError,
     OutcomeUnknownError,
+    QuotaExceededError,
+    RedirectedError,
     own_copy,
 )
 from codegen_async.hosted.calls import Calls, a_new_run, a_parent
@@ -48,6 +51,9 @@ from codegen_async.models import RunId, RunLike
 from codegen_async.recent import Recent
 
 R = TypeVar("R", bound=RunLike)
+
+OF_NO_RUN = (*PASSING, *REFUSALS, RedirectedError, QuotaExceededError)
+"""What an answer to a create says that is not about its run: whether an earlier one was carried out stays unknown."""
 
 _SENDS = 4
 _MADE = 1000  # creates that are remembered, as controls of later searches
@@ -149,6 +155,7 @@ class Creating(Generic[R]):
         key, first = doubt.key, _now()
         call = self._dialect.create(key, fields)
         sends = 0
+        unknown: OutcomeUnknownError | None = None
         while True:
             sends += 1
             try:
@@ -157,8 +164,8 @@ class Creating(Generic[R]):
                 if not self.finding.finds(key):
                     raise
                 return await self._named(doubt._replace(unknown=_unknown_of(error)))
-            except (OutcomeUnknownError, *PASSING) as error:
-                unknown = self._unknown(call, error, sent=sent.is_set())
+            except (OutcomeUnknownError, *OF_NO_RUN) as error:
+                unknown = self._unknown(call, error, sent=sent.is_set(), before=unknown)
                 patience = None  # from now on, to say that nothing was sent would be wrong
             except DecodeError as error:  # of one that may be sent again, the transport says no more
                 unknown = _unknown_of(error)
@@ -173,6 +180,7 @@ class Creating(Generic[R]):
             again = call.twice not in (Twice.REFUSED, Twice.SAME) and on_unknown == "retry" and sends < _SENDS
             if not (again and proven) or unknown.likely_done:
                 raise self._unsettled(key, unknown)
+            unknown = None
 
     async def _send(self, call: Call[R], sent: asyncio.Event, patience: float | None) -> R:
         """Send a create when there is room for one more run; wait where the server says that there is none.
@@ -326,12 +334,23 @@ class Creating(Generic[R]):
         """
         return await self._calls.run(self._calls.get(run_id), about=run_id)
 
-    def _unknown(self, call: Call[R], error: APIError, *, sent: bool) -> OutcomeUnknownError:
-        """Return what an attempt that failed leaves unknown; raises the failure itself if that is nothing."""
+    def _unknown(
+        self, call: Call[R], error: APIError, *, sent: bool, before: OutcomeUnknownError | None = None
+    ) -> OutcomeUnknownError:
+        """Return what an attempt that failed leaves unknown; raises the failure itself if that is nothing.
+
+        Args:
+            call: the create.
+            error: how it failed.
+            sent: whether it was sent.
+            before: what an attempt before this one has left unknown, of which this one tells nothing.
+        """
         if isinstance(error, OutcomeUnknownError):
             return error
-        if not sent or call.twice is not Twice.SAME:  # the transport proves of all others that nothing was done
-            raise own_copy(error)
+        if before is not None:
+            return before
+        if not (sent and call.twice is Twice.SAME and isinstance(error, PASSING)):
+            raise own_copy(error)  # the transport proves of all others that nothing was done
         return OutcomeUnknownError(
             f"sent, but whether it was carried out is unknown: {error.reason}",
             method=error.method,

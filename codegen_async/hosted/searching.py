@@ -7,16 +7,8 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 
-from codegen_async.errors import (
-    PASSING,
-    REFUSALS,
-    CapacityError,
-    OutcomeUnknownError,
-    QuotaExceededError,
-    RedirectedError,
-    StatusError,
-)
-from codegen_async.hosted.creating import Creating, Doubt
+from codegen_async.errors import CapacityError, OutcomeUnknownError, StatusError
+from codegen_async.hosted.creating import OF_NO_RUN, Creating, Doubt
 from codegen_async.http.retry import Backoff
 from codegen_async.models import RunLike
 
@@ -74,7 +66,7 @@ class Search(Generic[R]):
                     return found, False
             except CapacityError:  # it says nothing of the first, and there will be room
                 pass
-            except (*PASSING, *REFUSALS, RedirectedError, QuotaExceededError):  # of no run
+            except OF_NO_RUN:
                 raise
             except StatusError:  # so would the first have been refused
                 return None, True

@@ -21,7 +21,7 @@ from codegen_async.errors import (
 from codegen_async.hosted.dialect import Call, Dialect
 from codegen_async.hosted.run import Cost, HostedRun
 from codegen_async.hosted.runs import HostedRuns
-from codegen_async.http.answers import Refusal, Request, Response
+from codegen_async.http.answers import NoAnswerError, Refusal, Request, Response
 from codegen_async.limits import Rate, Slot
 from codegen_async.models import Phase
 from codegen_async.testing.rates import worst_window
@@ -68,6 +68,45 @@ async def test_a_run_of_a_chosen_name_is_created_once_whatever_is_lost(faults: l
         assert run.id == "my-name"
         assert (await runs.create_run(idempotency_key="my-name")).id == "my-name"
     assert list(api.runs) == ["my-name"]
+
+
+class Gone(Api):
+    """Loses the answer to the first create, and cannot be reached for the next ones, or refuses them."""
+
+    def __init__(self, status: int | None, *, times: int) -> None:
+        super().__init__()
+        self.faults = ["after"]
+        self._status = status
+        self._times = times
+
+    async def send(self, request: Request, take_slot: Callable[[], Slot]) -> Response:
+        if request.method == "GET" or not self.runs or not self._times:
+            return await super().send(request, take_slot)
+        self._times -= 1
+        async with take_slot() as slot:
+            if self._status is None:
+                raise NoAnswerError("refused", sent=False)
+            slot.sent()
+            slot.answered()
+            return Response(status=self._status, body=b'{"detail": "not now"}')
+
+
+@pytest.mark.parametrize("times", [1, 1000])
+@pytest.mark.parametrize("status", [None, 401, 402, 403, 421, 511])
+async def test_what_becomes_of_a_later_sending_does_not_say_that_the_first_made_no_run(
+    status: int | None, times: int
+) -> None:
+    api = Gone(status, times=times)
+    async with client(api, Named()) as runs:
+        run = await runs.create_run(idempotency_key="my-name")
+    assert list(api.runs) == [run.id] == ["my-name"]
+
+
+async def test_a_later_sending_that_the_server_refuses_for_its_content_is_refused() -> None:
+    api = Gone(422, times=1000)
+    async with client(api, Named()) as runs:
+        with pytest.raises(InvalidRequestError):
+            await runs.create_run(idempotency_key="my-name")
 
 
 @pytest.mark.parametrize("faults", [["before"], ["after"], ["after", "before"], ["before", "before", "after"]])
