@@ -211,7 +211,7 @@ def test_what_is_left_while_it_is_sent_is_sent_by_the_next_run_of_the_same_block
                 first.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await first
-                async with asyncio.timeout(600.0):
+                async with asyncio.timeout(6000.0):
                     assert len(await run_all(batch)) == 2
             assert runs(server) == ["one", "two"]
 
@@ -230,7 +230,7 @@ def test_who_stops_while_a_lost_create_is_looked_for_ends_and_leaves_the_others_
                 while not server.faults.injected:  # noqa: ASYNC110 - it is counted elsewhere
                     await asyncio.sleep(0.1)
                 batch.stop()
-                async with asyncio.timeout(600.0):
+                async with asyncio.timeout(6000.0):
                     assert (await lost).state is State.UNKNOWN
                     assert [outcome async for outcome in outcomes] == []
                 assert (await batch.status())[State.PLANNED] == 2
@@ -440,7 +440,7 @@ def test_a_database_that_cannot_be_written_to_ends_a_run_and_the_next_one_goes_o
                 await batch.save()
                 database.go_away(moment, 10000, JournalError)
                 with pytest.raises(JournalError, match="did not answer"):
-                    async with asyncio.timeout(600.0):
+                    async with asyncio.timeout(6000.0):
                         await run_all(batch, max_active=1)
                 database.go_away("", 0)
                 assert len(await run_all(batch)) == 3

@@ -69,7 +69,7 @@ async def watching(path: Path, engine: Engine, lease: float = 0.08) -> AsyncGene
         executor = Executor(engine, desk, lease=lease, floor=lambda: 0, look=lambda: None)
         watch = asyncio.create_task(executor.watch())
         try:
-            async with asyncio.timeout(10.0):
+            async with asyncio.timeout(60.0):
                 yield executor, desk
         finally:
             watch.cancel()
