@@ -14,7 +14,7 @@ from codegen_async.batch.audit import AuditReport
 from codegen_async.batch.items import Item, Task
 from codegen_async.batch.journal import Journal
 from codegen_async.batch.places import Account
-from codegen_async.errors import PASSING
+from codegen_async.errors import PASSING, DecodeError
 from codegen_async.hosted.places import Places
 from codegen_async.http.retry import Backoff
 from codegen_async.limits import Slot
@@ -210,3 +210,12 @@ async def outlast(call: Callable[[], Awaitable[T]]) -> T:
             _log.log(level, "batch: the server cannot be asked, trying again: %s", error.reason)
         await asyncio.sleep(OUTAGE.delay(attempt))
     raise AssertionError("unreachable")
+
+
+async def understood(look: Callable[[], Awaitable[tuple[R | None, bool]]]) -> tuple[R | None, bool]:
+    """Return what a look tells, once no outage spoils it; one that cannot be read tells nothing."""
+    try:
+        return await outlast(look)
+    except DecodeError as error:
+        _log.warning("batch: runs cannot be looked for by their keys: %s", error.reason)
+        return None, False

@@ -24,7 +24,7 @@ import msgspec
 from codegen_async.batch.bounds import Bounds, Spending
 from codegen_async.batch.items import Item, State, Task
 from codegen_async.batch.journal import Journal
-from codegen_async.batch.making import Maker, Search, outlast
+from codegen_async.batch.making import Maker, Search, outlast, understood
 from codegen_async.batch.outages import Attempt, Outages
 from codegen_async.batch.refusals import RunQuestions, paused
 from codegen_async.batch.seeing import Seeing
@@ -345,7 +345,7 @@ class Runner(Generic[R]):
         while not (found is not None or proven or item.likely_done) and rounds:
             rounds = rounds - 1 if await self._undecided.is_shown_since(told) else 0
             told = self._maker.begun
-            found, proven = await (self._settle(search, over=True) if rounds else _told(search.decide))
+            found, proven = await (self._settle(search, over=True) if rounds else understood(search.decide))
         if found is not None:
             if attempt is not None:
                 attempt.came_through()
@@ -358,7 +358,7 @@ class Runner(Generic[R]):
 
     async def _settle(self, search: Search[R], *, over: bool = False) -> tuple[R | None, bool]:
         with self._looking_up():
-            return await _told(lambda: search.settle(over=over))
+            return await understood(lambda: search.settle(over=over))
 
     @contextlib.contextmanager
     def _looking_up(self) -> Generator[None]:
@@ -440,12 +440,3 @@ class Runner(Generic[R]):
             self._work.pop(item.seq, None)
         self._active -= 1
         self._changed.set()
-
-
-async def _told(look: Callable[[], Awaitable[tuple[R | None, bool]]]) -> tuple[R | None, bool]:
-    """Return what a look tells, once no outage spoils it; one that cannot be read tells nothing."""
-    try:
-        return await outlast(look)
-    except DecodeError as error:
-        _log.warning("batch: runs cannot be looked for by their keys: %s", error.reason)
-        return None, False
