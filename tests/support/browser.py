@@ -20,6 +20,8 @@ from playwright.async_api import Browser, Page, Route, async_playwright, expect 
 
 __all__ = ["Browser", "Page", "Route", "barriers", "browsing", "expect", "opened", "see"]
 
+expect.set_options(timeout=60_000)  # milliseconds, not the five seconds that a busy machine may need
+
 
 @asynccontextmanager
 async def browsing() -> AsyncGenerator[Browser]:
