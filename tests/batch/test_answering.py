@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from contextlib import aclosing
 from pathlib import Path
 
@@ -202,29 +202,26 @@ async def test_a_run_that_is_answered_while_the_batch_takes_up_what_goes_on_has_
     assert sorted(said) == [("a", State.ENDED), ("b", State.CREATED)]
 
 
-async def test_a_run_that_is_answered_before_it_is_seen_to_wait_has_one_outcome(path: Path) -> None:
-    async with (
-        CodegenServer(latency=(0.5, 0.5)) as server,
-        opened(server, path, latency=60.0) as batch,
-    ):
+@contextlib.asynccontextmanager
+async def unseen(path: Path) -> AsyncGenerator[tuple[CodegenServer, Batch, Awaitable[list[Outcome]]]]:
+    """Run a batch whose run waits, which nobody has seen yet; who answers looks first, and so all see it."""
+    async with CodegenServer(latency=(0.5, 0.5)) as server, opened(server, path, latency=60.0) as batch:
         server.world.script = PAUSES
         batch.add("do a", key="a")
         outcomes = asyncio.ensure_future(run_all(batch))
         await asyncio.sleep(10)
+        yield server, batch, outcomes
+
+
+async def test_a_run_that_is_answered_before_it_is_seen_to_wait_has_one_outcome(path: Path) -> None:
+    async with unseen(path) as (server, batch, outcomes):
         server.world.script = ENDS
-        await batch.answer("a", "the first way")  # looks first, which shows that it waits to all who wait for it
+        await batch.answer("a", "the first way")
         assert [outcome.state for outcome in await outcomes] == [State.ENDED]
 
 
 async def test_a_run_that_could_not_be_answered_is_one_that_waits(path: Path) -> None:
-    async with (
-        CodegenServer(latency=(0.5, 0.5)) as server,
-        opened(server, path, latency=60.0) as batch,
-    ):
-        server.world.script = PAUSES
-        batch.add("do a", key="a")
-        outcomes = asyncio.ensure_future(run_all(batch))
-        await asyncio.sleep(10)
+    async with unseen(path) as (server, batch, outcomes):
         server.faults.add(Fault.REFUSED, endpoint="resume", status=422)
         with pytest.raises(InvalidRequestError):
             await batch.answer("a", "the first way")
