@@ -209,6 +209,7 @@ def turns_of(life: Life) -> int:
     return Trial(life, at_turns()).run(TurningLoop).turns
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("life", [in_a_block, without_a_block])
 def test_a_cancel_at_any_turn_of_the_loop_leaves_nothing_behind(life: Life) -> None:
     for turn in range(0, turns_of(life), 3):

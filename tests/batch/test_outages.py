@@ -57,6 +57,7 @@ async def through(server: CodegenServer, path: Path, begin: float, end: float, f
     return [outcome.state for outcome in outcomes]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("begin", "end"), [(0.0, 300.0), (55.0, 355.0), (119.0, 121.0)])
 async def test_creates_that_may_have_been_carried_out_do_not_use_up_the_batch(
     codegen_server: CodegenServer, path: Path, begin: float, end: float

@@ -53,6 +53,7 @@ def test_a_batch_on_an_engine_prints_lists_and_exports_as_any_other(cli: Command
     assert cli.run("batch", "audit", prompts).code == 0
 
 
+@pytest.mark.slow
 def test_what_failed_on_an_engine_is_sent_again_by_its_database(cli: CommandLine, fake: Served) -> None:
     prompts = write_prompts(cli.home, 2)
     fake.script("ERROR")

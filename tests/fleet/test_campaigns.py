@@ -74,6 +74,7 @@ def test_what_the_next_tests_let_go_wrong_goes_well_by_the_rules(plan: Plan) -> 
     assert campaign(plan, range(1)).over == 0
 
 
+@pytest.mark.slow
 def test_without_a_look_at_the_age_of_a_grant_it_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert campaign(STANDING_STILL, range(1)).refused > 0
 

@@ -293,6 +293,7 @@ def test_the_last_one_who_leaves_the_line_puts_out_the_timer() -> None:
     loop.test(main())
 
 
+@pytest.mark.slow
 def test_of_a_hundred_thousand_waiters_half_leave_and_all_others_are_served_in_order() -> None:
     async def main() -> None:
         limiter = WindowLimiter(Rate(1000, 1.0))

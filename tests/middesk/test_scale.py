@@ -21,6 +21,7 @@ async def live(client: MiddeskClient, person: Person) -> MiddeskRun:
     return await client.wait_for_run(run, on_blocked=person)
 
 
+@pytest.mark.slow
 async def test_three_hundred_runs_stay_within_the_limit() -> None:
     async with (
         MiddeskServer(token=CANARY, latency=(0.02, 0.2), lag=(0.0, 10.0), seed=5) as server,
