@@ -208,6 +208,7 @@ def drive(
 
 def drive_without_locks(address: tuple[str, int], path: Path, prompts: Sequence[str]) -> None:
     """Run the batch to its end on a system whose locks do nothing; who does not answer soon is taken over."""
+    sys.stderr = sys.stdout  # which is shown of slow tests that fail
     lease._OWN_LOCK = None
     fcntl.flock = lambda *_: None
     holder._ANSWER_EVERY, holder._LOOKS, holder._LOOK_EVERY = 0.02, 10, 0.02
