@@ -45,16 +45,21 @@ def sent(server: CodegenServer) -> list[float]:
     return [request.time for request in server.requests if request.endpoint == "create"]
 
 
+async def run(server: CodegenServer, path: Path, prompts: int) -> list[State]:
+    """Run a batch and return how its items ended."""
+    server.world.script = SHORT
+    async with opened(server, path) as batch:
+        for number in range(prompts):
+            batch.add(f"do {number}")
+        return [outcome.state for outcome in await run_all(batch)]
+
+
 async def through(server: CodegenServer, path: Path, begin: float, end: float, fault: Fault) -> list[State]:
     """Run a batch of fifty through an outage and return how its items ended."""
-    server.world.script = SHORT
     passing = asyncio.create_task(outage(server, begin, end, fault, 404))
-    async with opened(server, path) as batch:
-        for number in range(50):
-            batch.add(f"do {number}")
-        outcomes = await run_all(batch)
+    states = await run(server, path, 50)
     await passing
-    return [outcome.state for outcome in outcomes]
+    return states
 
 
 @pytest.mark.sampled(3)
@@ -77,28 +82,18 @@ async def test_those_that_were_carried_out_all_the_same_are_found(codegen_server
 
 async def test_an_outage_that_reports_success_leaves_few_for_a_person(path: Path) -> None:
     async with Maintained() as server:
-        server.world.script = SHORT
-        async with opened(server, path) as batch:
-            for number in range(100):
-                batch.add(f"do {number}")
-            running = asyncio.create_task(run_all(batch))
-            await asyncio.sleep(300.0)  # the limit lets fifty through
-            server.is_down = False
-            outcomes = await running
-        unknown = [outcome for outcome in outcomes if outcome.state is State.UNKNOWN]
-        assert 0 < len(unknown) < 40
-        assert len(server.world.runs) == 100 - len(unknown)
+        running = asyncio.create_task(run(server, path, 100))
+        await asyncio.sleep(300.0)  # the limit lets fifty through
+        server.is_down = False
+        unknown = (await running).count(State.UNKNOWN)
+        assert 0 < unknown < 40
+        assert len(server.world.runs) == 100 - unknown
 
 
 async def test_the_next_create_waits_until_one_has_come_through(path: Path) -> None:
     async with CodegenServer(latency=(2.0, 2.0)) as server:
-        server.world.script = SHORT
-        async with opened(server, path) as batch:
-            for number in range(5):
-                batch.add(f"do {number}")
-            outcomes = await run_all(batch)
+        assert await run(server, path, 5) == [State.ENDED] * 5
         times = sent(server)
-    assert len(outcomes) == 5
     assert [time - times[0] >= 4.0 for time in times] == [False, True, True, True, True]
     assert times[4] - times[1] < 1.0
 
@@ -106,14 +101,9 @@ async def test_the_next_create_waits_until_one_has_come_through(path: Path) -> N
 async def test_an_outage_of_the_whole_server_uses_up_not_even_the_last_prompts(
     codegen_server: CodegenServer, path: Path
 ) -> None:
-    codegen_server.world.script = SHORT
     passing = asyncio.create_task(outage(codegen_server, 55.0, 355.0, Fault.ERROR_BEFORE, 502, endpoint=None))
-    async with opened(codegen_server, path) as batch:
-        for number in range(20):  # two windows
-            batch.add(f"do {number}")
-        outcomes = await run_all(batch)
+    assert await run(codegen_server, path, 20) == [State.ENDED] * 20  # in two windows
     await passing
-    assert [outcome.state for outcome in outcomes] == [State.ENDED] * 20
     assert len(codegen_server.world.runs) == 20
 
 
@@ -122,26 +112,16 @@ async def test_an_outage_of_the_whole_server_uses_up_not_even_the_last_prompts(
 async def test_what_the_server_did_not_act_on_is_sent_again(
     codegen_server: CodegenServer, path: Path, fault: Fault, status: int
 ) -> None:
-    codegen_server.world.script = SHORT
     codegen_server.faults.add(fault, endpoint="create", status=status, times=3)
-    async with opened(codegen_server, path) as batch:
-        for number in range(5):
-            batch.add(f"do {number}")
-        outcomes = await run_all(batch)
-    assert [outcome.state for outcome in outcomes] == [State.ENDED] * 5
+    assert await run(codegen_server, path, 5) == [State.ENDED] * 5
     assert len(sent(codegen_server)) == 8
 
 
 async def test_creates_that_all_are_silent_but_carried_out_go_as_fast_as_the_limit_allows(
     codegen_server: CodegenServer, path: Path
 ) -> None:
-    codegen_server.world.script = SHORT
     codegen_server.faults.add(Fault.DROP_AFTER, endpoint="create", times=None)
-    async with opened(codegen_server, path) as batch:
-        for number in range(30):
-            batch.add(f"do {number}")
-        outcomes = await run_all(batch)
-    assert [outcome.state for outcome in outcomes] == [State.ENDED] * 30
+    assert await run(codegen_server, path, 30) == [State.ENDED] * 30
     begun, *_, ended = sent(codegen_server)
     assert ended - begun < 300.0  # one by one it would be 900
 
@@ -149,11 +129,7 @@ async def test_creates_that_all_are_silent_but_carried_out_go_as_fast_as_the_lim
 async def test_those_that_the_api_itself_refuses_do_not_wait_for_one_another(path: Path) -> None:
     async with CodegenServer(latency=(2.0, 2.0)) as server:
         server.faults.add(Fault.REFUSED, endpoint="create", status=422, times=None)
-        async with opened(server, path) as batch:
-            for number in range(10):
-                batch.add(f"do {number}")
-            outcomes = await run_all(batch)
-        assert [outcome.state for outcome in outcomes] == [State.REJECTED] * 10
+        assert await run(server, path, 10) == [State.REJECTED] * 10
         assert sent(server)[-1] - sent(server)[1] < 1.0
 
 
