@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest_asyncio
 
 from codegen_async import HostedRun, HostedRuns, Phase
 from docs.examples.dialects.langgraph import LangGraph
+from tests.support.ports import own_port
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.slow]
 
@@ -53,10 +53,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def port() -> Generator[int]:
+    with own_port() as own:
+        yield own
+
+
 @pytest_asyncio.fixture
-async def url(folder: Path) -> AsyncGenerator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+async def url(folder: Path, port: int) -> AsyncGenerator[str]:
     quiet = {"LANGSMITH_TRACING": "false", "LANGCHAIN_TRACING_V2": "false", "LANGGRAPH_CLI_NO_ANALYTICS": "1"}
     proxies = {"HTTP_PROXY": NOWHERE, "HTTPS_PROXY": NOWHERE, "NO_PROXY": "127.0.0.1"}
     server = await asyncio.create_subprocess_exec(
