@@ -16,6 +16,7 @@ import contextlib
 import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from functools import partial
 from typing import Generic, TypeVar, cast
 
 import anyio
@@ -82,7 +83,8 @@ class Runner(Generic[R]):
         """Set when there may be outcomes to hand out, and at the end."""
         self._maker = maker
         self._places = maker.places
-        self._questions = RunQuestions(lambda: outlast(maker.prove))
+        prove = partial(outlast, maker.prove)
+        self._questions = RunQuestions(prove)
         self._journal = journal
         self._seeing = Seeing(journal)
         self._save_added = save_added
@@ -106,7 +108,7 @@ class Runner(Generic[R]):
         self._stopping = False
         self._paused = False
         self._patience = anyio.CancelScope()
-        self._outages = Outages(lambda: outlast(maker.prove))
+        self._outages = Outages(prove)
         self._exhausted: QuotaExceededError | BatchPausedError | None = None
 
     async def run(self) -> None:
